@@ -1,0 +1,1 @@
+//! Domain types, traits, layers, in-memory backend and conformance suite of the `hypervisor` SDK.

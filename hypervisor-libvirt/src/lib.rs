@@ -1,0 +1,1 @@
+//! libvirt driver of the `hypervisor` SDK.

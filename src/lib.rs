@@ -1,0 +1,1 @@
+//! One async, typed API over hypervisors.
