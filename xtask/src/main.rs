@@ -14,6 +14,7 @@ mod readme;
 mod run;
 mod setup;
 mod test;
+mod workspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -71,6 +72,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = paths::exe() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let done = match Cli::parse().command {
         Command::Setup { driver } => setup::command(driver),
         Command::Live { command } => live::command(command),

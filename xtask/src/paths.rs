@@ -1,6 +1,7 @@
 //! Where things are.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -10,9 +11,20 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
+/// This program. Asked for at the start: cargo may replace the file while we run, and the system then answers with a
+/// name that is no file.
+pub(crate) fn exe() -> Result<PathBuf> {
+    static EXE: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(exe) = EXE.get() {
+        return Ok(exe.clone());
+    }
+    let exe = std::env::current_exe().context("cannot find the running program")?;
+    Ok(EXE.get_or_init(|| exe).clone())
+}
+
 /// The folder of this build's binaries, such as `target/debug`; `examples/` is in it.
 pub(crate) fn build() -> Result<PathBuf> {
-    let exe = std::env::current_exe().context("cannot find the running program")?;
+    let exe = exe()?;
     Ok(exe.parent().unwrap_or(&exe).to_path_buf())
 }
 

@@ -94,7 +94,6 @@ pub(crate) fn ensure(level: Level) -> Result<()> {
 }
 
 /// Whether a level is there already.
-#[allow(dead_code, reason = "used soon")]
 pub(crate) fn present(level: Level) -> bool {
     missing(level).is_empty()
 }
@@ -167,11 +166,12 @@ fn install(missing: &[Need]) -> Result<()> {
     let mut command = apt_get();
     command.args(INSTALL).arg("-qq").args(&packages);
     println!("setup: {}", run::line(&command));
-    if run::visible(&mut command).is_err() {
+    if run::output(&mut command).is_err() {
         println!("setup: once more, with fresh package lists");
         run::visible(apt_get().args(["update", "-qq"]))?;
-        run::visible(&mut command)?;
+        run::output(&mut command)?;
     }
+    println!("setup: installed");
     Ok(())
 }
 

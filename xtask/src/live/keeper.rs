@@ -106,6 +106,10 @@ fn prepare(place: &Place, host_network: bool) -> Result<()> {
         own_network(place)?;
     }
     user(place)?;
+    // Over the system bus libvirtd would change the machine's firewalld and register guests with its machined.
+    if Path::new("/run/dbus").is_dir() {
+        mount(&["-t", "tmpfs", "tmpfs", "/run/dbus"])?;
+    }
     for (name, wired) in FOLDERS {
         fs::create_dir_all(wired).with_context(|| format!("cannot make {wired}"))?;
         mount(&["--bind", &text(&place.dir().join(name)), wired])?;

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use self::place::Place;
 use crate::env::Vars;
 use crate::setup::{self, Level};
-use crate::{guest, run};
+use crate::{guest, paths, run};
 
 /// The name of the instance that `cargo xtask live` means where `--dir` is not given.
 const DEFAULT: &str = "main";
@@ -164,7 +164,7 @@ fn start(place: &Place, owned: bool, host_network: bool) -> Result<Child> {
     if !host_network {
         command.arg("--net");
     }
-    command.args(["--", "tini", "-s", "--"]).arg(std::env::current_exe()?).args(["live", "keep", "--dir"]);
+    command.args(["--", "tini", "-s", "--"]).arg(paths::exe()?).args(["live", "keep", "--dir"]);
     command.arg(place.dir());
     command.args(owned.then_some("--owned")).args(host_network.then_some("--host-network"));
     let stdin = if owned { Stdio::piped() } else { Stdio::null() };

@@ -92,7 +92,7 @@ impl Place {
             (env::SERIAL_DIR, text(&self.dir.join("serial"))),
             (env::LIBVIRTD_PID_FILE, text(&self.libvirtd_pid())),
             (env::LIVE_DIR, text(&self.dir)),
-            (env::XTASK, text(&std::env::current_exe()?)),
+            (env::XTASK, text(&paths::exe()?)),
         ])
     }
 
