@@ -88,8 +88,8 @@ pub(crate) fn pause(duration: Duration) {
     thread::sleep(duration);
 }
 
-/// Waits for a child that ought to end by itself; kills it where it does not.
-pub(crate) fn reap(child: &mut Child, within: Duration) {
+/// Waits for a child that ought to end by itself, and kills it where it does not; whether it did.
+pub(crate) fn reap(child: &mut Child, within: Duration) -> bool {
     let tick = Duration::from_millis(20);
     let mut left = within;
     while matches!(child.try_wait(), Ok(None)) {
@@ -97,11 +97,12 @@ pub(crate) fn reap(child: &mut Child, within: Duration) {
             // Both fail only where the child is gone, which is what is wanted.
             let _killed = child.kill();
             let _waited = child.wait();
-            return;
+            return false;
         }
         pause(tick);
         left = left.saturating_sub(tick);
     }
+    true
 }
 
 #[cfg(test)]

@@ -122,8 +122,8 @@ impl Live {
         setup::ensure(Level::Live)?;
         let guest = guest::ensure()?;
         let place = Place::new(None, &std::process::id().to_string())?;
-        let keeper = start(&place, true, false)?;
         let vars = place.vars(&guest)?;
+        let keeper = start(&place, true, false)?;
         Ok(Self { place, keeper, vars })
     }
 
@@ -138,11 +138,26 @@ impl Live {
     }
 }
 
+impl Live {
+    /// Ends it, and says so where something of it stays behind.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        drop(self.keeper.stdin.take());
+        let ended = run::reap(&mut self.keeper, Duration::from_secs(15));
+        self.place.remove()?;
+        if !ended {
+            bail!("the private libvirtd's keeper did not end by itself and was killed");
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Live {
     fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        run::reap(&mut self.keeper, Duration::from_secs(15));
-        if let Err(error) = self.place.remove() {
+        if let Err(error) = self.end() {
             eprintln!("warning: {error:#}");
         }
     }

@@ -23,6 +23,9 @@ pub(crate) const FOLDERS: &[(&str, &str)] = &[
     ("log", "/var/log/libvirt"),
 ];
 
+/// Tells a folder that we made from one that somebody named by mistake.
+const MARK: &str = ".hypervisor-live";
+
 /// QEMU as root, without what containers cannot do; logs straight to files, so that no second daemon is needed.
 const QEMU_CONF: &str = "user = \"root\"\ngroup = \"root\"\nsecurity_driver = \"none\"\nnamespaces = []\n\
                          stdio_handler = \"file\"\n";
@@ -111,23 +114,25 @@ impl Place {
              unix_sock_ro_perms = \"0700\"\nhost_uuid = \"{}\"\n",
             uuid.trim()
         );
+        fs::write(self.dir.join(MARK), "")?;
         fs::write(self.dir.join("etc/libvirtd.conf"), libvirtd)?;
         fs::write(self.dir.join("etc/qemu.conf"), QEMU_CONF)?;
         Ok(())
     }
 
-    /// Removes everything, and refuses where something is mounted below: that would be removed as well.
+    /// Removes everything; refuses where the folder is not one that we made, and where something is mounted below,
+    /// which would be removed as well.
     pub(crate) fn remove(&self) -> Result<()> {
+        let Ok(mut entries) = fs::read_dir(&self.dir) else { return Ok(()) };
+        if entries.next().is_some() && !self.dir.join(MARK).exists() {
+            bail!("{} holds other things; give a folder of its own with --dir", self.dir.display());
+        }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let below =
-            |line: &&str| line.split(' ').nth(4).is_some_and(|point| Path::new(point).starts_with(&self.dir));
-        if let Some(mount) = mounts.lines().find(below) {
-            bail!("not removing {}: something is mounted there: {mount}", self.dir.display());
+        let point = |line: &str| line.split(' ').nth(4).map(PathBuf::from);
+        if let Some(mount) = mounts.lines().filter_map(point).find(|point| point.starts_with(&self.dir)) {
+            bail!("not removing {}: something is mounted at {}", self.dir.display(), mount.display());
         }
-        if self.dir.exists() {
-            fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))?;
-        }
-        Ok(())
+        fs::remove_dir_all(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))
     }
 }
 
@@ -151,6 +156,20 @@ mod tests {
         assert_eq!(short(long.clone()), short(long.clone()));
         assert!(short(long).starts_with("/tmp"));
         assert_eq!(short("/srv/a".into()), PathBuf::from("/srv/a"));
+    }
+
+    #[test]
+    fn removes_what_it_made_and_nothing_else() {
+        let dir = std::env::temp_dir().join(format!("xtask-place-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("precious"), "x").unwrap();
+        let place = Place::new(Some(&dir), "unused").unwrap();
+        assert!(place.remove().unwrap_err().to_string().contains("holds other things"));
+        assert!(dir.join("precious").exists());
+        fs::remove_file(dir.join("precious")).unwrap();
+        place.make().unwrap();
+        place.remove().unwrap();
+        assert!(!dir.exists());
     }
 
     #[test]

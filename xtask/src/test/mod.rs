@@ -72,11 +72,8 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
     } else {
         session.skip("conformance", "there is no such test target yet");
     }
-    if live.is_some() {
-        session.check("live libvirtd down", || {
-            drop(live);
-            Ok(())
-        });
+    if let Some(live) = live {
+        session.check("live libvirtd down", || live.stop());
     }
     Ok(())
 }
