@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::workspace::cargo;
 use crate::{paths, run};
 
 /// How much of libvirt is wanted.
@@ -89,6 +90,22 @@ pub(crate) fn ensure(level: Level) -> Result<()> {
     let left = self::missing(level);
     if !left.is_empty() {
         bail!("installed, and still not found: {}", names(&left).join(", "));
+    }
+    Ok(())
+}
+
+/// Sees to it that rustfmt and clippy are there, which a minimal toolchain lacks.
+pub(crate) fn components() -> Result<()> {
+    for (name, command) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        let mut look = cargo(&[command, "--version"]);
+        if look.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            continue;
+        }
+        if paths::program("rustup").is_none() {
+            bail!("{name} is missing: install it from where this Rust came from");
+        }
+        println!("setup: rustup component add {name}");
+        run::visible(Command::new("rustup").args(["component", "add", name]))?;
     }
     Ok(())
 }

@@ -50,6 +50,7 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
         session.skip("the libvirt driver", "libvirt's C library is not here");
     }
     if options.filter.is_none() {
+        setup::components()?;
         lints(session, &workspace)?;
     }
     let live = if live { session.start_live() } else { None };
