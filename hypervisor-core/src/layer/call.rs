@@ -18,6 +18,7 @@ pub struct Call<'a> {
     needs: Vec<Feature>,
     token: Option<&'a str>,
     patience: Duration,
+    idempotent: bool,
     repeat: bool,
     timed: bool,
     counted: bool,
@@ -35,6 +36,7 @@ impl<'a> Call<'a> {
             needs: Vec::new(),
             token: None,
             patience: Duration::ZERO,
+            idempotent: operation.is_idempotent(),
             repeat: true,
             timed: true,
             counted: true,
@@ -75,6 +77,12 @@ impl<'a> Call<'a> {
     pub(super) fn holding(mut self, hold: Option<Duration>) -> Self {
         self.counted = hold.is_none();
         self.patient(hold)
+    }
+
+    /// Adds to what is there, so that twice is more than once, whatever the operation's class says.
+    pub(super) fn adding(mut self, adds: bool) -> Self {
+        self.idempotent &= !adds;
+        self
     }
 
     /// Opens a stream.
@@ -139,10 +147,10 @@ impl<'a> Call<'a> {
         self.operation.class()
     }
 
-    /// Whether it may be repeated after an unknown outcome. A create is not, not even with a token: see [`Attempt::find`](super::Attempt::find).
+    /// Whether it may be repeated after an unknown outcome. An append to a file is not, though writing a file is; a create is not, not even with a token: see [`Attempt::find`](super::Attempt::find).
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
-        self.operation.is_idempotent()
+        self.idempotent
     }
 
     /// The noun of the object that it is about, as in errors; empty where there is none.

@@ -129,3 +129,18 @@ impl<P: Policy> Hypervisor for Layered<P> {
         Some(self.wrapped())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_gives_its_bytes_once_and_an_error_after_that() {
+        let kept = Argument::keep(ByteStream::from_bytes("bytes"));
+        assert_eq!(ByteStream::again(&kept).collect(10).await.unwrap(), "bytes");
+        let mut second = ByteStream::again(&kept).into_chunks();
+        assert_eq!(second.next().await.unwrap().unwrap_err().kind(), ErrorKind::InvalidState);
+    }
+}

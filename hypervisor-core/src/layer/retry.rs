@@ -113,12 +113,12 @@ impl RetryPolicy {
         self
     }
 
-    /// Whether a call of this class may be repeated after an error that says `retry`, without looking first.
+    /// Whether a call may be repeated after an error that says `retry`, without looking first.
     #[must_use]
-    pub fn allows(retry: Retry, class: OperationClass) -> bool {
+    pub const fn allows(retry: Retry, idempotent: bool) -> bool {
         match retry {
             Retry::Safe => true,
-            Retry::IfIdempotent => class.is_idempotent(),
+            Retry::IfIdempotent => idempotent,
             Retry::Never => false,
         }
     }
@@ -137,8 +137,14 @@ impl RetryPolicy {
                 .with_jitter()
                 .with_jitter_seed(self.seed.wrapping_add(number.wrapping_mul(0x9E37_79B9)));
         }
-        pauses.build()
+        pauses.build().map(whole_millis)
     }
+}
+
+/// Rounds off what floating point adds: the timer counts milliseconds and would round up.
+fn whole_millis(pause: Duration) -> Duration {
+    let millis = pause.as_micros().saturating_add(500) / 1000;
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 /// What is known of a call between two attempts.
@@ -242,7 +248,7 @@ impl Policy for RetryPolicy {
                     }
                 }
             }
-            if !Self::allows(error.retry(), call.class()) || !course.pause(call, &error).await {
+            if !Self::allows(error.retry(), call.is_idempotent()) || !course.pause(call, &error).await {
                 return course.end(error);
             }
         }

@@ -171,7 +171,7 @@ macro_rules! operations {
                 read_guest_file(vm: &VmId, path: &str, limit: ByteSize) -> Bytes =
                     Call::new(Operation::ReadGuestFile).at(VmId::NOUN, vm);
                 write_guest_file(vm: &VmId, path: &str, content: Bytes, options: &WriteFile) -> () =
-                    Call::new(Operation::WriteGuestFile).at(VmId::NOUN, vm);
+                    Call::new(Operation::WriteGuestFile).at(VmId::NOUN, vm).adding(options.append);
                 freeze_filesystems(vm: &VmId) -> u32 = Call::new(Operation::FreezeFilesystems).at(VmId::NOUN, vm);
                 thaw_filesystems(vm: &VmId) -> u32 = Call::new(Operation::ThawFilesystems).at(VmId::NOUN, vm);
             }
