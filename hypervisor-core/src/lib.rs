@@ -4,6 +4,7 @@ pub mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod layer;
 pub mod model;
 pub mod operation;
 pub mod traits;
