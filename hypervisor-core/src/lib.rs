@@ -5,6 +5,7 @@ pub mod batch;
 pub mod conformance;
 pub mod error;
 pub mod layer;
+pub mod memory;
 pub mod model;
 pub mod operation;
 pub mod traits;
