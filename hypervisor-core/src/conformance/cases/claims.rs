@@ -14,8 +14,8 @@ use crate::model::{
     GraphicsKind, GroupChange, GroupId, GroupSpec, HostId, MetricsPeriod, MetricsTarget, MigrateSpec,
     NetworkChange, NetworkId, NetworkKind, NetworkSpec, NicChange, NicId, NicSpec, PageRequest, PoolId,
     PoolKind, PoolQuery, PoolSpec, PowerAction, ResizeVolume, RestoreBackup, RevertSnapshot, SerialSpec,
-    Shutdown, SnapshotId, SnapshotSpec, TaskId, TaskQuery, TemplateSpec, UploadVolume, VmChange, VmId, VmQuery,
-    VmSpec, VolumeId, VolumeSpec, WipeAlgorithm, WriteFile,
+    Shutdown, SnapshotId, SnapshotSpec, TaskId, TaskQuery, TemplateSpec, UploadVolume, VmChange, VmId,
+    VmQuery, VmSpec, VolumeId, VolumeSpec, WipeAlgorithm, WriteFile,
 };
 use crate::operation::Operation;
 
@@ -70,10 +70,14 @@ async fn unsupported_features_of_a_create_are_refused_as_such(cx: &Context) -> C
         match cx.hv.create_vm(&spec).await {
             Ok(started) => {
                 cx.adopt(Ok(started)).await?;
-                wrong.push(format!("{feature} is claimed unsupported, but a create that needs it is accepted"));
+                wrong.push(format!(
+                    "{feature} is claimed unsupported, but a create that needs it is accepted"
+                ));
             }
             Err(error) if !error.is_unsupported() || error.code() != Some(feature.as_str()) => {
-                wrong.push(format!("{feature} is claimed unsupported, but a create that needs it answers: {error}"));
+                wrong.push(format!(
+                    "{feature} is claimed unsupported, but a create that needs it answers: {error}"
+                ));
             }
             Err(_) => {}
         }
@@ -185,9 +189,7 @@ async fn probe(cx: &Context, operation: Operation) -> Result<(), Error> {
             hv.create_volume(&VolumeSpec::new(pool, cx.name("v"), ByteSize::mib(1))).await.map(drop)
         }
         O::CloneVolume => hv.clone_volume(volume, &CloneVolume::new(cx.name("v"))).await.map(drop),
-        O::ResizeVolume => {
-            hv.resize_volume(volume, &ResizeVolume::grow_to(ByteSize::mib(2))).await.map(drop)
-        }
+        O::ResizeVolume => hv.resize_volume(volume, &ResizeVolume::grow_to(ByteSize::mib(2))).await.map(drop),
         O::WipeVolume => hv.wipe_volume(volume, WipeAlgorithm::Zero).await.map(drop),
         O::DeleteVolume => hv.delete_volume(volume).await.map(drop),
         O::UploadVolume => {
@@ -197,9 +199,7 @@ async fn probe(cx: &Context, operation: Operation) -> Result<(), Error> {
         O::DownloadVolume => hv.download_volume(volume, &DownloadVolume::all()).await.map(drop),
         O::ListNetworks => hv.list_networks(page).await.map(drop),
         O::GetNetwork => hv.get_network(network).await.map(drop),
-        O::CreateNetwork => {
-            hv.create_network(&NetworkSpec::new("", NetworkKind::Isolated)).await.map(drop)
-        }
+        O::CreateNetwork => hv.create_network(&NetworkSpec::new("", NetworkKind::Isolated)).await.map(drop),
         O::UpdateNetwork => {
             hv.update_network(network, &NetworkChange::new().autostart(false)).await.map(drop)
         }
