@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::link::Link;
 use super::turnstile::{Ticket, Turnstile, backoff};
-use super::wait::{Patience, WaitOptions};
+use super::wait::{EMPTY_PARTS, EMPTY_PAUSE, Patience, WaitOptions};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{TaskId, TaskInfo, TaskLogLine, TaskState};
 use crate::operation::Operation;
@@ -89,8 +89,8 @@ struct Log {
     options: WaitOptions,
     pauses: ExponentialBackoff,
     until: Option<Instant>,
-    /// The task has ended: once no more lines come, that was all.
-    draining: bool,
+    /// The task has ended, and no line has come so many times since.
+    drained: Option<u32>,
     ended: bool,
 }
 
@@ -109,7 +109,7 @@ pub(super) fn log(
         options: options.clone(),
         pauses: backoff(options),
         until: Instant::now().checked_add(options.deadline),
-        draining: false,
+        drained: None,
         ended: false,
     };
     stream::unfold(state, |mut state| async move { state.next().await.map(|item| (item, state)) }.boxed())
@@ -150,12 +150,14 @@ impl Log {
             self.lines = part.lines.into();
             self.pauses = backoff(&self.options);
         } else if !part.complete {
-            if self.draining {
-                self.ended = true;
-            } else if is_final(&*self.link.hv, &self.task).await? {
-                self.draining = true;
-            } else {
-                self.pause().await;
+            match self.drained {
+                Some(times) if times >= EMPTY_PARTS => self.ended = true,
+                Some(times) => {
+                    self.drained = Some(times + 1);
+                    tokio::time::sleep(EMPTY_PAUSE).await;
+                }
+                None if is_final(&*self.link.hv, &self.task).await? => self.drained = Some(0),
+                None => self.pause().await,
             }
         }
         Ok(())

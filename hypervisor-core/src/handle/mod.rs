@@ -12,6 +12,8 @@ mod host;
 mod link;
 mod listing;
 mod network;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod settle;
 mod snapshots;
 mod storage;

@@ -324,3 +324,9 @@ impl Drop for Round {
         self.turnstile.news.notify_waiters();
     }
 }
+
+/// Whether anybody waits on this hypervisor.
+#[cfg(test)]
+pub(super) fn is_shared(hypervisor: &Arc<dyn Hypervisor>) -> bool {
+    lock(&SHARED).contains_key(&Arc::as_ptr(hypervisor).cast::<()>().addr())
+}

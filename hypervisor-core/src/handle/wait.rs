@@ -20,6 +20,9 @@ const ODD_LOOKS: u32 = 3;
 const LOG_DEADLINE: Duration = Duration::from_secs(10);
 const LOG_PART: u32 = 1000;
 const LOG_PARTS: usize = 20;
+/// The last lines may come after the end: so many empty answers mean that there are no more.
+pub(super) const EMPTY_PARTS: u32 = 4;
+pub(super) const EMPTY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a task is waited for.
 ///
@@ -232,18 +235,21 @@ impl Wait<'_> {
     async fn log_tail<B: Tasks + ?Sized>(&self, backend: &B) -> Vec<String> {
         let mut tail = VecDeque::new();
         let read = async {
-            let mut from = 0;
+            let (mut from, mut empty) = (0, 0);
             for _ in 0..LOG_PARTS {
                 let Ok(part) = backend.get_task_log(self.task, from, LOG_PART).await else { break };
-                let empty = part.lines.is_empty();
+                empty = if part.lines.is_empty() { empty + 1 } else { 0 };
                 for line in part.lines {
                     tail.push_back(line.text);
                     if tail.len() > self.options.log_tail {
                         tail.pop_front();
                     }
                 }
-                if part.complete || empty || part.next <= from {
+                if part.complete || empty >= EMPTY_PARTS {
                     break;
+                }
+                if empty > 0 {
+                    tokio::time::sleep(EMPTY_PAUSE).await;
                 }
                 from = part.next;
             }
