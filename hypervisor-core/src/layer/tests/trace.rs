@@ -113,7 +113,7 @@ async fn nothing_that_is_sent_or_answered_enters_a_span_or_an_event() {
     ]);
     let hv = stack(&backend);
     let spec = VmSpec::new("v").cloud_init(CloudInit::user_data(SECRET)).description(SECRET);
-    hv.create_vm(&spec).await.unwrap();
+    let _ = hv.create_vm(&spec).await.unwrap();
     let exec =
         ExecSpec::new("/bin/sh").arg(SECRET).env([("TOKEN".into(), SECRET.into())].into()).stdin(SECRET);
     hv.exec_in_guest(&"v".into(), &exec).await.unwrap();
