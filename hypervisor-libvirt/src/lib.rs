@@ -1,1 +1,3 @@
 //! libvirt driver of the `hypervisor` SDK.
+
+pub mod xml;
