@@ -1,3 +1,6 @@
 //! libvirt driver of the `hypervisor` SDK.
 
+mod ffi;
 pub mod xml;
+
+pub use ffi::LibvirtError;
