@@ -1,5 +1,6 @@
 //! libvirt driver of the `hypervisor` SDK.
 
+mod blocking;
 mod ffi;
 pub mod xml;
 

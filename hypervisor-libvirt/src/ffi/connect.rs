@@ -19,7 +19,11 @@ pub(crate) struct Credentials {
 }
 
 /// Opens a connection, with credentials where there are some. Nothing is ever asked on a terminal.
-pub(crate) fn open(uri: &str, read_only: bool, credentials: Option<&Credentials>) -> Result<Connect, LibvirtError> {
+pub(crate) fn open(
+    uri: &str,
+    read_only: bool,
+    credentials: Option<&Credentials>,
+) -> Result<Connect, LibvirtError> {
     virt::error::clear_error_callback();
     let name = c_string(uri)?;
     let mut kinds = [
@@ -75,7 +79,8 @@ pub(crate) fn all_stats(conn: &Connect, groups: c_uint) -> Result<Vec<DomainStat
     let mut records = ptr::null_mut();
     let flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
     // SAFETY: the connection is alive while borrowed; `records` receives an array that `take_records` frees.
-    let mut count = unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), groups, &raw mut records, flags) };
+    let mut count =
+        unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), groups, &raw mut records, flags) };
     if count < 0 && LibvirtError::last().code == sys::VIR_ERR_INVALID_ARG {
         // A driver that does not know the flag (the test driver).
         // SAFETY: as above; a failed call leaves no array.
@@ -138,7 +143,8 @@ pub(crate) fn node_cpu(conn: &Connect) -> Result<Params, LibvirtError> {
     let mut count: c_int = 0;
     // SAFETY: a null array with a count of zero asks for the count.
     check(unsafe { sys::virNodeGetCPUStats(conn.as_ptr(), all, ptr::null_mut(), &raw mut count, 0) })?;
-    let mut values = vec![sys::virNodeCPUStats { field: [0; 80], value: 0 }; usize::try_from(count).unwrap_or_default()];
+    let mut values =
+        vec![sys::virNodeCPUStats { field: [0; 80], value: 0 }; usize::try_from(count).unwrap_or_default()];
     // SAFETY: the array has room for `count` entries, which libvirt does not exceed.
     check(unsafe { sys::virNodeGetCPUStats(conn.as_ptr(), all, values.as_mut_ptr(), &raw mut count, 0) })?;
     let filled = usize::try_from(count).unwrap_or_default();
@@ -151,8 +157,10 @@ pub(crate) fn node_memory(conn: &Connect) -> Result<Params, LibvirtError> {
     let mut count: c_int = 0;
     // SAFETY: a null array with a count of zero asks for the count.
     check(unsafe { sys::virNodeGetMemoryStats(conn.as_ptr(), all, ptr::null_mut(), &raw mut count, 0) })?;
-    let mut values =
-        vec![sys::virNodeMemoryStats { field: [0; 80], value: 0 }; usize::try_from(count).unwrap_or_default()];
+    let mut values = vec![
+        sys::virNodeMemoryStats { field: [0; 80], value: 0 };
+        usize::try_from(count).unwrap_or_default()
+    ];
     // SAFETY: the array has room for `count` entries, which libvirt does not exceed.
     check(unsafe { sys::virNodeGetMemoryStats(conn.as_ptr(), all, values.as_mut_ptr(), &raw mut count, 0) })?;
     let filled = usize::try_from(count).unwrap_or_default();

@@ -54,10 +54,13 @@ pub(crate) fn interface_addresses(
             let entry = *list.add(at);
             if let Some(interface) = entry.as_ref() {
                 let addresses = match usize::try_from(interface.naddrs) {
-                    Ok(count) if !interface.addrs.is_null() => std::slice::from_raw_parts(interface.addrs, count),
+                    Ok(count) if !interface.addrs.is_null() => {
+                        std::slice::from_raw_parts(interface.addrs, count)
+                    }
                     _ => &[],
                 };
-                let addresses = addresses.iter().filter_map(|item| Some((text(item.addr)?, item.prefix))).collect();
+                let addresses =
+                    addresses.iter().filter_map(|item| Some((text(item.addr)?, item.prefix))).collect();
                 found.push(GuestInterface {
                     name: text(interface.name).unwrap_or_default(),
                     mac: text(interface.hwaddr),
@@ -128,7 +131,8 @@ mod tests {
     fn state_is_read_and_its_failure_is_an_error() {
         let (conn, domain) = test_domain();
         assert_eq!(state(&domain).unwrap().0, 1);
-        let xml = "<domain type='test'><name>gone</name><memory>8192</memory><os><type>hvm</type></os></domain>";
+        let xml =
+            "<domain type='test'><name>gone</name><memory>8192</memory><os><type>hvm</type></os></domain>";
         let gone = Domain::define_xml(&conn, xml).unwrap();
         assert_eq!(state(&gone).unwrap().0, 5);
         gone.undefine().unwrap();
@@ -140,7 +144,9 @@ mod tests {
         let (_conn, domain) = test_domain();
         let found = interface_addresses(&domain, AddressSource::Lease).unwrap();
         for interface in &found {
-            assert!(interface.addresses.iter().all(|(address, _)| address.parse::<std::net::IpAddr>().is_ok()));
+            assert!(
+                interface.addresses.iter().all(|(address, _)| address.parse::<std::net::IpAddr>().is_ok())
+            );
         }
     }
 

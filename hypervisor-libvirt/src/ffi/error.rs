@@ -101,3 +101,16 @@ pub(super) fn check(answer: std::ffi::c_int) -> Result<usize, LibvirtError> {
 pub(super) fn c_string(value: &str) -> Result<std::ffi::CString, LibvirtError> {
     std::ffi::CString::new(value).map_err(|_| LibvirtError::internal("a zero byte inside a string"))
 }
+
+impl crate::blocking::CallError for LibvirtError {
+    fn is_disconnect(&self) -> bool {
+        Self::is_disconnect(self)
+    }
+}
+
+impl crate::blocking::Connection for virt::connect::Connect {
+    fn looks_alive(&self) -> bool {
+        // Local: it looks at the socket's state, and asks nobody.
+        self.is_alive().unwrap_or(false)
+    }
+}

@@ -75,7 +75,8 @@ impl FromIterator<(String, Param)> for Params {
 
 /// A name in a fixed array, up to its zero byte.
 pub(super) fn field(name: &[std::ffi::c_char]) -> String {
-    let bytes: Vec<u8> = name.iter().map(|byte| byte.to_ne_bytes()).map(|[byte]| byte).take_while(|b| *b != 0).collect();
+    let bytes: Vec<u8> =
+        name.iter().map(|byte| byte.to_ne_bytes()).map(|[byte]| byte).take_while(|b| *b != 0).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

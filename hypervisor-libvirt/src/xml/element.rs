@@ -95,8 +95,12 @@ impl Element {
                 Event::Text(text) => push_text(&text.xml10_content(), &mut open)?,
                 Event::GeneralRef(reference) => push_text(&resolve(&reference)?, &mut open)?,
                 Event::CData(data) => push(Node::CData(data.xml10_content().into_owned()), &mut open),
-                Event::Comment(comment) => push(Node::Comment(comment.xml10_content().into_owned()), &mut open),
-                Event::PI(instruction) => push(Node::Instruction(instruction.into_inner().into_owned()), &mut open),
+                Event::Comment(comment) => {
+                    push(Node::Comment(comment.xml10_content().into_owned()), &mut open)
+                }
+                Event::PI(instruction) => {
+                    push(Node::Instruction(instruction.into_inner().into_owned()), &mut open)
+                }
                 Event::Decl(_) => {}
                 Event::DocType(_) => return Err(XmlError::new("a document type is not accepted")),
                 Event::Eof => break,
@@ -221,7 +225,10 @@ impl Element {
 
     /// The first child of this name, appended where there is none.
     pub fn ensure(&mut self, name: &str) -> &mut Element {
-        let found = self.children.iter().position(|node| matches!(node, Node::Element(element) if element.name == name));
+        let found = self
+            .children
+            .iter()
+            .position(|node| matches!(node, Node::Element(element) if element.name == name));
         let at = found.unwrap_or_else(|| {
             self.children.push(Node::Element(Element::new(name)));
             self.children.len().saturating_sub(1)
@@ -246,8 +253,10 @@ impl Element {
 
     /// Removes the first child that `wanted` accepts.
     pub fn remove_where(&mut self, wanted: impl Fn(&Element) -> bool) -> Option<Element> {
-        let at =
-            self.children.iter().position(|node| matches!(node, Node::Element(element) if wanted(element)))?;
+        let at = self
+            .children
+            .iter()
+            .position(|node| matches!(node, Node::Element(element) if wanted(element)))?;
         match self.children.remove(at) {
             Node::Element(element) => Some(element),
             _ => None,
@@ -422,7 +431,8 @@ mod tests {
     #[test]
     fn finds_and_changes() {
         let mut root =
-            Element::parse("<d><devices><disk a='1'/><nic/><disk a='2'/></devices><m u='x'> 5 </m></d>").unwrap();
+            Element::parse("<d><devices><disk a='1'/><nic/><disk a='2'/></devices><m u='x'> 5 </m></d>")
+                .unwrap();
         assert_eq!(root.attr_at("devices/disk", "a"), Some("1"));
         assert_eq!(root.all("devices/disk").len(), 2);
         assert_eq!(root.text_at("m").as_deref(), Some("5"));
@@ -484,17 +494,19 @@ mod tests {
                 1 => "[a-z <>&]{1,8}".prop_map(Node::CData),
                 1 => "[a-z <>&]{1,8}".prop_map(Node::Comment),
             ];
-            ("[a-z]{1,6}", attributes(), prop::collection::vec(node, 0..4)).prop_map(|(name, attributes, nodes)| {
-                let mut element =
-                    Element { name, attributes: attributes.into_iter().collect(), children: Vec::new() };
-                for node in nodes {
-                    match (element.children.last_mut(), node) {
-                        (Some(Node::Text(before)), Node::Text(text)) => before.push_str(&text),
-                        (_, node) => element.children.push(node),
+            ("[a-z]{1,6}", attributes(), prop::collection::vec(node, 0..4)).prop_map(
+                |(name, attributes, nodes)| {
+                    let mut element =
+                        Element { name, attributes: attributes.into_iter().collect(), children: Vec::new() };
+                    for node in nodes {
+                        match (element.children.last_mut(), node) {
+                            (Some(Node::Text(before)), Node::Text(text)) => before.push_str(&text),
+                            (_, node) => element.children.push(node),
+                        }
                     }
-                }
-                element
-            })
+                    element
+                },
+            )
         })
     }
 

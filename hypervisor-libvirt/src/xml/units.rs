@@ -44,9 +44,9 @@ impl Element {
         let factor = factor(unit)
             .ok_or_else(|| XmlError::new(format!("<{}>: `{unit}` is not a unit of size", self.name)))?;
         let number = self.number()?;
-        number
-            .checked_mul(factor)
-            .ok_or_else(|| XmlError::new(format!("<{}>: {number} {unit} does not fit into 64 bits", self.name)))
+        number.checked_mul(factor).ok_or_else(|| {
+            XmlError::new(format!("<{}>: {number} {unit} does not fit into 64 bits", self.name))
+        })
     }
 
     /// The first child of this name as bytes, where there is one.
