@@ -1,1 +1,13 @@
 //! Domain types, traits, layers, in-memory backend and conformance suite of the `hypervisor` SDK.
+
+pub mod batch;
+pub mod error;
+pub mod model;
+pub mod operation;
+pub mod traits;
+
+pub use error::{Effect, Error, ErrorKind, Result, Retry};
+pub use operation::{Operation, OperationClass};
+pub use traits::{
+    Backups, Batch, Compute, Events, Guest, Hypervisor, Metrics, Network, Snapshots, Storage, Tasks,
+};

@@ -1,0 +1,58 @@
+//! The domain as plain data: the same types for every backend, serialisable both ways, open for new fields.
+
+mod backup;
+mod batch;
+mod capability;
+mod device;
+mod event;
+mod extra;
+mod guest;
+mod host;
+mod id;
+mod mac;
+mod macros;
+mod metrics;
+mod network;
+mod page;
+mod snapshot;
+mod task;
+mod units;
+pub mod validate;
+mod vm;
+mod volume;
+
+pub use backup::{BackupInfo, BackupMode, BackupQuery, BackupSpec, RestoreBackup, RestoreTo};
+pub use batch::{BatchItem, BatchOp, BatchOutcome, BatchOutput, BatchReport, BatchRequest, BulkKey, OnError};
+pub use capability::{Capabilities, Capability, Feature, Support};
+pub use device::{
+    Boot, BootDevice, CloudInit, DetachDisk, DirectBoot, DiskBus, DiskDevice, DiskInfo, DiskSource, DiskSpec,
+    Firmware, GraphicsKind, NicChange, NicInfo, NicModel, NicSource, NicSpec, SerialSpec,
+};
+pub use event::{Event, EventKind, EventQuery, EventStream};
+pub use extra::{BackendOptions, Extra};
+pub use guest::{
+    AddressSource, ConsoleAccess, ConsoleKind, ExecOutput, ExecSpec, GuestAddress, Screenshot, WriteFile,
+};
+pub use host::{BackendInfo, ClusterInfo, GroupChange, GroupInfo, GroupSpec, HostInfo, HostState};
+pub use id::{
+    BackupId, DiskId, GroupId, HostId, NetworkId, NicId, PoolId, SnapshotId, TaskId, VmId, VolumeId,
+};
+pub use ipnet::IpNet;
+pub use mac::MacAddr;
+pub use metrics::{
+    DiskMetrics, HostMetrics, MetricsHistory, MetricsPeriod, MetricsTarget, NicMetrics, VmMetrics,
+};
+pub use network::{DhcpRange, Lease, NetworkChange, NetworkInfo, NetworkKind, NetworkSpec};
+pub use page::{Page, PageRequest, Unreachable};
+pub use snapshot::{DeleteSnapshot, RevertSnapshot, SnapshotInfo, SnapshotSpec, SnapshotTree};
+pub use task::{Started, TaskInfo, TaskLog, TaskLogLine, TaskQuery, TaskState};
+pub use units::ByteSize;
+pub use vm::{
+    ApplyPolicy, CloneMany, CloneSpec, DeleteVm, DeploySpec, DisposeDisks, ExportSpec, ExportedVm, GuestKind,
+    MigrateSpec, PendingChange, PowerAction, RestartNeed, Revision, Shutdown, ShutdownVia, TemplateSpec,
+    UpdateOutcome, VmChange, VmConfig, VmInfo, VmQuery, VmSpec, VmState,
+};
+pub use volume::{
+    ByteStream, CloneVolume, DeletePool, DownloadVolume, PoolInfo, PoolKind, PoolQuery, PoolSpec,
+    ResizeVolume, UploadVolume, VolumeFormat, VolumeInfo, VolumeSpec, WipeAlgorithm,
+};

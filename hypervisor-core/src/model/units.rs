@@ -1,0 +1,156 @@
+//! The one unit of size that crosses the API.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A number of bytes. Backends speak KiB, MiB, GiB and bytes; only this crosses the API.
+///
+/// ```
+/// use hypervisor_core::model::ByteSize;
+/// assert_eq!(ByteSize::gib(4).as_bytes(), 4_294_967_296);
+/// assert_eq!("512 MiB".parse::<ByteSize>()?, ByteSize::mib(512));
+/// assert_eq!(ByteSize::mib(1536).to_string(), "1.5 GiB");
+/// # Ok::<(), hypervisor_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ByteSize(u64);
+
+const UNITS: [(&str, u64); 5] =
+    [("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+impl ByteSize {
+    /// No bytes.
+    pub const ZERO: Self = Self(0);
+
+    /// `n` bytes.
+    #[must_use]
+    pub const fn bytes(n: u64) -> Self {
+        Self(n)
+    }
+
+    /// `n` KiB (1024 bytes); saturates.
+    #[must_use]
+    pub const fn kib(n: u64) -> Self {
+        Self(n.saturating_mul(1 << 10))
+    }
+
+    /// `n` MiB; saturates.
+    #[must_use]
+    pub const fn mib(n: u64) -> Self {
+        Self(n.saturating_mul(1 << 20))
+    }
+
+    /// `n` GiB; saturates.
+    #[must_use]
+    pub const fn gib(n: u64) -> Self {
+        Self(n.saturating_mul(1 << 30))
+    }
+
+    /// `n` TiB; saturates.
+    #[must_use]
+    pub const fn tib(n: u64) -> Self {
+        Self(n.saturating_mul(1 << 40))
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub const fn as_bytes(self) -> u64 {
+        self.0
+    }
+
+    /// How many whole or started units of `unit` bytes it takes to hold this: what a wire that counts in MiB is sent.
+    #[must_use]
+    pub const fn div_ceil(self, unit: ByteSize) -> u64 {
+        if unit.0 == 0 { 0 } else { self.0.div_ceil(unit.0) }
+    }
+
+    /// Whether it is a whole number of `unit`s.
+    #[must_use]
+    pub const fn is_multiple_of(self, unit: ByteSize) -> bool {
+        unit.0 != 0 && self.0.is_multiple_of(unit.0)
+    }
+
+    /// The sum, at most `u64::MAX` bytes.
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// The difference, at least zero.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((name, unit)) = UNITS.into_iter().find(|(_, unit)| self.0 >= *unit) else {
+            return write!(f, "{} B", self.0);
+        };
+        let tenths = u128::from(self.0) * 10 / u128::from(unit);
+        if tenths % 10 == 0 {
+            write!(f, "{} {name}", tenths / 10)
+        } else {
+            write!(f, "{}.{} {name}", tenths / 10, tenths % 10)
+        }
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = Error;
+
+    /// Reads `"4GiB"`, `"512 M"`, `"1048576"`, `"10GB"` (decimal only with the `B` and without the `i`).
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = |why: &str| Error::invalid("size", format!("`{text}` {why}"));
+        let trimmed = text.trim();
+        let split = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
+        let (digits, unit) = trimmed.split_at(split);
+        let number: u64 = digits.parse().map_err(|_| wrong("does not start with a whole number"))?;
+        let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "t" | "tib" => 1 << 40,
+            "p" | "pib" => 1 << 50,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
+            _ => return Err(wrong("has a unit that is none of B, KiB, MiB, GiB, TiB, PiB, KB, MB, GB, TB")),
+        };
+        number.checked_mul(factor).map(Self).ok_or_else(|| wrong("is more than 64 bits can count"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_no_size_is_refused_by_name() {
+        for wrong in ["", "GiB", "-1", "4 parsecs", "99999999999999999999", "20000 PiB"] {
+            let error = wrong.parse::<ByteSize>().unwrap_err();
+            assert!(error.fields().contains_key("size"), "{wrong}: {error}");
+        }
+        assert_eq!("10 GB".parse::<ByteSize>().unwrap().as_bytes(), 10_000_000_000);
+    }
+
+    proptest! {
+        #[test]
+        fn whole_units_survive_display(n in 1u64..1023, shift in 0usize..5) {
+            let unit = UNITS[shift].1;
+            if let Some(bytes) = n.checked_mul(unit) {
+                let size = ByteSize::bytes(bytes);
+                prop_assert_eq!(size.to_string().parse::<ByteSize>().unwrap(), size);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::unsupported;
+use crate::error::Result;
+use crate::model::{AddressSource, ByteSize, ExecOutput, ExecSpec, GuestAddress, VmId, WriteFile};
+use crate::operation::Operation;
+
+/// What goes through the agent inside a guest.
+///
+/// Every method is `InvalidState` for a guest that does not run, and
+/// [`AgentUnavailable`](crate::ErrorKind::AgentUnavailable) where the agent is missing or does not answer.
+#[async_trait]
+pub trait Guest: Send + Sync {
+    /// Finds out whether the agent answers.
+    async fn ping_agent(&self, vm: &VmId) -> Result<()> {
+        let _ = vm;
+        unsupported(Operation::PingAgent)
+    }
+
+    /// Lists a guest's addresses with their source. Without `source`, asks every source that the backend has and leaves out those that do
+    /// not answer; with one, its failure is an error.
+    async fn list_addresses(&self, vm: &VmId, source: Option<AddressSource>) -> Result<Vec<GuestAddress>> {
+        let _ = (vm, source);
+        unsupported(Operation::ListAddresses)
+    }
+
+    /// Runs a command inside a guest and waits for its end.
+    ///
+    /// # Errors
+    /// `Timeout` when it takes longer than its deadline; it goes on inside the guest.
+    async fn exec_in_guest(&self, vm: &VmId, spec: &ExecSpec) -> Result<ExecOutput> {
+        let _ = (vm, spec);
+        unsupported(Operation::ExecInGuest)
+    }
+
+    /// Reads a file inside a guest, of at most `limit`.
+    ///
+    /// # Errors
+    /// `NotFound` for the file, `InvalidInput` if it is larger.
+    async fn read_guest_file(&self, vm: &VmId, path: &str, limit: ByteSize) -> Result<Bytes> {
+        let _ = (vm, path, limit);
+        unsupported(Operation::ReadGuestFile)
+    }
+
+    /// Writes a file inside a guest.
+    async fn write_guest_file(
+        &self,
+        vm: &VmId,
+        path: &str,
+        content: Bytes,
+        options: &WriteFile,
+    ) -> Result<()> {
+        let _ = (vm, path, content, options);
+        unsupported(Operation::WriteGuestFile)
+    }
+
+    /// Freezes a guest's file systems and returns how many. They stay frozen until they are thawed.
+    async fn freeze_filesystems(&self, vm: &VmId) -> Result<u32> {
+        let _ = vm;
+        unsupported(Operation::FreezeFilesystems)
+    }
+
+    /// Thaws a guest's file systems and returns how many.
+    async fn thaw_filesystems(&self, vm: &VmId) -> Result<u32> {
+        let _ = vm;
+        unsupported(Operation::ThawFilesystems)
+    }
+}

@@ -1,0 +1,43 @@
+use async_trait::async_trait;
+
+use super::unsupported;
+use crate::error::Result;
+use crate::model::{
+    HostId, HostMetrics, MetricsHistory, MetricsPeriod, MetricsTarget, Page, PageRequest, VmId, VmMetrics,
+};
+use crate::operation::Operation;
+
+/// Load, now and over time.
+#[async_trait]
+pub trait Metrics: Send + Sync {
+    /// Reads a host's load.
+    async fn get_host_metrics(&self, host: &HostId) -> Result<HostMetrics> {
+        let _ = host;
+        unsupported(Operation::GetHostMetrics)
+    }
+
+    /// Reads one running guest's load.
+    ///
+    /// # Errors
+    /// `InvalidState` if it does not run.
+    async fn get_vm_metrics(&self, vm: &VmId) -> Result<VmMetrics> {
+        let _ = vm;
+        unsupported(Operation::GetVmMetrics)
+    }
+
+    /// Reads the load of all running guests, in one call to the backend wherever it can.
+    async fn list_vm_metrics(&self, page: &PageRequest) -> Result<Page<VmMetrics>> {
+        let _ = page;
+        unsupported(Operation::ListVmMetrics)
+    }
+
+    /// Reads the load over a period that ends now.
+    async fn get_metrics_history(
+        &self,
+        target: &MetricsTarget,
+        period: MetricsPeriod,
+    ) -> Result<MetricsHistory> {
+        let _ = (target, period);
+        unsupported(Operation::GetMetricsHistory)
+    }
+}

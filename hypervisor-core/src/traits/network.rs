@@ -1,0 +1,67 @@
+use async_trait::async_trait;
+
+use super::unsupported;
+use crate::error::Result;
+use crate::model::{Lease, NetworkChange, NetworkId, NetworkInfo, NetworkSpec, Page, PageRequest, Started};
+use crate::operation::Operation;
+
+/// Networks.
+#[async_trait]
+pub trait Network: Send + Sync {
+    /// Lists the networks.
+    async fn list_networks(&self, page: &PageRequest) -> Result<Page<NetworkInfo>> {
+        let _ = page;
+        unsupported(Operation::ListNetworks)
+    }
+
+    /// Reads one network.
+    async fn get_network(&self, network: &NetworkId) -> Result<NetworkInfo> {
+        let _ = network;
+        unsupported(Operation::GetNetwork)
+    }
+
+    /// Creates a network, down unless the spec says otherwise.
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<Started<NetworkId>> {
+        let _ = spec;
+        unsupported(Operation::CreateNetwork)
+    }
+
+    /// Changes a network. What changes its addresses comes into force when it is next brought up.
+    async fn update_network(&self, network: &NetworkId, change: &NetworkChange) -> Result<Started<()>> {
+        let _ = (network, change);
+        unsupported(Operation::UpdateNetwork)
+    }
+
+    /// Deletes a network.
+    ///
+    /// # Errors
+    /// `InvalidState` while it is up.
+    async fn delete_network(&self, network: &NetworkId) -> Result<Started<()>> {
+        let _ = network;
+        unsupported(Operation::DeleteNetwork)
+    }
+
+    /// Brings a network up.
+    ///
+    /// # Errors
+    /// `InvalidState` if it is up.
+    async fn start_network(&self, network: &NetworkId) -> Result<Started<()>> {
+        let _ = network;
+        unsupported(Operation::StartNetwork)
+    }
+
+    /// Takes a network down. Guests keep their NICs and lose the connection.
+    ///
+    /// # Errors
+    /// `InvalidState` if it is down.
+    async fn stop_network(&self, network: &NetworkId) -> Result<Started<()>> {
+        let _ = network;
+        unsupported(Operation::StopNetwork)
+    }
+
+    /// Lists the addresses that the network's DHCP server has handed out.
+    async fn list_leases(&self, network: &NetworkId) -> Result<Vec<Lease>> {
+        let _ = network;
+        unsupported(Operation::ListLeases)
+    }
+}
