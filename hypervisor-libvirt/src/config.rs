@@ -116,7 +116,10 @@ impl LibvirtConfig {
             None => (scheme, None),
         };
         if !DRIVERS.contains(&driver) {
-            return Err(bad(format!("the driver `{driver}` is not supported: use one of {}", DRIVERS.join(", "))));
+            return Err(bad(format!(
+                "the driver `{driver}` is not supported: use one of {}",
+                DRIVERS.join(", ")
+            )));
         }
         if let Some(transport) = transport.filter(|transport| !TRANSPORTS.contains(transport)) {
             let known = TRANSPORTS.join(", ");

@@ -2,8 +2,12 @@
 
 mod blocking;
 mod config;
+mod error;
 mod ffi;
 pub mod xml;
 
 pub use config::{DomainType, LibvirtConfig};
 pub use ffi::LibvirtError;
+
+/// The name of this backend.
+pub const BACKEND: &str = "libvirt";
