@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod error;
+pub mod layer;
 pub mod model;
 pub mod operation;
 pub mod traits;
