@@ -57,7 +57,7 @@ async fn main() -> ExitCode {
     let mut summary = Vec::new();
     for stage in &stages {
         let started = Instant::now();
-        println!("{} ({})", stage.title, stage.url);
+        println!("{}", stage.title);
         let outcome = perform(stage).await;
         let stop = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled);
         if let Err(error) = &outcome {
@@ -71,6 +71,9 @@ async fn main() -> ExitCode {
     }
     for (title, good, time) in &summary {
         println!("{} {title:<42}{:>10}", if *good { "ok    " } else { "FAILED" }, seconds(*time));
+    }
+    if options.live.is_none() {
+        println!("left out: a QEMU machine that really boots; `cargo xtask demo` brings one up");
     }
     let good = summary.len() == stages.len() && summary.iter().all(|(_, good, _)| *good);
     println!(
@@ -86,6 +89,8 @@ async fn main() -> ExitCode {
 async fn perform(stage: &Stage) -> Result<()> {
     let report = Report::new();
     let hv = report.step("connect", hypervisor::connect(&stage.url)).await?;
+    let info = hv.info();
+    println!("  to {} {}", info.backend, info.version.as_deref().unwrap_or_default());
     let lived = tokio::select! {
         lived = life::life_of_a_machine(&hv, &stage.plan, &report) => lived,
         _ = tokio::signal::ctrl_c() => Err(Error::new(ErrorKind::Cancelled, "interrupted")),
@@ -93,8 +98,10 @@ async fn perform(stage: &Stage) -> Result<()> {
     if lived.is_ok() {
         return Ok(());
     }
-    let cleaned = report.step("delete what is left", life::clean_up(&hv, &stage.plan)).await;
-    lived.and(cleaned)
+    if let Err(error) = report.step("delete what is left", life::clean_up(&hv, &stage.plan)).await {
+        println!("  {error}");
+    }
+    lived
 }
 
 fn stages(options: &Options, scratch: &Path) -> Result<Vec<Stage>> {
@@ -116,9 +123,8 @@ fn stages(options: &Options, scratch: &Path) -> Result<Vec<Stage>> {
         let url = format!("test://{}", file.display());
         stages.push(Stage { title: "libvirt's mock driver", url, plan: plan() });
     }
-    match &options.live {
-        Some(url) => stages.push(live(url, &name)?),
-        None => println!("left out: a QEMU machine that boots; `cargo xtask demo` brings one up\n"),
+    if let Some(url) = &options.live {
+        stages.push(live(url, &name)?);
     }
     Ok(stages)
 }
