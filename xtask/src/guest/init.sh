@@ -25,7 +25,7 @@ for nic in /sys/class/net/*; do
     nic=${nic##*/}
     [ "$nic" = lo ] && continue
     ifconfig "$nic" up
-    udhcpc -b -q -i "$nic" > /dev/null 2>&1 &
+    udhcpc -b -T 1 -t 30 -i "$nic" -s /etc/udhcpc.sh > /dev/null 2>&1 &
 done
 echo "GUEST-READY disks=$(ls /sys/block | tr '\n' ',')" > /dev/console
 while :; do setsid cttyhack sh; done

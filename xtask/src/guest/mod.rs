@@ -71,7 +71,7 @@ pub(crate) fn ensure() -> Result<Guest> {
             "the test guest is made from Debian's or Ubuntu's amd64 packages, which this machine cannot fetch"
         );
     }
-    println!("guest: fetching a kernel, busybox and the guest agent (about 30 MB) to build the test guest");
+    eprintln!("guest: fetching a kernel, busybox and the guest agent (about 30 MB) to build the test guest");
     // Beside the folder, then renamed: two instances may be at it, and a cut-short one must not be taken for whole.
     let work = dir.with_extension(format!("new-{}", std::process::id()));
     let built = build(&work).and_then(|()| Ok(std::fs::write(work.join("recipe"), &recipe)?));
@@ -104,7 +104,7 @@ fn fetch(debs: &Path, tree: &Path) -> Result<()> {
     let kernel = match kernel_packages() {
         Ok(found) => found,
         Err(_) => {
-            println!("guest: apt-get update");
+            eprintln!("guest: apt-get update");
             run::visible(Command::new("apt-get").args(["update", "-qq"]))?;
             kernel_packages()?
         }
@@ -169,7 +169,7 @@ fn initramfs(tree: &Path, modules: &Path) -> Result<Vec<u8>> {
     archive.device("dev/console", 5, 1)?;
     archive.program("init", INIT.as_bytes())?;
     archive.program("etc/acpi/PWRF/00000080", POWER.as_bytes())?;
-    archive.program("usr/share/udhcpc/default.script", DHCP.as_bytes())?;
+    archive.program("etc/udhcpc.sh", DHCP.as_bytes())?;
     archive.program("sbin/shutdown", SHUTDOWN.as_bytes())?;
     archive.file("etc/passwd", b"root::0:0:root:/root:/bin/sh\n")?;
     archive.file("etc/group", b"root:x:0:\n")?;

@@ -9,6 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::setup;
+
 /// A module's name and its content.
 pub(crate) type Module = (String, Vec<u8>);
 
@@ -64,14 +66,15 @@ fn plain(name: &str) -> String {
 
 /// A module's content; some distributions compress them, which busybox cannot undo.
 fn read(file: &Path) -> Result<Vec<u8>> {
-    let tool = match file.extension().and_then(|ending| ending.to_str()) {
-        Some("xz") => "xz",
-        Some("zst") => "zstd",
-        Some("gz") => "gzip",
+    let (tool, package): (_, &[_]) = match file.extension().and_then(|ending| ending.to_str()) {
+        Some("xz") => ("xz", &["xz-utils"]),
+        Some("zst") => ("zstd", &["zstd"]),
+        Some("gz") => ("gzip", &["gzip"]),
         _ => return std::fs::read(file).with_context(|| format!("cannot read {}", file.display())),
     };
+    setup::program(tool, package, "to unpack the test guest's kernel modules")?;
     let out = Command::new(tool).arg("-dc").arg(file).output();
-    let out = out.with_context(|| format!("`{tool}` is needed to unpack {}", file.display()))?;
+    let out = out.with_context(|| format!("cannot run `{tool}`"))?;
     if !out.status.success() {
         bail!("`{tool}` cannot unpack {}: {}", file.display(), String::from_utf8_lossy(&out.stderr).trim());
     }

@@ -5,6 +5,7 @@ mod place;
 mod proc;
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
@@ -88,8 +89,7 @@ fn up(place: &Place, host_network: bool) -> Result<()> {
         let _keeper = start(place, false, host_network)?;
         println!("# running after {:.1} s", began.elapsed().as_secs_f64());
     }
-    print(&place.vars(&guest)?);
-    Ok(())
+    print(&place.vars(&guest)?)
 }
 
 fn status(place: &Place) -> Result<()> {
@@ -97,14 +97,16 @@ fn status(place: &Place) -> Result<()> {
         bail!("no private libvirtd in {}", place.dir().display());
     }
     println!("# {}", answer(place).context("it runs, but does not answer")?);
-    print(&place.vars(&guest::ensure()?)?);
-    Ok(())
+    print(&place.vars(&guest::ensure()?)?)
 }
 
-fn print(vars: &Vars) {
+/// For a shell's `eval`.
+fn print(vars: &Vars) -> Result<()> {
+    let mut out = std::io::stdout().lock();
     for (name, value) in vars {
-        println!("export {name}='{value}'");
+        writeln!(out, "export {name}='{}'", value.replace('\'', r"'\''"))?;
     }
+    Ok(())
 }
 
 /// A private libvirtd that ends with this value, and also when this process ends in any other way.

@@ -1,10 +1,12 @@
 //! `cargo xtask setup`: what a machine needs beyond Rust and a C compiler, found out by looking for the thing itself
 //! (so that any distribution's packages count) and installed where apt and root are at hand.
 
+mod apt;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::workspace::cargo;
 use crate::{paths, run};
@@ -75,19 +77,29 @@ pub(crate) fn command(driver_only: bool) -> Result<()> {
 
 /// Sees to it that a level is there: silent where it is, else says what is missing and why, and installs it.
 pub(crate) fn ensure(level: Level) -> Result<()> {
-    let missing = missing(level);
+    let needs: Vec<_> = NEEDS.iter().filter(|need| need.level <= level).copied().collect();
+    satisfy(level, &needs)
+}
+
+/// Sees to it that a program is there that only some machines turn out to need.
+pub(crate) fn program(name: &'static str, package: &'static [&'static str], why: &'static str) -> Result<()> {
+    satisfy(Level::Live, &[need(Level::Live, Probe::Program(name), why, package)])
+}
+
+fn satisfy(level: Level, needs: &[Need]) -> Result<()> {
+    let missing = missing(needs);
     if missing.is_empty() {
         return Ok(());
     }
-    println!("setup: missing on this machine:");
+    eprintln!("setup: missing on this machine:");
     for need in &missing {
-        println!("  {:<34} {}", need.debian.join(" "), need.why);
+        eprintln!("  {:<34} {}", need.debian.join(" "), need.why);
     }
     if paths::program("apt-get").is_none() || !rustix::process::geteuid().is_root() {
         bail!("{}", advice(level, &missing));
     }
-    install(&missing)?;
-    let left = self::missing(level);
+    apt::install(&names(&missing))?;
+    let left = self::missing(needs);
     if !left.is_empty() {
         bail!("installed, and still not found: {}", names(&left).join(", "));
     }
@@ -104,7 +116,7 @@ pub(crate) fn components() -> Result<()> {
         if paths::program("rustup").is_none() {
             bail!("{name} is missing: install it from where this Rust came from");
         }
-        println!("setup: rustup component add {name}");
+        eprintln!("setup: rustup component add {name}");
         run::visible(Command::new("rustup").args(["component", "add", name]))?;
     }
     Ok(())
@@ -112,11 +124,11 @@ pub(crate) fn components() -> Result<()> {
 
 /// Whether a level is there already.
 pub(crate) fn present(level: Level) -> bool {
-    missing(level).is_empty()
+    NEEDS.iter().filter(|need| need.level <= level).all(|need| found(need.probe))
 }
 
-fn missing(level: Level) -> Vec<Need> {
-    NEEDS.iter().filter(|need| need.level <= level && !found(need.probe)).copied().collect()
+fn missing(needs: &[Need]) -> Vec<Need> {
+    needs.iter().filter(|need| !found(need.probe)).copied().collect()
 }
 
 fn names(needs: &[Need]) -> Vec<&'static str> {
@@ -159,121 +171,9 @@ fn advice(level: Level, missing: &[Need]) -> String {
     )
 }
 
-fn install(missing: &[Need]) -> Result<()> {
-    let wanted = names(missing);
-    let mut packages = known(&wanted)?;
-    if packages.is_empty() || plan(&packages).is_err() {
-        println!("setup: apt-get update");
-        run::visible(apt_get().args(["update", "-qq"]))?;
-        packages = known(&wanted)?;
-    }
-    if packages.is_empty() {
-        bail!("apt knows none of: {}", wanted.join(" "));
-    }
-    packages.extend(downgrades(&packages)?);
-    let plan = plan(&packages)?;
-    let removed: Vec<_> = plan.lines().filter_map(|line| line.strip_prefix("Remv ")).collect();
-    if !removed.is_empty() {
-        bail!(
-            "apt would remove {} to install {}; solve that by hand",
-            removed.join(", "),
-            packages.join(" ")
-        );
-    }
-    let mut command = apt_get();
-    command.args(INSTALL).arg("-qq").args(&packages);
-    println!("setup: {}", run::line(&command));
-    if run::output(&mut command).is_err() {
-        println!("setup: once more, with fresh package lists");
-        run::visible(apt_get().args(["update", "-qq"]))?;
-        run::output(&mut command)?;
-    }
-    println!("setup: installed");
-    Ok(())
-}
-
-const INSTALL: [&str; 4] = ["install", "-y", "--no-install-recommends", "--allow-downgrades"];
-
-fn apt_get() -> Command {
-    let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-    command
-}
-
-/// What apt would do.
-fn plan(packages: &[String]) -> Result<String> {
-    run::output(apt_get().args(INSTALL).arg("--simulate").args(packages))
-}
-
-/// Those of the packages that this release has.
-fn known(packages: &[&str]) -> Result<Vec<String>> {
-    let policy = run::output(Command::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C"))?;
-    Ok(candidates(&policy).into_iter().map(|(name, _)| name).collect())
-}
-
-/// Package and candidate version of each paragraph of `apt-cache policy` that has one.
-fn candidates(policy: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut package = "";
-    for line in policy.lines() {
-        if !line.starts_with(' ') {
-            package = line.trim_end_matches(':');
-        } else if let Some(version) = line.trim().strip_prefix("Candidate: ")
-            && version != "(none)"
-        {
-            found.push((package.to_owned(), version.to_owned()));
-        }
-    }
-    found
-}
-
-/// Parts of QEMU that are installed from a newer suite than apt would take QEMU from (`qemu-utils` from backports, say):
-/// they break each other, so the newer parts come down to the suite's version.
-fn downgrades(packages: &[String]) -> Result<Vec<String>> {
-    if !packages.iter().any(|name| name == "qemu-system-x86") {
-        return Ok(Vec::new());
-    }
-    let policy =
-        run::output(Command::new("apt-cache").args(["policy", "qemu-system-x86"]).env("LC_ALL", "C"))?;
-    let Some((_, target)) = candidates(&policy).pop() else { return Ok(Vec::new()) };
-    let format = "${source:Package} ${Package} ${Version} ${db:Status-Status}\n";
-    let installed = run::output(Command::new("dpkg-query").args(["-W", "-f", format]))?;
-    let mut pinned = Vec::new();
-    for line in installed.lines() {
-        let words: Vec<_> = line.split(' ').collect();
-        if let ["qemu", name, version, "installed"] = words.as_slice()
-            && newer(version, &target)?
-            && let Some(offered) = offered(name)?
-            && newer(version, &offered)?
-        {
-            println!("setup: {name} goes from {version} to {offered}: the newer one breaks QEMU {target}");
-            pinned.push(format!("{name}={offered}"));
-        }
-    }
-    Ok(pinned)
-}
-
-fn newer(one: &str, other: &str) -> Result<bool> {
-    let status = Command::new("dpkg").args(["--compare-versions", one, "gt", other]).status();
-    Ok(status.context("cannot run dpkg")?.success())
-}
-
-/// The newest version of a package that a configured suite offers, whatever is installed.
-fn offered(package: &str) -> Result<Option<String>> {
-    let table = run::output(Command::new("apt-cache").args(["madison", package]))?;
-    Ok(table.lines().find_map(|line| line.split('|').nth(1)).map(|version| version.trim().to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_candidates_and_skips_packages_without() {
-        let policy = "tini:\n  Installed: (none)\n  Candidate: 0.19.0-1\n  Version table:\n\
-                      gone:\n  Installed: (none)\n  Candidate: (none)\n";
-        assert_eq!(candidates(policy), [("tini".to_owned(), "0.19.0-1".to_owned())]);
-    }
 
     #[test]
     fn the_driver_level_needs_no_daemon() {
