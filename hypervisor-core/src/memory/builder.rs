@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{FaultPlan, Memory};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ByteSize, Capabilities, Feature};
+use crate::model::{ByteSize, Capabilities};
 use crate::operation::Operation;
 
 #[derive(Debug, Clone)]
@@ -196,9 +196,4 @@ impl Config {
         let spread = u64::try_from(end.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX);
         if spread == 0 { start } else { start + Duration::from_nanos(rng.u64(0..spread)) }
     }
-}
-
-/// Whether bulk calls are among the capabilities.
-pub(super) fn has_bulk(capabilities: &Capabilities) -> bool {
-    capabilities.has(Feature::BulkPower)
 }

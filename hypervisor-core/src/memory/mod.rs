@@ -20,16 +20,18 @@
 //! # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
 //! ```
 
-#![allow(dead_code, reason = "snapshots and backups follow in the next commits")]
-
+mod backup;
+mod batch;
 mod builder;
 mod clock;
 mod compute;
 mod content;
-mod early;
 mod event;
 mod fault;
+mod guest;
+mod metrics;
 mod network;
+mod snapshot;
 mod state;
 mod storage;
 mod task;
@@ -192,12 +194,14 @@ impl Memory {
 impl World {
     /// Carries a call out, with the fault that is planned for it.
     fn carry_out<T>(&mut self, operation: Operation, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        // A bulk call carries out others inside; each has a fault of its own.
+        let outer = self.fault.take();
         self.fault = self.faults.next(operation, &mut self.rng);
-        if let Some(Fault::Before(kind)) = self.fault {
-            return Err(fault::before(kind));
-        }
-        let result = f(self);
-        match self.fault.take() {
+        let result = match self.fault {
+            Some(Fault::Before(kind)) => Err(fault::before(kind)),
+            _ => f(self),
+        };
+        match std::mem::replace(&mut self.fault, outer) {
             Some(Fault::After(kind)) if result.is_ok() => Err(fault::after(kind)),
             _ => result,
         }

@@ -48,7 +48,7 @@ pub(super) struct Vm {
     /// How long it had run when it was hibernated.
     pub(super) ran: Duration,
     pub(super) revision: u64,
-    /// Counts power cycles, so that a late power-off does not hit the next one.
+    /// A number for each power cycle, so that a late power-off does not hit the next one.
     pub(super) cycle: u64,
     pub(super) setup: Setup,
     /// The configuration in force, where it is another one.
@@ -176,7 +176,7 @@ pub(super) struct World {
     /// What goes wrong with the call at work.
     pub(super) fault: Option<Fault>,
     timers: BTreeMap<(Duration, u64), Timer>,
-    next_timer: u64,
+    next_number: u64,
 }
 
 impl World {
@@ -201,7 +201,7 @@ impl World {
             faults: Faults::default(),
             fault: None,
             timers: BTreeMap::new(),
-            next_timer: 0,
+            next_number: 0,
             capabilities,
             config,
         };
@@ -251,9 +251,15 @@ impl World {
     /// Has something happen after a time; never, where that is beyond all time.
     pub(super) fn after(&mut self, delay: Duration, timer: Timer) {
         if let Some(at) = self.now.checked_add(delay) {
-            self.timers.insert((at, self.next_timer), timer);
-            self.next_timer += 1;
+            let number = self.unique();
+            self.timers.insert((at, number), timer);
         }
+    }
+
+    /// A number that is given once.
+    pub(super) fn unique(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
     }
 
     pub(super) fn emit(&mut self, kind: EventKind) {

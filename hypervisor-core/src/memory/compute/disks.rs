@@ -99,7 +99,7 @@ impl World {
     }
 
     /// What is known of a disk by its volume.
-    pub(super) fn fill_in(&self, disk: &mut DiskInfo) {
+    pub(in crate::memory) fn fill_in(&self, disk: &mut DiskInfo) {
         let Some((id, volume)) = disk.volume.as_ref().and_then(|id| Some((id, self.volumes.get(id)?))) else {
             return;
         };
@@ -132,7 +132,7 @@ impl World {
     }
 
     /// A volume's name that is free in the pool.
-    pub(super) fn free_name(
+    pub(in crate::memory) fn free_name(
         &self,
         pool: &PoolId,
         stem: &str,

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::state::{Host, Target, Vm, World};
+use crate::memory::state::{Host, Vm, Volume, World};
 use crate::memory::task::Work;
+use crate::memory::volume::volume_id;
 use crate::model::{
-    ByteSize, ClusterInfo, EventKind, Feature, HostId, HostInfo, HostState, MigrateSpec, Started, VmId,
-    VmState,
+    ByteSize, ClusterInfo, DiskId, EventKind, Feature, HostId, HostInfo, HostState, MigrateSpec, PoolId,
+    Started, VmId, VmState, VolumeId,
 };
 use crate::operation::Operation;
 
@@ -131,6 +132,11 @@ impl World {
         if vm.host == spec.host {
             return Err(Error::invalid_state("it is there already").with_target(VmId::NOUN, id));
         }
+        let settled =
+            [VmState::Running, VmState::Paused, VmState::Stopped, VmState::Hibernated, VmState::Crashed];
+        if !settled.contains(&state) {
+            return Err(Error::invalid_state(format!("it is {state}")).with_target(VmId::NOUN, id));
+        }
         let live = match (spec.live, state.is_active()) {
             (Some(true), false) => {
                 return Err(Error::invalid_state(format!("it is {state} and cannot be moved live"))
@@ -149,7 +155,8 @@ impl World {
         if live {
             self.host_has_room(&spec.host, need.memory)?;
         }
-        self.disks_can_move(vm, spec)?;
+        let disks = self.disks_to_move(vm, spec)?;
+        let pool = spec.pool.clone();
         let length = migration_time(self.long(), spec, need.memory);
         if live && !length.is_zero() {
             self.set_state(id, VmState::Migrating);
@@ -162,33 +169,79 @@ impl World {
                 let memory = world.vm(&moved)?.in_force().memory;
                 world.host_has_room(&target, memory)?;
             }
+            if let Some(pool) = &pool {
+                world.move_disks(&moved, &disks, pool)?;
+            }
             world.vm_mut(&moved)?.host = target.clone();
-            world.set_state(&moved, after);
+            world.arrive(&moved, after);
             world.emit(EventKind::VmMigrated { vm: moved, host: target });
             Ok(())
         });
         let work = work
-            .undo(move |world| world.set_state(&back, before))
+            .undo(move |world| world.arrive(&back, before))
             .takes(length, &["preparing the other host", "copying memory", "switching over"])
             .on(id, &from, "migrate");
         self.run(work, ())
     }
 
-    /// Passes if the other host sees all disks, or they may be copied.
-    fn disks_can_move(&self, vm: &Vm, spec: &MigrateSpec) -> Result<()> {
+    /// A move has ended; a guest that has crashed meanwhile stays so.
+    fn arrive(&mut self, id: &VmId, state: VmState) {
+        if self.vms.get(id).is_some_and(|vm| vm.state == VmState::Migrating) {
+            self.set_state(id, state);
+        }
+    }
+
+    /// The disks that have to be copied to another pool; fails where the other host would not see them all.
+    fn disks_to_move(&self, vm: &Vm, spec: &MigrateSpec) -> Result<Vec<DiskId>> {
         if let Some(pool) = &spec.pool {
             self.pool_on(pool, &spec.host)?;
         }
+        let refused = |why: String| Err(Error::invalid_state(why).with_target(VmId::NOUN, &vm.id));
+        let mut moves = Vec::new();
         for disk in &vm.setup.disks {
-            let Some(volume) = &disk.volume else { continue };
-            self.unlocked(&Target::Volume(volume.clone()), true)?;
-            let pool = self.volume(volume)?.pool.clone();
-            if self.pool_on(&pool, &spec.host).is_err() && !(spec.with_disks && spec.pool.is_some()) {
-                let message =
-                    format!("host `{}` does not see pool `{pool}` of its disk `{}`", spec.host, disk.id);
-                return Err(Error::invalid_state(message).with_target(VmId::NOUN, &vm.id));
+            let Some(id) = &disk.volume else { continue };
+            let volume = self.readable(id)?;
+            let own = vm.setup.own_volumes().any(|own| own == id);
+            match spec.pool.as_ref().filter(|pool| spec.with_disks && own && **pool != volume.pool) {
+                Some(pool) => {
+                    let held = vm.snapshots.values().any(|snap| snap.volumes.contains_key(id));
+                    if held || self.heirs(id).next().is_some() {
+                        return refused(format!("a snapshot or a clone needs its volume `{id}` where it is"));
+                    }
+                    if self.volumes.contains_key(&volume_id(pool, &volume.name)) {
+                        return Err(Error::already_exists(VolumeId::NOUN, volume_id(pool, &volume.name)));
+                    }
+                    self.room(pool, volume.capacity)?;
+                    moves.push(disk.id.clone());
+                }
+                None if self.pool_on(&volume.pool, &spec.host).is_err() => {
+                    let (host, pool) = (&spec.host, &volume.pool);
+                    return refused(format!(
+                        "host `{host}` does not see pool `{pool}` of its disk `{}`",
+                        disk.id
+                    ));
+                }
+                None => {}
             }
         }
+        Ok(moves)
+    }
+
+    /// Puts the volumes of these disks into another pool.
+    fn move_disks(&mut self, id: &VmId, disks: &[DiskId], pool: &PoolId) -> Result<()> {
+        let mut setup = self.vm(id)?.setup.clone();
+        for disk in setup.disks.iter_mut().filter(|disk| disks.contains(&disk.id)) {
+            let Some(old) = disk.volume.clone() else { continue };
+            let Some(volume) = self.volumes.remove(&old) else { continue };
+            let new = volume_id(pool, &volume.name);
+            let content = volume.content.flat();
+            self.volumes.insert(new.clone(), Volume { pool: pool.clone(), backing: None, content, ..volume });
+            disk.volume = Some(new.clone());
+            self.fill_in(disk);
+            self.emit(EventKind::VolumeChanged(old));
+            self.emit(EventKind::VolumeChanged(new));
+        }
+        self.vm_mut(id)?.setup = setup;
         Ok(())
     }
 }

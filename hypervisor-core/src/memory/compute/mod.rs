@@ -10,6 +10,8 @@ mod host;
 mod power;
 mod screen;
 
+pub(super) use self::create::Birth;
+
 use async_trait::async_trait;
 
 use super::Memory;
@@ -66,8 +68,7 @@ impl Compute for Memory {
     async fn list_hosts(&self, page: &PageRequest) -> Result<Page<HostInfo>> {
         self.call(Operation::ListHosts, &[], Ok(()), |world| {
             let all = world.hosts.iter().map(|(id, host)| world.host_info(id, host)).collect();
-            let page = world.page(all, page, |info: &HostInfo| by_number(info.id.as_str()));
-            Ok(page.with_unreachable(world.unreachable()))
+            Ok(world.page(all, page, |info: &HostInfo| by_number(info.id.as_str())))
         })
         .await
     }

@@ -31,11 +31,7 @@ impl World {
         if let (PowerAction::Shutdown(shutdown), Some(limit)) = (action, needs_time) {
             let length = limit.min(self.config.guest_time);
             self.shut_down(id, shutdown)?;
-            let down = id.clone();
-            let work = Work::new(action.operation(), move |world| {
-                world.power_down(&down);
-                Ok(())
-            });
+            let work = Work::new(action.operation(), |_| Ok(()));
             let stages = &["asking the guest", "waiting for the guest"];
             return self.run(work.takes(length, stages).about(id, &host), ());
         }
@@ -101,10 +97,10 @@ impl World {
         }
         let volumes: Vec<VolumeId> = vm.setup.own_volumes().cloned().collect();
         volumes.iter().try_for_each(|volume| self.may_open(id, volume))?;
-        let now = self.now;
+        let (now, cycle) = (self.now, self.unique());
         let vm = self.vm_mut(id)?;
         if vm.state != VmState::Hibernated {
-            vm.cycle += 1;
+            vm.cycle = cycle;
             vm.ran = Duration::ZERO;
             vm.live = None;
         }
@@ -181,14 +177,14 @@ impl World {
     }
 
     fn restart(&mut self, id: &VmId) -> Result<()> {
+        let vm = self.vm(id)?;
+        if vm.state == VmState::Crashed {
+            self.host_has_room(&vm.host, vm.in_force().memory)?;
+        }
         let now = self.now;
         let vm = self.vm_mut(id)?;
         vm.since = Some(now);
         vm.frozen = false;
-        if vm.state == VmState::Crashed {
-            let (host, memory) = (vm.host.clone(), vm.in_force().memory);
-            self.host_has_room(&host, memory)?;
-        }
         self.set_state(id, VmState::Starting);
         self.set_state(id, VmState::Running);
         self.lease_addresses(id);
