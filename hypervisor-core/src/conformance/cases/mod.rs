@@ -7,6 +7,7 @@ mod claims;
 mod clones;
 mod console;
 mod containers;
+mod content;
 mod delete;
 mod disks;
 mod events;
@@ -22,6 +23,7 @@ mod nics;
 mod power;
 mod snapshots;
 mod storage;
+mod table;
 mod tasks;
 mod templates;
 mod update;
@@ -43,6 +45,7 @@ pub fn cases() -> Vec<Case> {
         snapshots::cases(),
         boot::cases(),
         storage::cases(),
+        content::cases(),
         disks::cases(),
         nics::cases(),
         clones::cases(),
