@@ -8,10 +8,10 @@ use ipnet::IpNet;
 use super::check::{Check, Stop};
 use super::context::{Context, Made};
 use super::settings::Setting;
-use crate::error::{Error, ErrorKind};
+use crate::error::{ErrorKind, Result};
 use crate::model::{
     ByteSize, ByteStream, DirectBoot, DiskId, DiskInfo, DiskSpec, DownloadVolume, Feature, NetworkSpec,
-    NicInfo, NicSpec, UploadVolume, VmConfig, VmId, VolumeFormat, VolumeId, VolumeInfo, VolumeSpec,
+    NicInfo, NicSpec, Started, UploadVolume, VmConfig, VmId, VolumeFormat, VolumeId, VolumeInfo, VolumeSpec,
 };
 use crate::operation::Operation;
 
@@ -140,8 +140,15 @@ impl Context {
         Ok(vm)
     }
 
+    /// Takes note of a guest that a call has made that may as well be refused.
+    pub(crate) async fn adopt_or_refused(&self, started: Result<Started<VmId>>) -> Result<VmId> {
+        let started = started?;
+        self.keep(Made::Vm(started.output.clone()));
+        self.done(Ok(started)).await
+    }
+
     /// What a hot unplug ended with: a guest without an operating system may never let a device go.
-    pub(crate) fn unplugged(&self, done: Result<(), Error>) -> Check {
+    pub(crate) fn unplugged(&self, done: Result<()>) -> Check {
         match done {
             Err(error) if !self.can_boot() && error.kind() == ErrorKind::Timeout => Err(Stop::skipped(
                 format!("no system in the guest to let the device go; set {}: {error}", Setting::Kernel),
