@@ -4,12 +4,15 @@ pub mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod handle;
 pub mod layer;
+pub mod memory;
 pub mod model;
 pub mod operation;
 pub mod traits;
 
 pub use error::{Effect, Error, ErrorKind, Result, Retry};
+pub use handle::{BatchBuilder, Task, TaskOutcome, Vm, Vms, WaitOptions};
 pub use operation::{Operation, OperationClass};
 pub use traits::{
     Backups, Batch, Compute, Events, Guest, Hypervisor, Metrics, Network, Snapshots, Storage, Tasks,

@@ -1,5 +1,29 @@
 //! The cases, one file for each area.
 
+/// A case of an area by the name of its async function: `case!("power", pause_freezes, [Operation::PauseVm])`; a second list
+/// names the settings without which it cannot run. `case!(sync …)` takes a plain function.
+macro_rules! case {
+    (sync $area:literal, $run:ident, [$($need:expr),* $(,)?]) => {
+        $crate::conformance::case::Case::new(
+            $area,
+            concat!($area, "::", stringify!($run)),
+            vec![$($need.into()),*],
+            Vec::new(),
+            |cx| Box::pin(async move { $run(cx) }),
+        )
+    };
+    ($area:literal, $run:ident, [$($need:expr),* $(,)?]) => { case!($area, $run, [$($need),*], []) };
+    ($area:literal, $run:ident, [$($need:expr),* $(,)?], [$($setting:expr),* $(,)?]) => {
+        $crate::conformance::case::Case::new(
+            $area,
+            concat!($area, "::", stringify!($run)),
+            vec![$($need.into()),*],
+            vec![$($setting),*],
+            |cx| Box::pin($run(cx)),
+        )
+    };
+}
+
 mod backups;
 mod batch;
 mod boot;
