@@ -20,7 +20,7 @@ async fn wait(
     cx: &Context,
     what: &str,
     events: &mut EventStream,
-    wanted: impl Fn(&EventKind) -> bool,
+    wanted: impl Fn(&EventKind) -> bool + Send,
 ) -> Check<Vec<Event>> {
     let mut before = Vec::new();
     let reading = async {

@@ -7,8 +7,8 @@ use crate::error::ErrorKind::{AgentUnavailable, InvalidInput, InvalidState, NotF
 use crate::model::Feature::{AgentAddresses, DirectBoot, GuestAgent};
 use crate::model::{AddressSource, ByteSize, ExecSpec, VmId, WriteFile};
 use crate::operation::Operation::{
-    CreateVm, ExecInGuest, FreezeFilesystems, ListAddresses, PingAgent, ReadGuestFile, StartVm, ThawFilesystems,
-    WriteGuestFile,
+    CreateVm, ExecInGuest, FreezeFilesystems, ListAddresses, PingAgent, ReadGuestFile, StartVm,
+    ThawFilesystems, WriteGuestFile,
 };
 
 area! { "guest":
