@@ -232,3 +232,6 @@ impl Hypervisor for Memory {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;
