@@ -6,9 +6,11 @@ use crate::operation::Operation;
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_before_the_effect_leaves_nothing_and_one_after_it_leaves_all() {
-    let plan = FaultPlan::new()
-        .fail(Operation::CreateVm, 1, ErrorKind::Transport)
-        .lose_answer(Operation::CreateVm, 2, ErrorKind::Timeout);
+    let plan = FaultPlan::new().fail(Operation::CreateVm, 1, ErrorKind::Transport).lose_answer(
+        Operation::CreateVm,
+        2,
+        ErrorKind::Timeout,
+    );
     let memory = Memory::builder().faults(plan).build();
     let spec = VmSpec::new("web").client_token("token-1");
     assert_eq!(kind(memory.create_vm(&spec).await), ErrorKind::Transport);

@@ -56,7 +56,10 @@ async fn some_changes_wait_for_a_power_cycle() {
     assert_eq!(kind(memory.update_vm(&id, &live).await), ErrorKind::InvalidState);
     let change = VmChange::new().cpus(2).memory(ByteSize::gib(1)).add_tag("small");
     let outcome = memory.update_vm(&id, &change).await.unwrap().output;
-    assert_eq!((outcome.applied, outcome.pending), (vec!["tags".into(), "memory".into()], vec!["cpus".into()]));
+    assert_eq!(
+        (outcome.applied, outcome.pending),
+        (vec!["tags".into(), "memory".into()], vec!["cpus".into()])
+    );
     assert_eq!(outcome.needs, RestartNeed::PowerCycle);
     let config = memory.get_vm_config(&id).await.unwrap();
     assert_eq!((config.spec.cpus, config.pending[0].field.as_str()), (2, "cpus"));

@@ -123,8 +123,12 @@ async fn a_cancelled_restore_and_a_backup_by_suspend_leave_the_guest_as_it_was()
     assert_eq!(memory.get_vm(&id).await.unwrap().state, VmState::Paused);
     tokio::time::sleep(SECOND).await;
     assert_eq!(memory.get_vm(&id).await.unwrap().state, VmState::Running);
-    let backup = memory.list_backups(&Default::default(), &Default::default()).await.unwrap().items[0].id.clone();
-    assert_eq!(kind(memory.restore_backup(&backup, &RestoreBackup::original()).await), ErrorKind::InvalidState);
+    let backup =
+        memory.list_backups(&Default::default(), &Default::default()).await.unwrap().items[0].id.clone();
+    assert_eq!(
+        kind(memory.restore_backup(&backup, &RestoreBackup::original()).await),
+        ErrorKind::InvalidState
+    );
     memory.power_vm(&id, &PowerAction::PowerOff).await.unwrap();
     let disk = volume(&memory, &id).await;
     write(&memory, &disk, "newer").await;

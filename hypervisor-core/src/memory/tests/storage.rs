@@ -1,9 +1,9 @@
 use super::*;
+use crate::Tasks as _;
 use crate::model::{
     CloneVolume, DeletePool, DeleteVm, DownloadVolume, PoolSpec, ResizeVolume, VolumeFormat, VolumeSpec,
     WipeAlgorithm,
 };
-use crate::Tasks as _;
 
 fn spec(name: &str, size: ByteSize) -> VolumeSpec {
     VolumeSpec::new("default", name, size)
@@ -70,7 +70,10 @@ async fn a_volume_that_something_needs_is_kept() {
     assert_eq!(read(&memory, &base, 4).await, "base");
     let id = memory.create_vm(&VmSpec::new("web").disk(DiskSpec::volume(&top))).await.unwrap().output;
     assert_eq!(kind(memory.delete_volume(&top).await), ErrorKind::InvalidState);
-    assert_eq!(kind(memory.delete_pool(&"default".into(), &DeletePool::with_content()).await), ErrorKind::InvalidState);
+    assert_eq!(
+        kind(memory.delete_pool(&"default".into(), &DeletePool::with_content()).await),
+        ErrorKind::InvalidState
+    );
     assert_eq!(memory.get_volume(&top).await.unwrap().vm, Some(id.clone()));
     memory.delete_vm(&id, &DeleteVm::keep_disks()).await.unwrap();
     memory.delete_volume(&top).await.unwrap();
