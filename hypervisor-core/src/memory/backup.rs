@@ -76,6 +76,10 @@ impl World {
         let vm = self.free_vm(id)?;
         let pool = spec.pool.clone().map_or_else(|| self.usual_pool(), Ok)?;
         self.pool_on(&pool, &vm.host)?;
+        if spec.mode == BackupMode::Stop && vm.setup.spec.ephemeral {
+            let message = "it would vanish when it is shut down for its backup";
+            return Err(Error::invalid_state(message).with_target(VmId::NOUN, id));
+        }
         let since = match &spec.since {
             Some(since) => {
                 let found = self.backups.get(since).ok_or_else(|| since.not_found())?;

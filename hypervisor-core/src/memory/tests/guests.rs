@@ -188,6 +188,10 @@ async fn screens_exports_and_load() {
     assert_eq!(kind(memory.get_vm_metrics(&id).await), ErrorKind::InvalidState);
     let exported = memory.export_vm(&id, &ExportSpec::new("/srv/out")).await.unwrap().output;
     assert_eq!((exported.definition.as_str(), exported.disks.len()), ("/srv/out/web.json", 1));
+    let definition = memory.host_file(&exported.definition).unwrap().collect(1 << 16).await.unwrap();
+    let spec: VmSpec = serde_json::from_slice(&definition).unwrap();
+    assert_eq!(spec.name, "web");
+    assert_eq!(memory.host_file(&exported.disks[0]).unwrap().length(), ByteSize::gib(1).as_bytes());
     memory.power_vm(&id, &PowerAction::Start).await.unwrap();
     assert_eq!(memory.get_console(&id, &ConsoleKind::Vnc).await.unwrap().port, Some(5900));
     assert_eq!(kind(memory.get_console(&id, &ConsoleKind::Serial).await), ErrorKind::InvalidState);
@@ -224,4 +228,16 @@ async fn groups_pages_and_containers() {
     assert_eq!(memory.get_group(&"team".into()).await.unwrap().vms.first(), Some(&b));
     memory.update_group(&"team".into(), &GroupChange::new().remove_vms(vec![b])).await.unwrap();
     memory.delete_group(&"team".into()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_in_maintenance_takes_no_guests() {
+    let memory = Memory::builder().hosts(2).build();
+    memory.set_maintenance(&"host-1".into(), true).unwrap();
+    let id = vm(&memory, "web").await;
+    assert_eq!(memory.get_vm(&id).await.unwrap().host, Some("host-2".into()));
+    assert_eq!(kind(memory.migrate_vm(&id, &MigrateSpec::to("host-1")).await), ErrorKind::InvalidState);
+    memory.set_maintenance(&"host-1".into(), false).unwrap();
+    memory.migrate_vm(&id, &MigrateSpec::to("host-1")).await.unwrap();
+    assert_eq!(memory.set_maintenance(&"host-9".into(), true).unwrap_err().kind(), ErrorKind::NotFound);
 }
