@@ -4,7 +4,9 @@ pub mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod handle;
 pub mod layer;
+pub mod memory;
 pub mod model;
 pub mod operation;
 pub mod traits;
