@@ -45,33 +45,33 @@ async fn main() -> ExitCode {
         options.test_driver = cfg!(feature = "libvirt");
         options.live = std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").ok();
     }
-    let began = Instant::now();
-    let scratch = match tempfile::Builder::new().prefix("hypervisor-demo-").tempdir() {
-        Ok(scratch) => scratch,
-        Err(error) => {
-            eprintln!("no temporary folder: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let stages = match stages(&options, scratch.path()) {
-        Ok(stages) => stages,
+    match run(&options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
+    }
+}
+
+/// Whether all went well.
+async fn run(options: &Options) -> Result<bool> {
+    let began = Instant::now();
+    let scratch = tempfile::Builder::new().prefix("hypervisor-demo-").tempdir();
+    let scratch = scratch.map_err(|error| config("a temporary folder", &error))?;
+    let stages = stages(options, scratch.path())?;
     let mut summary = Vec::new();
     for stage in &stages {
         let started = Instant::now();
         println!("{}", stage.title);
         let outcome = perform(stage).await;
-        let stop = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled);
         if let Err(error) = &outcome {
             println!("  {error}");
         }
         println!();
         summary.push((stage.title, outcome.is_ok(), started.elapsed()));
-        if stop {
+        if outcome.is_err_and(|error| error.kind() == ErrorKind::Cancelled) {
             break;
         }
     }
@@ -81,14 +81,9 @@ async fn main() -> ExitCode {
     if options.live.is_none() {
         println!("left out: a QEMU machine that really boots; `cargo xtask demo` brings one up");
     }
-    let good = summary.len() == stages.len() && summary.iter().all(|(_, good, _)| *good);
-    println!(
-        "{} of {} in {}",
-        summary.iter().filter(|each| each.1).count(),
-        stages.len(),
-        seconds(began.elapsed())
-    );
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let good = summary.iter().filter(|(_, good, _)| *good).count();
+    println!("{good} of {} in {}", stages.len(), seconds(began.elapsed()));
+    Ok(good == stages.len())
 }
 
 /// The life, and afterwards, also after a failure or Ctrl-C, the cleaning up.
@@ -101,11 +96,14 @@ async fn perform(stage: &Stage) -> Result<()> {
         lived = life::life_of_a_machine(&hv, &stage.plan, &report) => lived,
         _ = tokio::signal::ctrl_c() => Err(Error::new(ErrorKind::Cancelled, "by Ctrl-C").with_effect(Effect::None)),
     };
-    if lived.is_ok() {
-        return Ok(());
-    }
-    if let Err(error) = report.step("delete what is left", life::clean_up(&hv, &stage.plan)).await {
+    if lived.is_err()
+        && let Err(error) = report.step("delete what is left", life::clean_up(&hv, &stage.plan)).await
+    {
         println!("  {error}");
+    }
+    if let Some(guest) = &stage.plan.guest {
+        // It may never have been written.
+        let _ = std::fs::remove_file(&guest.serial_log);
     }
     lived
 }
