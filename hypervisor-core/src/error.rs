@@ -1,5 +1,6 @@
 //! The one error type of the SDK: what happened, to what, whether it may have had an effect, and what to do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
@@ -190,7 +191,7 @@ struct Inner {
     message: String,
     operation: Option<Operation>,
     target: Option<String>,
-    backend: Option<&'static str>,
+    backend: Option<Cow<'static, str>>,
     code: Option<String>,
     retry_after: Option<Duration>,
     fields: BTreeMap<String, String>,
@@ -297,8 +298,8 @@ impl Error {
 
     /// Names the backend, unless an inner layer has done so.
     #[must_use]
-    pub fn with_backend(mut self, backend: &'static str) -> Self {
-        self.0.backend.get_or_insert(backend);
+    pub fn with_backend(mut self, backend: impl Into<Cow<'static, str>>) -> Self {
+        self.0.backend.get_or_insert_with(|| backend.into());
         self
     }
 
@@ -403,8 +404,8 @@ impl Error {
 
     /// The backend's name.
     #[must_use]
-    pub fn backend(&self) -> Option<&'static str> {
-        self.0.backend
+    pub fn backend(&self) -> Option<&str> {
+        self.0.backend.as_deref()
     }
 
     /// The backend's own code.

@@ -1,1 +1,28 @@
-//! libvirt driver of the `hypervisor` SDK.
+//! libvirt driver of the `hypervisor` SDK: QEMU machines through libvirtd, and libvirt's own test driver.
+//!
+//! [`Libvirt::connect`] takes a [`LibvirtConfig`], which parses from a URI. Blocking calls run on threads of their own
+//! with a deadline each, so that a daemon that hangs does not hang the program.
+
+mod backend;
+mod blocking;
+mod compute;
+mod config;
+mod error;
+mod events;
+mod ffi;
+mod guest;
+mod metrics;
+mod network;
+mod probe;
+mod snapshots;
+mod storage;
+mod tasks;
+pub mod xml;
+
+pub use backend::Libvirt;
+pub use config::{DomainType, LibvirtConfig};
+pub use ffi::LibvirtError;
+pub use virt;
+
+/// The name of this backend.
+pub const BACKEND: &str = "libvirt";

@@ -1,2 +1,96 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands: `cargo xtask <command>`.
+//!
+//! Everything that a newcomer or a continuous integration machine types goes through here, so that both do the same.
+#![cfg(unix)]
+
+mod audit;
+mod conformance;
+mod demo;
+mod env;
+mod guest;
+mod live;
+mod paths;
+mod readme;
+mod run;
+mod setup;
+mod test;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a developer of this project runs.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what is missing (Debian and Ubuntu, as root); says what and why first.
+    Setup {
+        /// Only what the libvirt driver needs to build and to open `test://` connections.
+        #[arg(long)]
+        driver: bool,
+    },
+    /// A private libvirtd with QEMU, beside any that the machine runs.
+    Live {
+        #[command(subcommand)]
+        command: live::Command,
+    },
+    /// Format, lints, docs, all tests, examples, and the conformance suite against a real libvirtd.
+    Test(test::Options),
+    /// The conformance suite against the live backend named by `HYPERVISOR_TEST_URL`.
+    Conformance {
+        /// Only the cases whose name contains this.
+        #[arg(long)]
+        filter: Option<String>,
+    },
+    /// The same few lines of user code against every backend that this machine can offer.
+    Demo,
+    /// Licences, banned crates and sources of all dependencies; public API changes.
+    Audit,
+    /// Write the generated parts of README.md, or check that they are up to date.
+    Readme {
+        /// Fail where README.md differs from what the code says (the default).
+        #[arg(long, conflicts_with = "write")]
+        check: bool,
+        /// Write README.md.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Print where the test guest's kernel and initramfs are, making them first where missing.
+    Guest {
+        /// Make the initramfs here and stop.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    if let Err(error) = paths::exe() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    let done = match Cli::parse().command {
+        Command::Setup { driver } => setup::command(driver),
+        Command::Live { command } => live::command(command),
+        Command::Test(options) => return test::command(&options),
+        Command::Conformance { filter } => conformance::command(filter.as_deref()),
+        Command::Demo => demo::command(),
+        Command::Audit => audit::command(),
+        Command::Readme { check: _, write } => readme::command(write),
+        Command::Guest { out } => guest::command(out.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

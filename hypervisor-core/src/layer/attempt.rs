@@ -1,0 +1,88 @@
+//! What a policy sends.
+
+use std::fmt;
+
+use futures::future::BoxFuture;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A call on its way.
+pub(super) type Sending<'a, T> = BoxFuture<'a, Result<T>>;
+/// What puts it on its way; can be asked again.
+pub(super) type Sender<'a, T> = &'a (dyn Fn() -> Sending<'a, T> + Send + Sync + 'a);
+
+/// A call that can be sent, and sent again.
+pub struct Attempt<'a, T> {
+    send: Sender<'a, T>,
+    find: Option<Sender<'a, Option<T>>>,
+    gone: Option<fn() -> T>,
+}
+
+impl<T> Clone for Attempt<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Attempt<'_, T> {}
+
+impl<T> fmt::Debug for Attempt<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Attempt");
+        out.field("can_find", &self.find.is_some())
+            .field("deletes", &self.gone.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, T: Send + 'static> Attempt<'a, T> {
+    pub(super) fn new(send: Sender<'a, T>) -> Self {
+        Self { send, find: None, gone: None }
+    }
+
+    pub(super) fn findable(mut self, find: Option<Sender<'a, Option<T>>>) -> Self {
+        self.find = find;
+        self
+    }
+
+    pub(super) fn deletes(mut self, gone: Option<fn() -> T>) -> Self {
+        self.gone = gone;
+        self
+    }
+
+    /// The same attempt with a policy around it.
+    pub(super) fn around<'b>(&self, send: Sender<'b, T>, find: Sender<'b, Option<T>>) -> Attempt<'b, T> {
+        Attempt { send, find: self.find.map(|_| find), gone: self.gone }
+    }
+
+    /// Sends the call once.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn send(&self) -> BoxFuture<'a, Result<T>> {
+        (self.send)()
+    }
+
+    /// Whether the call leaves a mark by which what it made can be found.
+    #[must_use]
+    pub fn can_find(&self) -> bool {
+        self.find.is_some()
+    }
+
+    /// Looks for what the call may have made. `None`: it is certain that nothing carries the mark.
+    ///
+    /// # Errors
+    /// Those of the look, and `Unsupported` where [`can_find`](Self::can_find) is false. They say nothing about the call itself.
+    pub fn find(&self) -> BoxFuture<'a, Result<Option<T>>> {
+        match self.find {
+            Some(find) => find(),
+            None => Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "the call leaves no mark")) }),
+        }
+    }
+
+    /// What a repeated delete answers when the object is gone: an attempt before this one has deleted it.
+    #[must_use]
+    pub fn already_gone(&self) -> Option<T> {
+        self.gone.map(|gone| gone())
+    }
+}

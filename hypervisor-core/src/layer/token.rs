@@ -1,0 +1,43 @@
+//! Finding again what a create of unknown outcome has made.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{PageRequest, Started, TaskQuery, TaskState, VmId, VmInfo, VmQuery, VmState};
+use crate::operation::Operation;
+use crate::traits::Hypervisor;
+
+/// Looks for the guest that carries the mark. `None` only where every host has been asked.
+pub(super) async fn find(backend: &dyn Hypervisor, token: &str) -> Result<Option<Started<VmId>>> {
+    let query = VmQuery::all().client_token(token);
+    let mut page = PageRequest::first();
+    let mut unseen = Vec::new();
+    loop {
+        let found = backend.list_vms(&query, &page).await?;
+        // A backend that ignores what it does not know of a query answers with every guest.
+        if let Some(vm) = found.items.iter().find(|vm| query.matches(vm)) {
+            return Ok(Some(started(backend, vm).await));
+        }
+        unseen.extend(found.unreachable.iter().map(|unreachable| unreachable.host.to_string()));
+        match found.next {
+            Some(next) => page = PageRequest::first().cursor(next),
+            None if unseen.is_empty() => return Ok(None),
+            None => {
+                let message = format!("it may be on a host that cannot be asked: {}", unseen.join(", "));
+                return Err(Error::new(ErrorKind::HostUnreachable, message));
+            }
+        }
+    }
+}
+
+/// The guest, with the task that is still at work on it where the backend tells.
+async fn started(backend: &dyn Hypervisor, vm: &VmInfo) -> Started<VmId> {
+    let busy = vm.lock.is_some() || vm.state == VmState::Provisioning;
+    if busy && backend.capabilities().has(Operation::ListTasks) {
+        let query = TaskQuery::all().vm(&vm.id).state(TaskState::Running);
+        if let Ok(tasks) = backend.list_tasks(&query, &PageRequest::first()).await
+            && let Some(task) = tasks.items.into_iter().find(|task| query.matches(task))
+        {
+            return Started::running(vm.id.clone(), task.id);
+        }
+    }
+    Started::done(vm.id.clone())
+}

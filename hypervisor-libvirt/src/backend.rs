@@ -1,0 +1,185 @@
+//! The connection: what it is to, what it can do, and how a call gets onto a thread.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hypervisor_core::model::{BackendInfo, Capabilities, Feature, HostId};
+use hypervisor_core::{Error, Hypervisor, Operation, Result};
+use virt::connect::Connect;
+
+use crate::blocking::{Lane, Pool};
+use crate::config::LibvirtConfig;
+use crate::error::{Fail, Outcome, named};
+use crate::ffi;
+use crate::probe::{Probe, probe};
+use crate::tasks::TaskTable;
+use crate::xml::guest::Facts;
+
+/// How long what a definition says is taken for true: others may change it, and nothing tells us.
+const FACTS_AGE: Duration = Duration::from_secs(5);
+
+/// A connection to libvirt.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use hypervisor_core::model::{PageRequest, VmQuery};
+/// use hypervisor_core::traits::Compute;
+/// use hypervisor_libvirt::Libvirt;
+/// let libvirt = Libvirt::connect("test:///default".parse()?).await?;
+/// let vms = libvirt.list_vms(&VmQuery::all(), &PageRequest::first()).await?;
+/// assert_eq!(vms.items[0].name, "test");
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
+pub struct Libvirt {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the calls share.
+pub(crate) struct Inner {
+    pub(crate) config: LibvirtConfig,
+    pool: Pool<Connect, Fail>,
+    pub(crate) probe: Probe,
+    info: BackendInfo,
+    pub(crate) tasks: TaskTable,
+    facts: Mutex<HashMap<String, (Instant, Facts)>>,
+}
+
+impl fmt::Debug for Libvirt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Libvirt")
+            .field("config", &self.inner.config)
+            .field("pool", &self.inner.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Libvirt {
+    fn drop(&mut self) {
+        self.inner.tasks.abort_all();
+    }
+}
+
+impl Libvirt {
+    /// Connects, and finds out what the host and its hypervisor can do.
+    ///
+    /// # Errors
+    /// `Connect`, `Unauthenticated`, or `Timeout` when libvirt does not answer in time.
+    pub async fn connect(config: LibvirtConfig) -> Result<Self> {
+        let opening = config.clone();
+        let pool = Pool::new(config.limits(), move || {
+            Ok(ffi::open(opening.uri(), opening.read_only, opening.credentials.as_ref())?)
+        });
+        let probed = config.clone();
+        let limit = config.open_timeout.saturating_add(config.timeout);
+        let probe = pool.run(Lane::Fast, "probe", limit, move |conn| probe(conn, &probed)).await;
+        let probe = probe.map_err(|failure| Error::from(failure).with_backend(crate::BACKEND))?;
+        let info = BackendInfo::new(crate::BACKEND, config.uri()).version(&probe.version);
+        let (tasks, facts) = (TaskTable::default(), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { config, pool, probe, info, tasks, facts }) })
+    }
+
+    /// Runs something that the SDK does not offer on a connection of libvirt's own, on a thread that may block, within
+    /// the connection's deadline.
+    ///
+    /// # Errors
+    /// What `call` fails with, in the SDK's words; `Timeout` when it does not come back in time.
+    pub async fn with_connection<T, F>(&self, call: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connect) -> Result<T, virt::error::Error> + Send + 'static,
+    {
+        let limit = self.inner.config.timeout;
+        let outcome = self.inner.pool.run(Lane::Fast, "raw", limit, move |conn| Ok(call(conn)?)).await;
+        outcome.map_err(|failure| Error::from(failure).with_backend(crate::BACKEND))
+    }
+
+    /// How many connections have been opened so far: it grows when one was lost.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.inner.pool.generation()
+    }
+}
+
+impl Hypervisor for Libvirt {
+    fn info(&self) -> &BackendInfo {
+        &self.inner.info
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.inner.probe.capabilities
+    }
+}
+
+impl Inner {
+    /// Runs an operation that the daemon answers by itself.
+    pub(crate) async fn call<T, F>(&self, operation: Operation, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+    {
+        self.run(operation, Lane::Fast, self.config.timeout, work).await
+    }
+
+    /// Runs an operation that waits for a guest, a disk or another host.
+    pub(crate) async fn call_slow<T, F>(&self, operation: Operation, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+    {
+        self.run(operation, Lane::Slow, self.config.slow_timeout, work).await
+    }
+
+    /// Runs an operation within its own limit.
+    pub(crate) async fn run<T, F>(&self, operation: Operation, lane: Lane, limit: Duration, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+    {
+        let outcome = self.pool.run(lane, operation.as_str(), limit, work).await;
+        outcome.map_err(Error::from).map_err(named(operation))
+    }
+
+    /// Passes if the operation and all that the call needs of it can be done.
+    pub(crate) fn require(&self, operation: Operation, needs: &[Feature]) -> Result<()> {
+        self.probe.capabilities.require_all(operation, needs).map_err(named(operation))
+    }
+
+    /// The host that this connection is to.
+    pub(crate) fn host(&self) -> HostId {
+        HostId::from(self.probe.host.as_str())
+    }
+
+    /// Refuses a host that is not ours.
+    pub(crate) fn check_host(&self, host: Option<&HostId>) -> Result<()> {
+        match host {
+            Some(host) if host.as_str() != self.probe.host => Err(host.not_found()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is known of a guest's definition, unless it is too old to be trusted. The test driver answers in no time.
+    pub(crate) fn known_facts(&self, uuid: &str) -> Option<Facts> {
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read, known) = facts.get(uuid)?;
+        (!self.config.is_test() && read.elapsed() < FACTS_AGE).then(|| known.clone())
+    }
+
+    /// Keeps what a definition says.
+    pub(crate) fn keep_facts(&self, known: &Facts) {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.insert(known.uuid.clone(), (Instant::now(), known.clone()));
+    }
+
+    /// Forgets what a definition said, because we change it.
+    pub(crate) fn forget_facts(&self, uuid: &str) {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).remove(uuid);
+    }
+
+    /// Forgets the definitions of guests that are gone.
+    pub(crate) fn keep_only(&self, present: &std::collections::HashSet<&str>) {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.retain(|uuid, _| present.contains(uuid.as_str()));
+    }
+}

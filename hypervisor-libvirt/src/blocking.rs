@@ -1,0 +1,278 @@
+//! The only place where blocking libvirt calls run: threads of our own, with a deadline for each call.
+//!
+//! A call that does not come back in time is abandoned: the caller gets its error, the thread is left behind and ends
+//! when libvirt lets it go. Abandoned threads are bounded. libvirtd serves five calls of a connection at a time, so a
+//! connection carries at most four of ours, slow calls have connections of their own, and a connection with an
+//! abandoned call gets no new ones.
+
+mod lane;
+mod threads;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use self::lane::{BACK_OFF, LaneState, Live, MAX_BACK_OFF, Refusal, Slot};
+use self::threads::{Abandon, Held, Threads};
+
+/// What is needed of a connection.
+pub(crate) trait Connection: Send + Sync + 'static {
+    /// Whether it looks usable, without asking the server.
+    fn looks_alive(&self) -> bool;
+}
+
+/// What is needed of an error.
+pub(crate) trait CallError: fmt::Display + Send + Sync + 'static {
+    /// Whether the connection is of no use after it.
+    fn is_disconnect(&self) -> bool;
+}
+
+/// Which calls a call can hold up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Calls that the daemon answers by itself.
+    Fast,
+    /// Calls that wait for a guest, a disk or another host.
+    Slow,
+}
+
+/// Bounds of a pool.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// How long an opening may take.
+    pub(crate) open: Duration,
+    /// At how many abandoned threads no further call is made.
+    pub(crate) abandoned: usize,
+    /// How many connections the slow lane may have.
+    pub(crate) slow_connections: usize,
+    /// All calls share one connection, which is kept as long as it lives: the test driver keeps its whole state in it.
+    pub(crate) single: bool,
+}
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure<E> {
+    /// The call failed.
+    #[error("{0}")]
+    Call(E),
+    /// The connection could not be opened; nothing was sent.
+    #[error("{0}")]
+    Open(Arc<E>),
+    /// The opening did not come back in time; nothing was sent.
+    #[error("the connection was not open after {0:?}")]
+    OpenTimeout(Duration),
+    /// No place was free in time; nothing was sent.
+    #[error("no free place on a connection within {0:?}")]
+    QueueTimeout(Duration),
+    /// The call did not come back in time; it may still have its effect.
+    #[error("no answer within {0:?}")]
+    CallTimeout(Duration),
+    /// Too many calls hang; nothing was sent.
+    #[error(
+        "{0} calls to libvirt hang past their deadlines: no further call is made until some have come back"
+    )]
+    Exhausted(usize),
+    /// The call panicked.
+    #[error("the call panicked: {0}")]
+    Panicked(String),
+    /// The system gave no thread; nothing was sent.
+    #[error("no thread for the call: {0}")]
+    NoThread(String),
+}
+
+type Opener<C, E> = dyn Fn() -> Result<C, E> + Send + Sync;
+
+/// Threads and connections. Dropping it ends the threads; one that hangs inside libvirt ends when it comes back.
+pub(crate) struct Pool<C: Connection, E: CallError> {
+    opener: Arc<Opener<C, E>>,
+    limits: Limits,
+    threads: Arc<Threads>,
+    fast: LaneState<C, E>,
+    slow: LaneState<C, E>,
+    generation: AtomicU64,
+}
+
+impl<C: Connection, E: CallError> fmt::Debug for Pool<C, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("limits", &self.limits)
+            .field("generation", &self.generation())
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Connection, E: CallError> Drop for Pool<C, E> {
+    fn drop(&mut self) {
+        self.fast.clear();
+        self.slow.clear();
+        self.threads.close();
+    }
+}
+
+impl<C: Connection, E: CallError> Pool<C, E> {
+    /// A pool that opens its connections with `opener`, at the first call.
+    pub(crate) fn new(limits: Limits, opener: impl Fn() -> Result<C, E> + Send + Sync + 'static) -> Self {
+        Self {
+            opener: Arc::new(opener),
+            threads: Arc::new(Threads::new()),
+            fast: LaneState::new(1, limits.single),
+            slow: LaneState::new(limits.slow_connections.max(1), limits.single),
+            generation: AtomicU64::new(0),
+            limits,
+        }
+    }
+
+    /// How many connections have been opened.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Runs one operation on a connection, on a thread of the pool, and returns what it returns, within `limit`.
+    ///
+    /// When the deadline passes, or the future is dropped, the call itself goes on; its late end is logged.
+    pub(crate) async fn run<T, F>(
+        &self,
+        lane: Lane,
+        what: &'static str,
+        limit: Duration,
+        call: F,
+    ) -> Result<T, Failure<E>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&C) -> Result<T, E> + Send + 'static,
+    {
+        let deadline = Instant::now() + limit;
+        let state = match lane {
+            Lane::Slow if !self.limits.single => &self.slow,
+            _ => &self.fast,
+        };
+        self.refuse_when_exhausted()?;
+        let permit = timeout_at(deadline, Arc::clone(&state.permits).acquire_owned()).await;
+        let permit = permit
+            .map_err(|_| Failure::QueueTimeout(limit))?
+            .map_err(|error| Failure::NoThread(error.to_string()))?;
+        let slot = self.connection(state, deadline, limit).await?;
+        if Instant::now() >= deadline {
+            return Err(Failure::QueueTimeout(limit));
+        }
+        let held = Held::new(permit, slot.stragglers());
+        let (answer, _abandon) = self.submit(what, Some(held), move || {
+            let connection = slot.connection();
+            let result = call(connection);
+            if result.as_ref().is_err_and(CallError::is_disconnect) || !connection.looks_alive() {
+                slot.mark_dead();
+            }
+            result
+        })?;
+        // Where no answer comes, dropping `_abandon` leaves the thread behind.
+        match timeout_at(deadline, answer).await {
+            Ok(answer) => received(answer)?.map_err(Failure::Call),
+            Err(_) => Err(Failure::CallTimeout(limit)),
+        }
+    }
+
+    /// A place on a living connection, which is opened where there is none. One opening at a time: who waited for one
+    /// that failed gets its error instead of trying again.
+    async fn connection(
+        &self,
+        state: &LaneState<C, E>,
+        deadline: Instant,
+        limit: Duration,
+    ) -> Result<Slot<C>, Failure<E>> {
+        if let Some(slot) = state.pick() {
+            return Ok(slot);
+        }
+        let seen = state.attempts();
+        let gate = timeout_at(deadline, state.gate.lock()).await;
+        let mut gate = gate.map_err(|_| Failure::OpenTimeout(limit))?;
+        if let Some(slot) = state.pick() {
+            return Ok(slot);
+        }
+        if let Some(refusal) = gate.refusal.as_ref().filter(|_| state.attempts() != seen) {
+            return Err(refusal.clone().into());
+        }
+        if let Some(not_before) = gate.not_before {
+            let pause = timeout_at(deadline, tokio::time::sleep_until(not_before)).await;
+            pause.map_err(|_| Failure::OpenTimeout(limit))?;
+        }
+        self.refuse_when_exhausted()?;
+        // Set before the attempt, so that one that never comes back is followed by a pause as well.
+        gate.refusal = None;
+        gate.not_before = Some(Instant::now() + gate.pause);
+        gate.pause = (gate.pause * 2).min(MAX_BACK_OFF);
+        let limit = self.limits.open.min(deadline.saturating_duration_since(Instant::now()));
+        let (opener, threads) = (Arc::clone(&self.opener), Arc::clone(&self.threads));
+        let (answer, _abandon) = self.submit("open", None, move || Ok(Live::new(opener()?, threads)))?;
+        let answer = timeout(limit, answer).await;
+        state.count_attempt();
+        let refusal = match answer.map(received) {
+            Ok(Ok(Ok(live))) => {
+                gate.pause = BACK_OFF;
+                gate.not_before = None;
+                let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+                tracing::debug!(generation, "opened a libvirt connection");
+                return Ok(state.add(live));
+            }
+            Ok(Ok(Err(error))) => Refusal::Error(Arc::new(error)),
+            Ok(Err(failure)) => return Err(failure),
+            Err(_) => Refusal::Timeout(limit),
+        };
+        Err(gate.refusal.insert(refusal).clone().into())
+    }
+
+    fn refuse_when_exhausted(&self) -> Result<(), Failure<E>> {
+        let abandoned = self.threads.abandoned();
+        if abandoned >= self.limits.abandoned { Err(Failure::Exhausted(abandoned)) } else { Ok(()) }
+    }
+
+    /// Hands a job to a thread. `held` is given up when the job ends or is abandoned, whichever comes first.
+    fn submit<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        held: Option<Held>,
+        job: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<(Answer<T, E>, Abandon), Failure<E>> {
+        let (sender, receiver) = oneshot::channel();
+        let abandon = Threads::submit(&self.threads, held, move |ticket| {
+            let result = threads::catch(job);
+            let failure = match &result {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(panic) => Some(panic.clone()),
+            };
+            let after = ticket.elapsed();
+            // Finished first, sent second: who has the answer must not count the thread as abandoned.
+            let late = ticket.finish();
+            if late || sender.send(result).is_err() {
+                tracing::warn!(
+                    call = what,
+                    ?after,
+                    error = failure,
+                    "a libvirt call ended after its caller was gone"
+                );
+            }
+            late
+        });
+        abandon.map(|abandon| (receiver, abandon)).map_err(|error| Failure::NoThread(error.to_string()))
+    }
+}
+
+type Answer<T, E> = oneshot::Receiver<Result<Result<T, E>, String>>;
+
+fn received<T, E>(
+    answer: Result<Result<Result<T, E>, String>, oneshot::error::RecvError>,
+) -> Result<Result<T, E>, Failure<E>> {
+    match answer {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(panic)) => Err(Failure::Panicked(panic)),
+        Err(closed) => Err(Failure::NoThread(closed.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

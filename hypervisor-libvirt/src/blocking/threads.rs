@@ -1,0 +1,217 @@
+//! Threads for calls that block, started when needed and ended when idle, abandoned or no longer wanted.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How long a thread waits for work before it ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+const RUNNING: u8 = 0;
+const ABANDONED: u8 = 1;
+const DONE: u8 = 2;
+
+/// What a call occupies: a place in its lane, and its connection's good name.
+pub(super) struct Held {
+    permit: OwnedSemaphorePermit,
+    stragglers: Arc<AtomicUsize>,
+}
+
+impl Held {
+    pub(super) fn new(permit: OwnedSemaphorePermit, stragglers: Arc<AtomicUsize>) -> Self {
+        Self { permit, stragglers }
+    }
+}
+
+/// A job's standing, seen from both sides.
+pub(super) struct Ticket {
+    state: AtomicU8,
+    started: Instant,
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+    stragglers: Option<Arc<AtomicUsize>>,
+    threads: Arc<Threads>,
+}
+
+impl Ticket {
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The job has ended; whether it had been abandoned.
+    pub(super) fn finish(&self) -> bool {
+        let late = self.state.swap(DONE, Ordering::AcqRel) == ABANDONED;
+        if late {
+            self.count(false);
+        }
+        self.release();
+        late
+    }
+
+    fn abandon(&self) {
+        // Counted first: the thread must not count itself back before.
+        self.count(true);
+        if self.state.compare_exchange(RUNNING, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.release();
+        } else {
+            self.count(false);
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.state.load(Ordering::Acquire) == ABANDONED
+    }
+
+    fn count(&self, more: bool) {
+        let counters = [Some(&self.threads.abandoned), self.stragglers.as_deref()];
+        for counter in counters.into_iter().flatten() {
+            if more {
+                counter.fetch_add(1, Ordering::AcqRel)
+            } else {
+                counter.fetch_sub(1, Ordering::AcqRel)
+            };
+        }
+    }
+
+    fn release(&self) {
+        drop(self.permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Dropped while the job still runs, it leaves the thread behind.
+pub(super) struct Abandon(Arc<Ticket>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+/// Says whether its thread is to end: an abandoned one is not used again.
+type Job = Box<dyn FnOnce() -> bool + Send>;
+
+/// The threads of a pool.
+#[derive(Default)]
+pub(super) struct Threads {
+    state: Mutex<State>,
+    wake: Condvar,
+    abandoned: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    idle: usize,
+    count: usize,
+    closed: bool,
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threads").field("count", &self.count()).field("abandoned", &self.abandoned()).finish()
+    }
+}
+
+impl Threads {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many threads hang past the deadline of their call.
+    pub(super) fn abandoned(&self) -> usize {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// How many threads there are.
+    pub(super) fn count(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
+
+    /// Lets the threads end: idle ones now, others after their job.
+    pub(super) fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.wake.notify_all();
+    }
+
+    /// Runs a job on a thread. The job must return what [`Ticket::finish`] returns.
+    pub(super) fn submit(
+        threads: &Arc<Self>,
+        held: Option<Held>,
+        job: impl FnOnce(&Ticket) -> bool + Send + 'static,
+    ) -> std::io::Result<Abandon> {
+        let (permit, stragglers) = held.map(|held| (held.permit, held.stragglers)).unzip();
+        let ticket = Arc::new(Ticket {
+            state: AtomicU8::new(RUNNING),
+            started: Instant::now(),
+            permit: Mutex::new(permit),
+            stragglers,
+            threads: Arc::clone(threads),
+        });
+        let theirs = Arc::clone(&ticket);
+        // Given up before it began: what was not sent is not sent late.
+        let run = move || if theirs.is_abandoned() { theirs.finish() } else { job(&theirs) };
+        Self::start(threads, Box::new(run))?;
+        Ok(Abandon(ticket))
+    }
+
+    /// Runs something that may block and that nobody waits for.
+    pub(super) fn dispose(threads: &Arc<Self>, job: impl FnOnce() + Send + 'static) {
+        let job = Box::new(move || {
+            if let Err(panic) = catch(job) {
+                tracing::debug!(panic, "closing a libvirt connection failed");
+            }
+            false
+        });
+        if let Err(error) = Self::start(threads, job) {
+            tracing::warn!(%error, "no thread to close a libvirt connection on");
+        }
+    }
+
+    fn start(threads: &Arc<Self>, job: Job) -> std::io::Result<()> {
+        let mut state = threads.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.idle > state.queue.len() {
+            state.queue.push_back(job);
+            drop(state);
+            threads.wake.notify_one();
+            return Ok(());
+        }
+        let own = Arc::clone(threads);
+        // Spawned under the lock, so that the thread does not see its count before it is counted.
+        std::thread::Builder::new().name("hv-libvirt".into()).spawn(move || own.work(job))?;
+        state.count += 1;
+        Ok(())
+    }
+
+    fn work(&self, first: Job) {
+        let mut job = Some(first);
+        while let Some(run) = job.take() {
+            let retire = run();
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            job = state.queue.pop_front();
+            if job.is_none() && !retire && !state.closed {
+                state.idle += 1;
+                let waited = self
+                    .wake
+                    .wait_timeout_while(state, IDLE, |state| state.queue.is_empty() && !state.closed);
+                (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                state.idle = state.idle.saturating_sub(1);
+                job = state.queue.pop_front();
+            }
+            if job.is_none() {
+                state.count = state.count.saturating_sub(1);
+            }
+        }
+    }
+}
+
+/// Runs a job; a panic becomes its message.
+pub(super) fn catch<T>(job: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(job)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+    })
+}

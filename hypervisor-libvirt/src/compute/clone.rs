@@ -1,0 +1,228 @@
+//! Copying a guest: its disks, then a definition with an identity of its own.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hypervisor_core::model::{
+    ByteSize, CloneSpec, NetworkId, NicChange, NicSource, Started, VmChange, VmId, VolumeFormat, VolumeSpec,
+};
+use hypervisor_core::{Error, Operation, Result};
+use uuid::Uuid;
+use virt::connect::Connect;
+use virt::domain::Domain;
+
+use super::create::undefine;
+use super::lifecycle::refuse_unless_off;
+use super::volumes::{Made, handle_at_path};
+use super::{Shared, lookup};
+use crate::backend::Inner;
+use crate::blocking::Lane;
+use crate::error::{Outcome, named};
+use crate::storage;
+use crate::xml::Element;
+use crate::xml::device::{change_nic, random_mac, source_path};
+use crate::xml::domain::apply;
+use crate::xml::marks::Marks;
+use crate::xml::storage::{Backing, volume_id, volume_info};
+
+/// What a copy is given beyond what the original has.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Finish {
+    pub(super) change: VmChange,
+    pub(super) network: Option<NetworkId>,
+    pub(super) template: bool,
+    pub(super) autostart: bool,
+}
+
+/// Copies a stopped guest. Disks that are copied are a task; links are made at once.
+pub(super) async fn clone(
+    inner: &Shared,
+    operation: Operation,
+    vm: &VmId,
+    spec: CloneSpec,
+    finish: Finish,
+) -> Result<Started<VmId>> {
+    inner.check_host(spec.host.as_ref()).map_err(named(operation))?;
+    if let Some(group) = &spec.group {
+        return Err(named(operation)(group.not_found().with_hint("libvirt has no resource groups")));
+    }
+    let uuid = match &spec.id {
+        None => Uuid::new_v4(),
+        Some(id) => Uuid::parse_str(id.as_str())
+            .map_err(|error| named(operation)(Error::invalid("id", format!("must be a UUID: {error}"))))?,
+    };
+    let job = Arc::new(Job { inner: Arc::clone(inner), vm: vm.clone(), uuid, spec, finish });
+    let checked = Arc::clone(&job);
+    // Refused here rather than in the task, where nobody may look.
+    let copies = inner.call(operation, move |conn| checked.check(conn)).await?;
+    let id = VmId::from(uuid.to_string());
+    if !copies || job.spec.linked {
+        inner.call(operation, move |conn| job.carry_out(conn)).await?;
+        return Ok(Started::done(id));
+    }
+    let own = Arc::clone(inner);
+    let task = inner.tasks.spawn(operation, Some(&id), false, async move {
+        own.run(operation, Lane::Slow, storage::COPY_LIMIT, move |conn| job.carry_out(conn)).await
+    });
+    Ok(Started::running(id, task))
+}
+
+struct Job {
+    inner: Arc<Inner>,
+    vm: VmId,
+    uuid: Uuid,
+    spec: CloneSpec,
+    finish: Finish,
+}
+
+impl Job {
+    /// Refuses what cannot be, and says whether there is anything to copy.
+    fn check(&self, conn: &Connect) -> Outcome<bool> {
+        let domain = lookup::domain(conn, &self.vm)?;
+        refuse_unless_off(&domain, &self.vm)?;
+        lookup::refuse_taken_name(conn, &self.spec.name)?;
+        if lookup::domain(conn, &VmId::from(self.uuid.to_string())).is_ok() {
+            return Err(Error::already_exists(VmId::NOUN, self.uuid).into());
+        }
+        if let Some(pool) = &self.spec.pool {
+            super::volumes::check_pool(conn, pool.as_str())?;
+        }
+        if let Some(network) = &self.finish.network {
+            crate::network::find(conn, network)?;
+        }
+        let definition = lookup::whole_definition(&domain)?;
+        let mut any = false;
+        for disk in definition.all("devices/disk").into_iter().filter(|disk| is_copied(disk)) {
+            let path = source_path(disk).unwrap_or_default();
+            if handle_at_path(conn, &path)?.is_none() {
+                let slot = disk.attr_at("target", "dev").unwrap_or_default();
+                let why = format!("its disk `{slot}` at {path} lies in no pool, and cannot be copied");
+                return Err(Error::invalid_state(why).with_target(VmId::NOUN, &self.vm).into());
+            }
+            any = true;
+        }
+        Ok(any)
+    }
+
+    fn carry_out(&self, conn: &Connect) -> Outcome<()> {
+        let domain = lookup::domain(conn, &self.vm)?;
+        let mut definition = lookup::whole_definition(&domain)?;
+        self.identify(&mut definition)?;
+        let mut made = Made::default();
+        for disk in definition.ensure("devices").elements_mut().filter(|item| item.name == "disk" && is_copied(item)) {
+            if let Err(fail) = self.copy_disk(conn, disk, &mut made) {
+                return Err(made.undo(fail));
+            }
+        }
+        self.define(conn, &definition).map_err(|fail| made.undo(fail))
+    }
+
+    fn define(&self, conn: &Connect, definition: &Element) -> Outcome<()> {
+        let copy = Domain::define_xml(conn, &definition.to_string())?;
+        let finish = || -> Outcome<()> {
+            if self.finish.autostart {
+                copy.set_autostart(true)?;
+            }
+            if self.spec.start {
+                copy.create()?;
+            }
+            Ok(())
+        };
+        finish().map_err(|fail| undefine(&copy, fail))
+    }
+
+    /// Gives the definition a name, a UUID, addresses and marks of its own.
+    fn identify(&self, definition: &mut Element) -> Outcome<()> {
+        definition.set_child_text("name", &self.spec.name).set_child_text("uuid", self.uuid.to_string());
+        // Both would say that it is the same machine.
+        definition.remove("genid");
+        if let Some(os) = definition.child_mut("os") {
+            os.remove("nvram");
+        }
+        if let Some(description) = &self.spec.description {
+            definition.set_child_text("description", description);
+        }
+        let mut marks = Marks::read(definition);
+        marks.client_token.clone_from(&self.spec.client_token);
+        marks.template = self.finish.template;
+        marks.created = Some(SystemTime::now());
+        marks.write(definition);
+        apply(definition, &self.finish.change);
+        let plug = self.finish.network.as_ref().map(|network| NicSource::Network(network.clone()));
+        let mut first = plug.map(|source| NicChange::new().source(source));
+        for device in definition.ensure("devices").elements_mut() {
+            match device.name.as_str() {
+                "interface" => {
+                    device.ensure("mac").set_attr("address", random_mac().to_string());
+                    if let Some(change) = first.take() {
+                        change_nic(device, &change)?;
+                    }
+                }
+                // Two guests must not write into one file.
+                "serial" | "console" => drop(device.remove("log")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_disk(&self, conn: &Connect, disk: &mut Element, made: &mut Made) -> Outcome<()> {
+        let path = source_path(disk).unwrap_or_default();
+        let volume = handle_at_path(conn, &path)?;
+        let volume = volume.ok_or_else(|| Error::invalid_state(format!("no pool knows {path} any more")))?;
+        let from = virt::storage_pool::StoragePool::lookup_by_volume(&volume)?.get_name()?;
+        let original = volume_info(&from, &Element::parse(&volume.get_xml_desc(0)?)?)?;
+        let wanted = self.spec.pool.as_ref().map_or(from.as_str(), |pool| pool.as_str());
+        let (pool, usual) = storage::usable_pool(conn, wanted)?;
+        let format = original.format.clone().unwrap_or(VolumeFormat::Raw);
+        let (format, backing) = if self.spec.linked {
+            (Some(VolumeFormat::Qcow2), Some(Backing { path: path.clone(), format }))
+        } else {
+            (usual.map(|_| format), None)
+        };
+        let slot = disk.attr_at("target", "dev").unwrap_or("disk").to_owned();
+        let ending = match &format {
+            Some(VolumeFormat::Qcow2) => ".qcow2",
+            Some(VolumeFormat::Raw) => ".img",
+            _ => "",
+        };
+        let name = format!("{}-{slot}{ending}", self.spec.name);
+        storage::refuse_taken_volume(&pool, wanted, &name)?;
+        let spec = VolumeSpec::new(wanted, &name, original.capacity.max(ByteSize::bytes(1)));
+        let copied = (!self.spec.linked).then_some(&volume);
+        let copy = storage::make_volume(&pool, &spec, format.as_ref(), backing.as_ref(), copied)?;
+        let at = copy.get_path();
+        made.push(volume_id(wanted, &name), copy);
+        let key = if disk.attr_is("type", "block") { "dev" } else { "file" };
+        disk.ensure("source").set_attr(key, at?);
+        if let Some(format) = &format {
+            disk.ensure("driver").set_attr("type", format.as_str());
+        }
+        // What libvirt found out about the original's files.
+        disk.remove("backingStore");
+        Ok(())
+    }
+}
+
+/// Whether a disk has content of its own: drives and disks that nobody writes to are shared.
+fn is_copied(disk: &Element) -> bool {
+    let hard_disk = disk.attr("device").is_none_or(|device| device == "disk");
+    hard_disk && disk.child("readonly").is_none() && source_path(disk).is_some()
+}
+
+impl Inner {
+    /// Makes a template of a guest, or a guest of a template.
+    pub(super) fn mark_template(conn: &Connect, vm: &VmId, description: Option<&str>) -> Outcome<()> {
+        let domain = lookup::domain(conn, vm)?;
+        refuse_unless_off(&domain, vm)?;
+        let mut definition = lookup::whole_definition(&domain)?;
+        let mut marks = Marks::read(&definition);
+        marks.template = true;
+        marks.write(&mut definition);
+        if let Some(description) = description {
+            definition.set_child_text("description", description);
+        }
+        Domain::define_xml(conn, &definition.to_string())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Creating a guest with its disks.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hypervisor_core::model::{DiskSource, VmId, VmSpec};
+use hypervisor_core::{Error, Operation, Result};
+use uuid::Uuid;
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt_sys as sys;
+
+use super::volumes::{Made, Plan, check_networks};
+use super::{Shared, lookup};
+use crate::backend::Inner;
+use crate::error::{Fail, Outcome, named};
+use crate::xml::Element;
+use crate::xml::device::{nic_element, random_mac};
+use crate::xml::domain::{Machine, build};
+
+/// Creates a guest. A create that fails takes back what it has made.
+pub(super) async fn create(inner: &Shared, spec: VmSpec) -> Result<VmId> {
+    let operation = Operation::CreateVm;
+    inner.check_host(spec.host.as_ref()).map_err(named(operation))?;
+    if let Some(group) = &spec.group {
+        return Err(named(operation)(group.not_found().with_hint("libvirt has no resource groups")));
+    }
+    let uuid = match &spec.id {
+        None => Uuid::new_v4(),
+        Some(id) => Uuid::parse_str(id.as_str())
+            .map_err(|error| named(operation)(Error::invalid("id", format!("must be a UUID: {error}"))))?,
+    };
+    let own = Arc::clone(inner);
+    let copies = spec.disks.iter().any(|disk| matches!(disk.source, DiskSource::Copy { .. }));
+    let work = move |conn: &Connect| make(&own, conn, &spec, uuid);
+    if copies { inner.call_slow(operation, work).await } else { inner.call(operation, work).await }
+}
+
+fn make(inner: &Inner, conn: &Connect, spec: &VmSpec, uuid: Uuid) -> Outcome<VmId> {
+    let id = VmId::from(uuid.to_string());
+    lookup::refuse_taken_name(conn, &spec.name)?;
+    if spec.id.is_some() && lookup::domain(conn, &id).is_ok() {
+        return Err(Error::already_exists(VmId::NOUN, &id).into());
+    }
+    check_networks(conn, &spec.nics)?;
+    let machine = Machine {
+        kind: inner.probe.kind.clone(),
+        machine: spec.machine.clone().or_else(|| inner.probe.machine.clone()),
+        architecture: inner.probe.host_capabilities.architecture.clone().filter(|_| !inner.probe.test),
+        uuid: uuid.to_string(),
+        created: SystemTime::now(),
+    };
+    let plan = Plan {
+        conn,
+        guest: &spec.name,
+        default_pool: &inner.config.pool,
+        machine: machine.machine.as_deref(),
+    };
+    let mut taken = Vec::new();
+    let planned = spec.disks.iter().enumerate();
+    let planned = planned.map(|(index, disk)| plan.disk(disk, &mut taken, &format!("disks[{index}]")));
+    let planned = planned.collect::<Outcome<Vec<_>>>()?;
+    let nics = spec.nics.iter().enumerate().map(|(index, nic)| {
+        nic_element(nic, nic.mac.unwrap_or_else(random_mac), &format!("nics[{index}]"))
+    });
+    let nics = nics.collect::<Result<Vec<_>>>()?;
+
+    let mut made = Made::default();
+    let mut disks = Vec::with_capacity(planned.len());
+    for disk in planned {
+        match disk.realise(&mut made) {
+            Ok(disk) => disks.push(disk),
+            Err(fail) => return Err(made.undo(fail)),
+        }
+    }
+    let definition = build(spec, &machine, &disks, nics);
+    match define(conn, spec, &definition) {
+        Ok(()) => Ok(id),
+        Err(fail) => Err(made.undo(fail)),
+    }
+}
+
+/// Defines a guest, and starts it where that is asked for. A guest that fails to start is not kept.
+fn define(conn: &Connect, spec: &VmSpec, definition: &Element) -> Outcome<()> {
+    let text = definition.to_string();
+    if spec.ephemeral {
+        Domain::create_xml(conn, &text, sys::VIR_DOMAIN_NONE)?;
+        return Ok(());
+    }
+    let domain = Domain::define_xml(conn, &text)?;
+    let finish = || -> Outcome<()> {
+        if spec.autostart {
+            domain.set_autostart(true)?;
+        }
+        if spec.start {
+            domain.create()?;
+        }
+        Ok(())
+    };
+    finish().map_err(|fail| undefine(&domain, fail))
+}
+
+/// Removes a definition that is no longer wanted, and returns the failure that led to this.
+pub(super) fn undefine(domain: &Domain, fail: Fail) -> Fail {
+    match domain.undefine_flags(sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE) {
+        Ok(()) => fail,
+        Err(left) => {
+            let error = Error::from(fail).with_effect(hypervisor_core::Effect::Partial);
+            Fail::Ours(error.with_hint(format!("Its definition could not be removed: {}", left.message())))
+        }
+    }
+}

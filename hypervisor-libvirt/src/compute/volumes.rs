@@ -1,0 +1,222 @@
+//! Volumes that are made for a guest, and taken back when something fails.
+
+use hypervisor_core::model::{
+    ByteSize, DiskBus, DiskDevice, DiskSource, DiskSpec, NicSource, NicSpec, VolumeFormat, VolumeId, VolumeInfo, VolumeSpec,
+};
+use hypervisor_core::{Effect, Error, ErrorKind};
+use virt::connect::Connect;
+use virt::storage_pool::StoragePool;
+use virt::storage_vol::StorageVol;
+use virt_sys as sys;
+
+use crate::error::{Fail, Outcome};
+use crate::storage::{self, find_pool, find_volume};
+use crate::xml::Element;
+use crate::xml::device::{DiskFile, DiskPlan, bus_of, target_of};
+use crate::xml::storage::{Backing, volume_id, volume_info};
+
+/// The volume at a path, where a pool knows it.
+pub(crate) fn at_path(conn: &Connect, path: &str) -> Outcome<Option<VolumeInfo>> {
+    let Some(volume) = handle_at_path(conn, path)? else { return Ok(None) };
+    let pool = StoragePool::lookup_by_volume(&volume)?.get_name()?;
+    Ok(Some(volume_info(&pool, &Element::parse(&volume.get_xml_desc(0)?)?)?))
+}
+
+/// The volume at a path, to be acted on.
+pub(crate) fn handle_at_path(conn: &Connect, path: &str) -> Outcome<Option<StorageVol>> {
+    match StorageVol::lookup_by_path(conn, path) {
+        Ok(volume) => Ok(Some(volume)),
+        Err(error) => match Fail::from(error) {
+            // A driver without storage knows no volumes.
+            fail if fail.has_code(sys::VIR_ERR_NO_STORAGE_VOL) || fail.is_unsupported() => Ok(None),
+            fail => Err(fail),
+        },
+    }
+}
+
+/// The volumes that an operation has made so far.
+#[derive(Default)]
+pub(crate) struct Made(Vec<(VolumeId, StorageVol)>);
+
+impl Made {
+    /// Adds one.
+    pub(crate) fn push(&mut self, id: VolumeId, volume: StorageVol) {
+        self.0.push((id, volume));
+    }
+
+    /// Deletes them all, and returns the failure that led to this. What cannot be deleted is named in it.
+    pub(crate) fn undo(self, fail: Fail) -> Fail {
+        let mut left = Vec::new();
+        for (id, volume) in self.0.into_iter().rev() {
+            if let Err(error) = volume.delete(0) {
+                tracing::warn!(volume = %id, %error, "a volume that is no longer needed could not be deleted");
+                left.push(id.to_string());
+            }
+        }
+        if left.is_empty() {
+            return fail;
+        }
+        let error = Error::from(fail).with_effect(Effect::Partial);
+        Fail::Ours(error.with_hint(format!("Delete what was left behind: {}", left.join(", "))))
+    }
+}
+
+/// What the disks of a guest are made with.
+pub(crate) struct Plan<'a> {
+    pub(crate) conn: &'a Connect,
+    /// The guest's name, from which names of volumes are made.
+    pub(crate) guest: &'a str,
+    pub(crate) default_pool: &'a str,
+    pub(crate) machine: Option<&'a str>,
+}
+
+/// A disk whose volume may still have to be made.
+pub(crate) struct Planned {
+    spec: DiskSpec,
+    bus: DiskBus,
+    target: String,
+    source: Source,
+}
+
+enum Source {
+    There { file: DiskFile, format: VolumeFormat },
+    Make { pool: StoragePool, spec: VolumeSpec, format: Option<VolumeFormat>, backing: Option<Backing>, copy: Option<StorageVol> },
+}
+
+impl Plan<'_> {
+    /// Settles slots and sources, and refuses what cannot be, before anything is made.
+    pub(crate) fn disk(&self, spec: &DiskSpec, taken: &mut Vec<String>, field: &str) -> Outcome<Planned> {
+        let bus = bus_of(spec, self.machine, field)?;
+        let target = target_of(spec, &bus, taken, field)?;
+        taken.push(target.clone());
+        let source = self.source(spec, &target, field)?;
+        Ok(Planned { spec: spec.clone(), bus, target, source })
+    }
+
+    fn source(&self, disk: &DiskSpec, target: &str, field: &str) -> Outcome<Source> {
+        match &disk.source {
+            DiskSource::New { size, pool } => {
+                let pool = pool.as_ref().map_or(self.default_pool, |pool| pool.as_str());
+                self.make(disk, pool, target, *size, None, None)
+            }
+            DiskSource::Volume(id) => {
+                let (_, volume) = find_volume(self.conn, id)?;
+                let info = Element::parse(&volume.get_xml_desc(0)?)?;
+                let format = info.attr_at("target/format", "type").map_or(VolumeFormat::Raw, VolumeFormat::parse);
+                Ok(Source::There { file: DiskFile::at(volume.get_path()?), format })
+            }
+            DiskSource::Copy { of, size, pool } => {
+                let (from, volume) = find_volume(self.conn, of)?;
+                let info = volume_info(&from.get_name()?, &Element::parse(&volume.get_xml_desc(0)?)?)?;
+                let size = size.unwrap_or(info.capacity);
+                if size < info.capacity {
+                    let why = format!("{size} is less than the {} of `{of}`", info.capacity);
+                    return Err(Error::invalid(format!("{field}.size"), why).into());
+                }
+                let pool = pool.as_ref().map_or(Ok(from.get_name()?), |pool| Ok::<_, Fail>(pool.to_string()))?;
+                self.make(disk, &pool, target, size, None, Some((volume, info.format)))
+            }
+            DiskSource::Linked { backing, pool } => {
+                let (from, volume) = find_volume(self.conn, backing)?;
+                let info = volume_info(&from.get_name()?, &Element::parse(&volume.get_xml_desc(0)?)?)?;
+                let pool = pool.as_ref().map_or(Ok(from.get_name()?), |pool| Ok::<_, Fail>(pool.to_string()))?;
+                let format = info.format.unwrap_or(VolumeFormat::Raw);
+                let backing = Backing { path: volume.get_path()?, format };
+                self.make(disk, &pool, target, info.capacity, Some(backing), None)
+            }
+            DiskSource::HostPath(path) => {
+                Ok(Source::There { file: DiskFile::at(path), format: disk.format.clone().unwrap_or(VolumeFormat::Raw) })
+            }
+            DiskSource::Empty => Ok(Source::There { file: DiskFile::Empty, format: VolumeFormat::Raw }),
+            _ => Err(Error::invalid(format!("{field}.source"), "is of a kind that this driver does not know").into()),
+        }
+    }
+
+    fn make(
+        &self,
+        disk: &DiskSpec,
+        pool: &str,
+        target: &str,
+        size: ByteSize,
+        backing: Option<Backing>,
+        copy: Option<(StorageVol, Option<VolumeFormat>)>,
+    ) -> Outcome<Source> {
+        let (pool, usual) = storage::usable_pool(self.conn, pool)?;
+        let copied = copy.as_ref().and_then(|(_, format)| format.clone());
+        // Devices have no format; a link needs one that can have it.
+        let wanted = disk.format.clone().or(copied.filter(|_| usual.is_some()));
+        let format = if backing.is_some() { usual.map(|_| VolumeFormat::Qcow2) } else { wanted.or(usual) };
+        let ending = match &format {
+            Some(VolumeFormat::Qcow2) => ".qcow2",
+            Some(VolumeFormat::Raw) if disk.device == DiskDevice::Cdrom => ".iso",
+            Some(VolumeFormat::Raw) => ".img",
+            _ => "",
+        };
+        let name = disk.name.clone().unwrap_or_else(|| format!("{}-{target}{ending}", self.guest));
+        let pool_name = pool.get_name()?;
+        storage::refuse_taken_volume(&pool, &pool_name, &name)?;
+        let spec = VolumeSpec::new(pool_name, name, size);
+        Ok(Source::Make { pool, spec, format, backing, copy: copy.map(|(volume, _)| volume) })
+    }
+}
+
+impl Planned {
+    /// Whether its volume is a copy, which takes time.
+    pub(crate) fn slot(&self) -> &str {
+        &self.target
+    }
+
+    /// Makes the volume, where one is to be made, and says how the disk is to be written.
+    pub(crate) fn realise(self, made: &mut Made) -> Outcome<DiskPlan> {
+        let (file, format) = match self.source {
+            Source::There { file, format } => (file, format),
+            Source::Make { pool, spec, format, backing, copy } => {
+                let volume = storage::make_volume(&pool, &spec, format.as_ref(), backing.as_ref(), copy.as_ref())?;
+                let path = volume.get_path();
+                made.push(volume_id(spec.pool.as_str(), &spec.name), volume);
+                (DiskFile::at(path?), format.unwrap_or(VolumeFormat::Raw))
+            }
+        };
+        Ok(DiskPlan::new(&self.spec, self.bus, self.target, file, format))
+    }
+}
+
+/// Refuses NICs in networks that do not exist.
+pub(crate) fn check_networks(conn: &Connect, nics: &[NicSpec]) -> Outcome<()> {
+    for nic in nics {
+        if let NicSource::Network(network) = &nic.source {
+            crate::network::find(conn, network)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the volumes at these paths, after their guest is gone.
+pub(crate) fn delete_all(conn: &Connect, paths: &[String]) -> Outcome<()> {
+    let mut left = Vec::new();
+    let mut last = None;
+    for path in paths {
+        let deleted = match handle_at_path(conn, path) {
+            Ok(Some(volume)) => volume.delete(0).map_err(Fail::from),
+            Ok(None) => Ok(()),
+            Err(fail) => Err(fail),
+        };
+        if let Err(fail) = deleted {
+            left.push(path.clone());
+            last = Some(fail);
+        }
+    }
+    match last {
+        None => Ok(()),
+        Some(fail) => {
+            let reason = Error::from(fail);
+            let error = Error::new(ErrorKind::Backend, reason.message().to_owned()).with_effect(Effect::Partial);
+            Err(error.with_hint(format!("The guest is deleted; its disks are left: {}", left.join(", "))).into())
+        }
+    }
+}
+
+/// Refuses a pool that does not exist, for specs that name one and make nothing in it yet.
+pub(crate) fn check_pool(conn: &Connect, pool: &str) -> Outcome<()> {
+    find_pool(conn, &pool.into()).map(drop)
+}

@@ -1,0 +1,230 @@
+//! Opening with credentials, bulk statistics, and the host's counters.
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ptr;
+
+use secrecy::{ExposeSecret, SecretString};
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt_sys as sys;
+
+use super::error::{LibvirtError, c_string, check, text};
+use super::params::{DomainStats, Param, Params, field};
+
+/// What SASL asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    pub(crate) username: String,
+    pub(crate) password: SecretString,
+}
+
+/// Opens a connection, with credentials where there are some. Nothing is ever asked on a terminal.
+pub(crate) fn open(
+    uri: &str,
+    read_only: bool,
+    credentials: Option<&Credentials>,
+) -> Result<Connect, LibvirtError> {
+    virt::error::clear_error_callback();
+    let name = c_string(uri)?;
+    let mut kinds = [
+        sys::VIR_CRED_USERNAME,
+        sys::VIR_CRED_AUTHNAME,
+        sys::VIR_CRED_PASSPHRASE,
+        sys::VIR_CRED_NOECHOPROMPT,
+    ]
+    .map(|kind| c_int::try_from(kind).unwrap_or_default());
+    let mut auth = sys::virConnectAuth {
+        credtype: kinds.as_mut_ptr(),
+        ncredtype: c_uint::try_from(kinds.len()).unwrap_or_default(),
+        cb: Some(answer),
+        cbdata: credentials.map_or(ptr::null_mut(), |known| ptr::from_ref(known).cast_mut().cast::<c_void>()),
+    };
+    let flags = if read_only { sys::VIR_CONNECT_RO } else { 0 };
+    // SAFETY: `name`, `kinds`, `auth` and `credentials` live until the call returns, and libvirt keeps none of them.
+    let connection = unsafe { sys::virConnectOpenAuth(name.as_ptr(), &raw mut auth, flags) };
+    if connection.is_null() {
+        return Err(LibvirtError::last());
+    }
+    // SAFETY: a new reference, given to us; `Connect` gives it back on drop.
+    Ok(unsafe { Connect::from_ptr(connection) })
+}
+
+/// libvirt asks for credentials. Answers -1, which fails the opening, when there are none for a question.
+unsafe extern "C" fn answer(asked: sys::virConnectCredentialPtr, count: c_uint, data: *mut c_void) -> c_int {
+    // SAFETY: `data` is the pointer that `open` gave, to credentials that outlive the opening, or null.
+    let Some(known) = (unsafe { data.cast::<Credentials>().as_ref() }) else { return -1 };
+    let Ok(count) = usize::try_from(count) else { return -1 };
+    if asked.is_null() {
+        return -1;
+    }
+    // SAFETY: libvirt passes `count` questions, ours alone until we return.
+    for question in unsafe { std::slice::from_raw_parts_mut(asked, count) } {
+        let reply = match sys::virConnectCredentialType::try_from(question.type_) {
+            Ok(sys::VIR_CRED_USERNAME | sys::VIR_CRED_AUTHNAME) => known.username.as_str(),
+            Ok(sys::VIR_CRED_PASSPHRASE | sys::VIR_CRED_NOECHOPROMPT) => known.password.expose_secret(),
+            _ => return -1,
+        };
+        let (Ok(reply), Ok(length)) = (c_string(reply), c_uint::try_from(reply.len())) else { return -1 };
+        // SAFETY: `reply` ends with a zero byte; libvirt frees the copy, which `strdup` makes with its own allocator.
+        question.result = unsafe { libc::strdup(reply.as_ptr()) };
+        question.resultlen = length;
+    }
+    0
+}
+
+/// The statistics of all domains, in one call. `groups` is a set of `VIR_DOMAIN_STATS_*`.
+///
+/// A domain that is at work on a job is reported with what is known without waiting.
+pub(crate) fn all_stats(conn: &Connect, groups: c_uint) -> Result<Vec<DomainStats>, LibvirtError> {
+    let mut records = ptr::null_mut();
+    let flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+    // SAFETY: the connection is alive while borrowed; `records` receives an array that `take_records` frees.
+    let mut count =
+        unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), groups, &raw mut records, flags) };
+    if count < 0 && LibvirtError::last().code == sys::VIR_ERR_INVALID_ARG {
+        // A driver that does not know the flag (the test driver).
+        // SAFETY: as above; a failed call leaves no array.
+        count = unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), groups, &raw mut records, 0) };
+    }
+    // SAFETY: the array and its length come from the same call.
+    check(count).map(|count| unsafe { take_records(records, count) })
+}
+
+/// The statistics of some domains, in one call.
+pub(crate) fn list_stats(domains: &[Domain], groups: c_uint) -> Result<Vec<DomainStats>, LibvirtError> {
+    if domains.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut pointers: Vec<sys::virDomainPtr> = domains.iter().map(Domain::as_ptr).collect();
+    pointers.push(ptr::null_mut());
+    let mut records = ptr::null_mut();
+    // SAFETY: the pointers are of living domains and the list ends with a null; `records` is freed by `take_records`.
+    let count = unsafe { sys::virDomainListGetStats(pointers.as_mut_ptr(), groups, &raw mut records, 0) };
+    // SAFETY: the array and its length come from the same call.
+    check(count).map(|count| unsafe { take_records(records, count) })
+}
+
+/// Copies the records and frees them, all of them, which is what `virt` forgets.
+///
+/// # Safety
+/// `records` is null or an array of `count` records from libvirt that nobody else frees.
+unsafe fn take_records(records: *mut sys::virDomainStatsRecordPtr, count: usize) -> Vec<DomainStats> {
+    if records.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the caller's promise.
+    let list = unsafe { std::slice::from_raw_parts(records, count) };
+    let copied = list.iter().filter_map(|record| {
+        // SAFETY: each entry points to a record of the same array, alive until the list is freed below.
+        let record = unsafe { record.as_ref() }?;
+        // SAFETY: the record holds a reference to its domain, and as many parameters as it says.
+        unsafe {
+            let mut uuid = [0; sys::VIR_UUID_STRING_BUFLEN as usize];
+            if sys::virDomainGetUUIDString(record.dom, uuid.as_mut_ptr()) < 0 {
+                return None;
+            }
+            let count = usize::try_from(record.nparams).unwrap_or_default();
+            Some(DomainStats {
+                uuid: field(&uuid),
+                name: text(sys::virDomainGetName(record.dom))?,
+                values: Params::copy(record.params, count),
+            })
+        }
+    });
+    let copied = copied.collect();
+    // SAFETY: the array came from libvirt and is not used after this.
+    unsafe { sys::virDomainStatsRecordListFree(records) };
+    copied
+}
+
+/// The host's CPU time since boot in nanoseconds: `kernel`, `user`, `idle`, `iowait`.
+pub(crate) fn node_cpu(conn: &Connect) -> Result<Params, LibvirtError> {
+    let all = sys::VIR_NODE_CPU_STATS_ALL_CPUS;
+    let mut count: c_int = 0;
+    // SAFETY: a null array with a count of zero asks for the count.
+    check(unsafe { sys::virNodeGetCPUStats(conn.as_ptr(), all, ptr::null_mut(), &raw mut count, 0) })?;
+    let mut values =
+        vec![sys::virNodeCPUStats { field: [0; 80], value: 0 }; usize::try_from(count).unwrap_or_default()];
+    // SAFETY: the array has room for `count` entries, which libvirt does not exceed.
+    check(unsafe { sys::virNodeGetCPUStats(conn.as_ptr(), all, values.as_mut_ptr(), &raw mut count, 0) })?;
+    let filled = usize::try_from(count).unwrap_or_default();
+    Ok(values.iter().take(filled).map(|item| (field(&item.field), Param::Uint(item.value))).collect())
+}
+
+/// The host's memory in KiB: `total`, `free`, `buffers`, `cached`.
+pub(crate) fn node_memory(conn: &Connect) -> Result<Params, LibvirtError> {
+    let all: c_int = sys::VIR_NODE_MEMORY_STATS_ALL_CELLS;
+    let mut count: c_int = 0;
+    // SAFETY: a null array with a count of zero asks for the count.
+    check(unsafe { sys::virNodeGetMemoryStats(conn.as_ptr(), all, ptr::null_mut(), &raw mut count, 0) })?;
+    let mut values = vec![
+        sys::virNodeMemoryStats { field: [0; 80], value: 0 };
+        usize::try_from(count).unwrap_or_default()
+    ];
+    // SAFETY: the array has room for `count` entries, which libvirt does not exceed.
+    check(unsafe { sys::virNodeGetMemoryStats(conn.as_ptr(), all, values.as_mut_ptr(), &raw mut count, 0) })?;
+    let filled = usize::try_from(count).unwrap_or_default();
+    Ok(values.iter().take(filled).map(|item| (field(&item.field), Param::Uint(item.value))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bulk_statistics_of_the_test_driver() {
+        let conn = open("test:///default", false, None).unwrap();
+        let stats = all_stats(&conn, sys::VIR_DOMAIN_STATS_STATE).unwrap();
+        let test = stats.iter().find(|stats| stats.name == "test").unwrap();
+        assert_eq!(test.values.u64("state.state"), Some(1));
+        assert_eq!(test.uuid.len(), 36);
+        let domain = Domain::lookup_by_uuid_string(&conn, &test.uuid).unwrap();
+        let one = list_stats(&[domain], sys::VIR_DOMAIN_STATS_STATE).unwrap();
+        assert_eq!(one.first().unwrap().uuid, test.uuid);
+        assert!(list_stats(&[], 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn host_cpu_of_the_test_driver() {
+        let conn = open("test:///default", true, None).unwrap();
+        assert!(node_cpu(&conn).unwrap().u64("idle").is_some());
+        let error = node_memory(&conn).unwrap_err();
+        assert_eq!(error.code, sys::VIR_ERR_NO_SUPPORT);
+    }
+
+    #[test]
+    fn a_failed_opening_says_why() {
+        let error = open("test:///no/such/file.xml", false, None).unwrap_err();
+        assert!(error.message.contains("/no/such/file.xml"), "{error}");
+        assert!(open("test:///a\0b", false, None).unwrap_err().message.contains("zero byte"));
+    }
+
+    #[test]
+    fn credentials_are_given_for_what_is_asked() {
+        let known = Credentials { username: "ann".into(), password: "s3cret".into() };
+        let ask = |kind: sys::virConnectCredentialType, known: *mut c_void| {
+            let mut question = sys::virConnectCredential {
+                type_: c_int::try_from(kind).unwrap(),
+                prompt: ptr::null(),
+                challenge: ptr::null(),
+                defresult: ptr::null(),
+                result: ptr::null_mut(),
+                resultlen: 0,
+            };
+            // SAFETY: one question, and credentials that live in this test.
+            let outcome = unsafe { answer(&raw mut question, 1, known) };
+            // SAFETY: null, or the copy that `strdup` made, which is freed once.
+            let reply = unsafe {
+                let reply = text(question.result.cast_const().cast::<c_char>());
+                libc::free(question.result.cast());
+                reply
+            };
+            (outcome, reply)
+        };
+        let data = ptr::from_ref(&known).cast_mut().cast::<c_void>();
+        assert_eq!(ask(sys::VIR_CRED_AUTHNAME, data), (0, Some("ann".into())));
+        assert_eq!(ask(sys::VIR_CRED_PASSPHRASE, data), (0, Some("s3cret".into())));
+        assert_eq!(ask(sys::VIR_CRED_REALM, data).0, -1);
+        assert_eq!(ask(sys::VIR_CRED_PASSPHRASE, ptr::null_mut()).0, -1);
+    }
+}

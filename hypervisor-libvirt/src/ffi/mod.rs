@@ -1,0 +1,23 @@
+//! The one room for `unsafe`: the calls that the `virt` crate lacks, and those whose wrappers lose errors or memory.
+//!
+//! Every function takes the crate's own safe handles, returns owned data, and frees what libvirt allocated. Calls are
+//! blocking and belong on the threads of [`crate::blocking`].
+#![allow(unsafe_code, reason = "calls into libvirt's C library; each block says why it is sound")]
+
+mod agent;
+mod connect;
+mod domain;
+mod error;
+mod network;
+mod params;
+
+pub(crate) use agent::{agent_command, freeze, thaw};
+pub(crate) use connect::{Credentials, all_stats, list_stats, node_cpu, node_memory, open};
+pub(crate) use domain::{
+    AddressSource, GuestInterface, JobInfo, abort_job, interface_addresses, job_info, state,
+};
+pub use error::LibvirtError;
+pub(crate) use network::{Lease, leases};
+pub(crate) use params::{DomainStats, Params};
+#[cfg(test)]
+pub(crate) use params::Param;

@@ -1,0 +1,108 @@
+//! libvirt's typed parameters as an owned map.
+
+use std::collections::BTreeMap;
+
+use virt_sys as sys;
+
+use super::error::text;
+
+/// One value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Param {
+    Int(i64),
+    Uint(u64),
+    Double(f64),
+    Bool(bool),
+    Text(String),
+}
+
+/// Named values, as libvirt's statistics come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Params(BTreeMap<String, Param>);
+
+impl Params {
+    /// A count; a negative one counts as absent.
+    pub(crate) fn u64(&self, name: &str) -> Option<u64> {
+        match self.0.get(name)? {
+            Param::Uint(value) => Some(*value),
+            Param::Int(value) => u64::try_from(*value).ok(),
+            _ => None,
+        }
+    }
+
+    /// A signed number.
+    pub(crate) fn i64(&self, name: &str) -> Option<i64> {
+        match self.0.get(name)? {
+            Param::Int(value) => Some(*value),
+            Param::Uint(value) => i64::try_from(*value).ok(),
+            _ => None,
+        }
+    }
+
+    /// A text.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name)? {
+            Param::Text(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether there is nothing.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Copies `count` parameters that start at `first`; they stay libvirt's.
+    ///
+    /// # Safety
+    /// `first` is null, or points to `count` parameters that libvirt filled.
+    pub(super) unsafe fn copy(first: *const sys::virTypedParameter, count: usize) -> Self {
+        if first.is_null() {
+            return Self::default();
+        }
+        // SAFETY: the caller's promise; the length cannot overflow, libvirt allocated the array.
+        let items = unsafe { std::slice::from_raw_parts(first, count) };
+        Self(items.iter().filter_map(|item| Some((field(&item.field), value(item)?))).collect())
+    }
+}
+
+impl FromIterator<(String, Param)> for Params {
+    fn from_iter<I: IntoIterator<Item = (String, Param)>>(items: I) -> Self {
+        Self(items.into_iter().collect())
+    }
+}
+
+/// A name in a fixed array, up to its zero byte.
+pub(super) fn field(name: &[std::ffi::c_char]) -> String {
+    let bytes: Vec<u8> =
+        name.iter().map(|byte| byte.to_ne_bytes()).map(|[byte]| byte).take_while(|b| *b != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn value(item: &sys::virTypedParameter) -> Option<Param> {
+    let kind = sys::virTypedParameterType::try_from(item.type_).ok()?;
+    let of = &item.value;
+    // SAFETY: `type_` says which member of the union libvirt wrote.
+    let value = unsafe {
+        match kind {
+            sys::VIR_TYPED_PARAM_INT => Param::Int(i64::from(of.i)),
+            sys::VIR_TYPED_PARAM_UINT => Param::Uint(u64::from(of.ui)),
+            sys::VIR_TYPED_PARAM_LLONG => Param::Int(of.l),
+            sys::VIR_TYPED_PARAM_ULLONG => Param::Uint(of.ul),
+            sys::VIR_TYPED_PARAM_DOUBLE => Param::Double(of.d),
+            sys::VIR_TYPED_PARAM_BOOLEAN => Param::Bool(of.b != 0),
+            sys::VIR_TYPED_PARAM_STRING => Param::Text(text(of.s)?),
+            _ => return None,
+        }
+    };
+    Some(value)
+}
+
+/// The statistics of one domain.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DomainStats {
+    pub(crate) uuid: String,
+    pub(crate) name: String,
+    pub(crate) values: Params,
+}

@@ -1,0 +1,190 @@
+//! What the connected driver can do, found out once.
+
+use hypervisor_core::model::{Capabilities, Feature};
+use hypervisor_core::{Operation};
+use virt::connect::Connect;
+
+use crate::config::LibvirtConfig;
+use crate::error::Outcome;
+use crate::xml::Element;
+use crate::xml::capabilities::{self, DomainCapabilities, HostCapabilities};
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Probe {
+    /// libvirt's version, `9.0.0`.
+    pub(crate) version: String,
+    /// The hypervisor's version.
+    pub(crate) hypervisor_version: Option<String>,
+    pub(crate) host: String,
+    pub(crate) host_capabilities: HostCapabilities,
+    /// The `type` of new domains.
+    pub(crate) kind: String,
+    /// The machine type of new domains whose spec names none.
+    pub(crate) machine: Option<String>,
+    pub(crate) test: bool,
+    pub(crate) capabilities: Capabilities,
+}
+
+/// Asks the driver.
+pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
+    let test = conn.get_type()? == "TEST";
+    let kind = if test { "test" } else { config.domain_type.as_str() }.to_owned();
+    let version = conn.get_lib_version()?;
+    let host_capabilities = capabilities::host(&Element::parse(&conn.get_capabilities()?)?);
+    let x86 = host_capabilities.architecture.as_deref() == Some("x86_64");
+    let machine = config.machine.clone().or_else(|| (x86 && !test).then(|| "q35".to_owned()));
+    // A driver without the call has none of what it tells of.
+    let domain = conn
+        .get_domain_capabilities(None, host_capabilities.architecture.as_deref(), machine.as_deref(), Some(&kind), 0)
+        .ok()
+        .and_then(|xml| Element::parse(&xml).ok())
+        .map(|xml| capabilities::domain(&xml))
+        .unwrap_or_default();
+    let local = !config.uri().contains("://") || authority(config.uri()).is_empty();
+    let scrub = local && ["/usr/bin/scrub", "/bin/scrub"].iter().any(|path| std::path::Path::new(path).exists());
+    let claims = if test { test_driver() } else { qemu_driver(&domain, version, scrub, config.read_only) };
+    Ok(Probe {
+        version: dotted(version),
+        hypervisor_version: conn.get_hyp_version().ok().map(dotted),
+        host: conn.get_hostname()?,
+        host_capabilities,
+        kind,
+        machine,
+        test,
+        capabilities: claims,
+    })
+}
+
+fn authority(uri: &str) -> &str {
+    uri.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default()
+}
+
+fn dotted(version: u32) -> String {
+    format!("{}.{}.{}", version / 1_000_000, version / 1_000 % 1_000, version % 1_000)
+}
+
+/// What both drivers do.
+fn common() -> Capabilities {
+    use Operation as O;
+    Capabilities::new()
+        .native([O::GetCluster, O::ListHosts, O::GetHost, O::ListVms, O::GetVm, O::GetVmConfig, O::CreateVm])
+        .native([O::UpdateVm, O::DeleteVm, O::StartVm, O::ShutdownVm, O::PowerOffVm, O::RebootVm, O::ResetVm])
+        .native([O::PauseVm, O::ResumeVm, O::HibernateVm, O::GetConsole, O::ScreenshotVm])
+        .native([O::AttachDisk, O::DetachDisk, O::AttachNic, O::UpdateNic, O::DetachNic])
+        .native([O::ListPools, O::GetPool, O::CreatePool, O::DeletePool])
+        .native([O::ListVolumes, O::GetVolume, O::CreateVolume, O::CloneVolume, O::DeleteVolume])
+        .native([O::ListNetworks, O::GetNetwork, O::CreateNetwork, O::UpdateNetwork, O::DeleteNetwork])
+        .native([O::StartNetwork, O::StopNetwork])
+        .native([O::ListSnapshots, O::GetSnapshot, O::CreateSnapshot, O::RevertSnapshot, O::DeleteSnapshot])
+        .native([O::GetHostMetrics, O::GetVmMetrics, O::ListVmMetrics, O::ListAddresses])
+        .native([O::FreezeFilesystems, O::ThawFilesystems])
+        .native([O::GetTask, O::ListTasks, O::GetTaskLog, O::CancelTask])
+        .emulated([O::CloneVm], "a copy of each disk, then a definition with a new identity")
+        .emulated([O::CloneVms, O::SubmitBatch], "one call for each item")
+        .emulated([O::CreateTemplate, O::DeployTemplate], "a mark in the definition; a deployment is a clone")
+        .unsupported([O::MigrateVm, O::ExportVm], "this version of the driver cannot do it")
+        .unsupported([O::ListGroups, O::GetGroup, O::CreateGroup], "libvirt has no resource groups")
+        .unsupported([O::UpdateGroup, O::DeleteGroup], "libvirt has no resource groups")
+        .unsupported([O::ListBackups, O::CreateBackup], "this version of the driver makes no backups")
+        .unsupported([O::RestoreBackup, O::DeleteBackup], "this version of the driver makes no backups")
+        .unsupported([O::GetMetricsHistory], "libvirt keeps no history of the load")
+        .unsupported([O::Watch], "this version of the driver does not listen to libvirt's events")
+        .native([Feature::RequestedId, Feature::Tags, Feature::Metadata, Feature::Autostart, Feature::Ephemeral])
+        .native([Feature::DirectBoot, Feature::GuestAgent, Feature::KeepDisks, Feature::ListedDisks])
+        .native([Feature::NetworkNat, Feature::NetworkDhcp, Feature::MemorySnapshot, Feature::SnapshotChildren])
+        .native([Feature::RevertAndStart, Feature::LeaseAddresses, Feature::RevisionCheck, Feature::ClientToken])
+        .native([Feature::FullClone, Feature::VolumePreallocation])
+        .emulated([Feature::ShutdownTimeout], "a look at the state every half second")
+        .unsupported([Feature::Containers], "the driver makes virtual machines only")
+        .unsupported([Feature::CloudInit], "this version of the driver writes no seed image")
+        .unsupported([Feature::LiveUpdateCpus], "the guest has no spare CPUs to bring up")
+        .unsupported([Feature::LiveUpdateMemory], "the guest has no slots to plug memory into")
+        .unsupported([Feature::CloneRunning], "the disks of a running guest change while they are copied")
+        .unsupported([Feature::CloneSnapshot], "libvirt copies the present state of a volume only")
+        .unsupported([Feature::LiveMigration, Feature::OfflineMigration], "this version of the driver cannot do it")
+        .unsupported([Feature::SealTemplate], "this version of the driver cannot do it")
+        .unsupported([Feature::NetworkVlan], "libvirt's own networks carry no VLAN tags; Open vSwitch's do")
+        .unsupported([Feature::DiskOnlySnapshot], "this version of the driver takes internal snapshots only")
+        .unsupported([Feature::QuiescedSnapshot], "libvirt quiesces for external snapshots only")
+        .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], "this version makes no backups")
+        .unsupported([Feature::ArpAddresses], "libvirt's reader of the ARP table fails on newer kernels")
+        .unsupported([Feature::BulkPower], "libvirt has no power verb for many guests")
+        .unsupported([Feature::NativeEvents], "this version of the driver does not listen to libvirt's events")
+        .unsupported([Feature::TaskProgress], "libvirt does not tell how far a copy is")
+}
+
+fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, read_only: bool) -> Capabilities {
+    use Operation as O;
+    let offered = [
+        (domain.uefi, Feature::Uefi, "the host has no UEFI firmware for this machine type"),
+        (domain.secure_boot, Feature::SecureBoot, "the host has no firmware with secure boot"),
+        (domain.tpm, Feature::Tpm, "the host has no emulator for a TPM (swtpm)"),
+        (domain.vnc || domain.spice, Feature::Graphics, "the host's QEMU has neither VNC nor SPICE"),
+        (version >= 11_000_000, Feature::NicVlan, "libvirt tags NICs on Linux bridges from 11.0 on"),
+        (scrub, Feature::WipeAlgorithms, "the host has no `scrub`, or is not this machine"),
+    ];
+    let mut claims = common()
+        .native([O::ResizeDisk, O::ResizeVolume, O::WipeVolume, O::UploadVolume, O::DownloadVolume, O::ListLeases])
+        .native([Feature::SerialLog, Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk])
+        .native([Feature::AgentShutdown, Feature::AgentAddresses, Feature::LinkedClone, Feature::VolumeBacking])
+        .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange]);
+    let agent = [O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile];
+    claims = if cfg!(feature = "qemu") {
+        claims.native(agent)
+    } else {
+        claims.unsupported(agent, "built without the feature `qemu`")
+    };
+    for (has, feature, reason) in offered {
+        claims = if has { claims.native([feature]) } else { claims.unsupported([feature], reason) };
+    }
+    if read_only {
+        let writes = Operation::ALL.iter().copied().filter(|operation| !operation.as_str().starts_with("list_"));
+        let writes = writes.filter(|operation| operation.class() != hypervisor_core::OperationClass::Read);
+        claims = claims.unsupported(writes, "the connection is read-only");
+    }
+    claims
+}
+
+fn test_driver() -> Capabilities {
+    use Operation as O;
+    const NO_SUCH_CALL: &str = "libvirt's test driver has no such call";
+    common()
+        .unsupported([O::ResizeDisk, O::ResizeVolume, O::WipeVolume, O::UploadVolume], NO_SUCH_CALL)
+        .unsupported([O::DownloadVolume, O::ListLeases, O::PingAgent, O::ExecInGuest], NO_SUCH_CALL)
+        .unsupported([O::ReadGuestFile, O::WriteGuestFile], NO_SUCH_CALL)
+        .unsupported([Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk], NO_SUCH_CALL)
+        .unsupported([Feature::AgentShutdown, Feature::AgentAddresses, Feature::SerialLog], NO_SUCH_CALL)
+        .unsupported([Feature::Uefi, Feature::SecureBoot, Feature::Tpm, Feature::NicVlan], NO_SUCH_CALL)
+        .unsupported([Feature::LinkedClone, Feature::VolumeBacking, Feature::ShrinkVolume], NO_SUCH_CALL)
+        .unsupported([Feature::UploadCreates, Feature::DownloadRange, Feature::WipeAlgorithms], NO_SUCH_CALL)
+        .native([Feature::Graphics])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_capability_is_claimed_or_refused_with_a_reason() {
+        let qemu = qemu_driver(&DomainCapabilities::default(), 9_000_000, false, false);
+        for claims in [test_driver(), qemu] {
+            for (capability, support) in claims.iter() {
+                let silent = hypervisor_core::model::Support::Unsupported("the backend has no such call".into());
+                assert_ne!(support, silent, "{capability} is not mentioned");
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_only_connection_claims_no_writes() {
+        let claims = qemu_driver(&DomainCapabilities::default(), 9_000_000, false, true);
+        assert!(claims.has(Operation::ListVms) && !claims.has(Operation::StartVm));
+    }
+
+    #[test]
+    fn versions_have_dots() {
+        assert_eq!(dotted(9_000_000), "9.0.0");
+        assert_eq!(dotted(11_003_001), "11.3.1");
+    }
+}

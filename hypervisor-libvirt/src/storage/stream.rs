@@ -1,0 +1,195 @@
+//! Volumes as streams of bytes: a channel between the caller's stream and the thread that libvirt blocks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::future::{Either, select};
+use hypervisor_core::model::{ByteSize, ByteStream, DownloadVolume, UploadVolume, VolumeFormat, VolumeId};
+use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use virt::connect::Connect;
+use virt::stream::Stream;
+use virt::storage_vol::StorageVol;
+use virt_sys as sys;
+
+use super::{COPY_LIMIT, create, find_volume, info};
+use crate::backend::Inner;
+use crate::blocking::Lane;
+use crate::error::{Fail, Outcome, named};
+use crate::xml::storage::volume_id;
+
+/// Chunks on their way between the two sides.
+const IN_FLIGHT: usize = 4;
+/// As much as libvirt's protocol carries in one message.
+const CHUNK: usize = 256 << 10;
+
+/// What is given to the thread.
+enum Part {
+    Data(Bytes),
+    /// All was given; without it, the channel's end is a broken stream.
+    End,
+}
+
+/// Writes a stream into a volume.
+pub(super) async fn upload(inner: &Arc<Inner>, target: &UploadVolume, content: ByteStream) -> Result<VolumeId> {
+    let operation = Operation::UploadVolume;
+    let length = content.length();
+    let (id, made) = match target {
+        UploadVolume::Into(id) => (id.clone(), false),
+        UploadVolume::Create(spec) => {
+            let mut spec = spec.clone();
+            spec.capacity = spec.capacity.max(ByteSize::bytes(length));
+            // The content is a whole file of its own format: what lies there before must not be longer.
+            spec.format.get_or_insert(VolumeFormat::Raw);
+            let id = volume_id(spec.pool.as_str(), &spec.name);
+            inner.call_slow(operation, move |conn| create(conn, &spec).map(drop)).await?;
+            (id, true)
+        }
+        _ => return Err(named(operation)(Error::invalid("target", "is of a kind that this driver does not know"))),
+    };
+    let outcome = send(inner, id.clone(), content).await;
+    if outcome.is_err() && made {
+        let doomed = id.clone();
+        let undo = inner.call(operation, move |conn| Ok(find_volume(conn, &doomed)?.1.delete(0)?)).await;
+        if let Err(left) = undo {
+            tracing::warn!(volume = %id, error = %left, "a volume whose upload failed could not be deleted");
+        }
+    }
+    outcome.map(|()| id)
+}
+
+async fn send(inner: &Arc<Inner>, id: VolumeId, content: ByteStream) -> Result<()> {
+    let operation = Operation::UploadVolume;
+    let length = content.length();
+    let (sender, receiver) = mpsc::channel(IN_FLIGHT);
+    let work = move |conn: &Connect| write(conn, &id, length, receiver);
+    let writing = std::pin::pin!(inner.run(operation, Lane::Slow, COPY_LIMIT, work));
+    let stall = inner.config.slow_timeout;
+    let feeding = std::pin::pin!(async move {
+        let mut chunks = content.into_chunks();
+        while let Some(chunk) = chunks.next().await {
+            match timeout(stall, sender.send(Part::Data(chunk?))).await {
+                Ok(Ok(())) => {}
+                // The thread has ended, and says why.
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => {
+                    return Err(Error::new(ErrorKind::Timeout, format!("libvirt took nothing for {stall:?}")));
+                }
+            }
+        }
+        // Ignored where the thread has ended: it says why.
+        drop(sender.send(Part::End).await);
+        Ok(())
+    });
+    match select(writing, feeding).await {
+        Either::Left((written, _)) => written,
+        Either::Right((Err(error), writing)) => {
+            // The sender is gone: the thread aborts its stream.
+            drop(timeout(stall, writing).await);
+            Err(named(operation)(error))
+        }
+        Either::Right((Ok(()), writing)) => timeout(stall, writing).await.unwrap_or_else(|_| {
+            Err(named(operation)(Error::new(ErrorKind::Timeout, format!("no end of the upload within {stall:?}"))))
+        }),
+    }
+}
+
+fn write(conn: &Connect, id: &VolumeId, length: u64, mut parts: mpsc::Receiver<Part>) -> Outcome<()> {
+    let (pool, volume) = find_volume(conn, id)?;
+    let known = info(&pool.get_name()?, &volume)?;
+    let capacity = known.capacity.as_bytes();
+    if known.format.is_none_or(|format| format == VolumeFormat::Raw) && length > capacity {
+        let why = format!("{length} bytes do not fit into the {capacity} of the volume");
+        return Err(Error::invalid("content", why).with_target(VolumeId::NOUN, id).into());
+    }
+    let stream = Stream::new(conn, 0)?;
+    volume.upload(&stream, 0, length, 0)?;
+    loop {
+        match parts.blocking_recv() {
+            Some(Part::Data(data)) => {
+                let mut rest = data.as_ref();
+                while !rest.is_empty() {
+                    let sent = stream.send(rest.get(..CHUNK.min(rest.len())).unwrap_or(rest))?;
+                    rest = rest.get(sent..).unwrap_or_default();
+                }
+            }
+            Some(Part::End) => return Ok(stream.finish()?),
+            None => {
+                stream.abort()?;
+                return Err(Error::new(ErrorKind::Cancelled, "the content ended too early").into());
+            }
+        }
+    }
+}
+
+/// Reads a volume, or a part of it, as a stream.
+pub(super) async fn download(inner: &Arc<Inner>, id: &VolumeId, options: DownloadVolume) -> Result<ByteStream> {
+    let operation = Operation::DownloadVolume;
+    let looked = id.clone();
+    let work = move |conn: &Connect| -> Outcome<u64> {
+        let (pool, volume) = find_volume(conn, &looked)?;
+        let raw = info(&pool.get_name()?, &volume)?.format.is_none_or(|format| format == VolumeFormat::Raw);
+        file_size(&volume, raw)
+    };
+    let size = inner.call(operation, work).await?;
+    let offset = options.offset.as_bytes();
+    let rest = size.checked_sub(offset).ok_or_else(|| {
+        named(operation)(Error::invalid("offset", format!("lies behind the {size} bytes of the volume")))
+    })?;
+    let length = options.length.map_or(rest, |length| length.as_bytes().min(rest));
+    if length == 0 {
+        return Ok(ByteStream::new(0, futures::stream::empty()));
+    }
+    let (sender, receiver) = mpsc::channel::<Result<Bytes>>(IN_FLIGHT);
+    let (own, id, stall) = (Arc::clone(inner), id.clone(), inner.config.slow_timeout);
+    // Ends with the receiver: the thread cannot send any more and aborts its stream.
+    tokio::spawn(async move {
+        let failed = sender.clone();
+        let work = move |conn: &Connect| read(conn, &id, offset, length, &sender);
+        if let Err(error) = own.run(operation, Lane::Slow, COPY_LIMIT, work).await {
+            drop(failed.send(Err(error)).await);
+        }
+    });
+    let chunks = futures::stream::unfold(receiver, move |mut receiver| async move {
+        let chunk = timeout(stall, receiver.recv()).await.unwrap_or_else(|_| {
+            let error = Error::new(ErrorKind::Timeout, format!("libvirt gave nothing for {stall:?}"));
+            Some(Err(named(operation)(error)))
+        });
+        chunk.map(|chunk| (chunk, receiver))
+    });
+    Ok(ByteStream::new(length, chunks))
+}
+
+/// How many bytes the volume's file has.
+fn file_size(volume: &StorageVol, raw: bool) -> Outcome<u64> {
+    if raw {
+        return Ok(volume.get_info()?.capacity);
+    }
+    Ok(volume.get_info_flags(sys::VIR_STORAGE_VOL_GET_PHYSICAL)?.allocation)
+}
+
+fn read(
+    conn: &Connect,
+    id: &VolumeId,
+    offset: u64,
+    length: u64,
+    chunks: &mpsc::Sender<Result<Bytes>>,
+) -> Outcome<()> {
+    let (_, volume) = find_volume(conn, id)?;
+    let stream = Stream::new(conn, 0)?;
+    volume.download(&stream, offset, length, 0)?;
+    let mut part = vec![0; CHUNK];
+    loop {
+        let count = stream.recv(&mut part)?;
+        if count == 0 {
+            return Ok(stream.finish()?);
+        }
+        let chunk = part.get(..count).map(Bytes::copy_from_slice).unwrap_or_default();
+        if chunks.blocking_send(Ok(chunk)).is_err() {
+            stream.abort()?;
+            return Err(Fail::Ours(Error::new(ErrorKind::Cancelled, "nobody reads the stream any more")));
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Disks and NICs of a domain, both ways.
+
+use hypervisor_core::model::{
+    ByteSize, DiskBus, DiskDevice, DiskInfo, DiskSpec, MacAddr, NicChange, NicInfo, NicModel, NicSource,
+    NicSpec, VolumeFormat,
+};
+use hypervisor_core::{Error, Result};
+
+use super::Element;
+
+/// Where the content of a disk lies once its volume is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DiskFile {
+    File(String),
+    Block(String),
+    Empty,
+}
+
+impl DiskFile {
+    /// A path on the host; devices lie under `/dev`.
+    pub(crate) fn at(path: impl Into<String>) -> Self {
+        let path = path.into();
+        if path.starts_with("/dev/") { Self::Block(path) } else { Self::File(path) }
+    }
+}
+
+/// A disk as it will be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DiskPlan {
+    pub(crate) target: String,
+    pub(crate) bus: DiskBus,
+    pub(crate) device: DiskDevice,
+    pub(crate) file: DiskFile,
+    pub(crate) format: VolumeFormat,
+    pub(crate) read_only: bool,
+    pub(crate) serial: Option<String>,
+}
+
+impl DiskPlan {
+    /// The disk that a spec asks for, on a target that is free.
+    pub(crate) fn new(
+        spec: &DiskSpec,
+        bus: DiskBus,
+        target: String,
+        file: DiskFile,
+        format: VolumeFormat,
+    ) -> Self {
+        let (device, read_only, serial) = (spec.device, spec.read_only, spec.serial.clone());
+        Self { target, bus, device, file, format, read_only, serial }
+    }
+
+    pub(crate) fn element(&self) -> Element {
+        let (kind, source) = match &self.file {
+            DiskFile::File(path) => ("file", Some(("file", path))),
+            DiskFile::Block(path) => ("block", Some(("dev", path))),
+            DiskFile::Empty => ("file", None),
+        };
+        let mut disk = Element::new("disk").with_attr("type", kind).with_attr("device", self.device.as_str());
+        disk.push(
+            Element::new("driver").with_attr("name", "qemu").with_attr("type", driver_type(&self.format)),
+        );
+        if let Some((name, path)) = source {
+            disk.push(Element::new("source").with_attr(name, path));
+        }
+        disk.push(Element::new("target").with_attr("dev", &self.target).with_attr("bus", self.bus.as_str()));
+        if let Some(serial) = &self.serial {
+            disk.push(Element::new("serial").with_text(serial));
+        }
+        if self.read_only {
+            disk.push(Element::new("readonly"));
+        }
+        disk
+    }
+}
+
+/// What QEMU calls the layout of a volume's content.
+fn driver_type(format: &VolumeFormat) -> &str {
+    match format {
+        VolumeFormat::Iso | VolumeFormat::Tar | VolumeFormat::Dir => "raw",
+        known => known.as_str(),
+    }
+}
+
+/// The bus of a disk whose spec names none.
+pub(crate) fn bus_of(spec: &DiskSpec, machine: Option<&str>, field: &str) -> Result<DiskBus> {
+    // i440fx has IDE and no SATA, q35 the other way round.
+    let old = machine.is_some_and(|machine| machine == "pc" || machine.contains("i440fx"));
+    match &spec.bus {
+        Some(DiskBus::Nvme) => {
+            Err(Error::invalid(format!("{field}.bus"), "libvirt attaches no volume as an NVMe disk"))
+        }
+        Some(bus) => Ok(bus.clone()),
+        None => Ok(match spec.device {
+            DiskDevice::Cdrom if old => DiskBus::Ide,
+            DiskDevice::Cdrom => DiskBus::Sata,
+            _ => DiskBus::Virtio,
+        }),
+    }
+}
+
+/// The target of a disk: the slot that its spec names, or the next free one of its bus.
+pub(crate) fn target_of(spec: &DiskSpec, bus: &DiskBus, taken: &[String], field: &str) -> Result<String> {
+    if let Some(slot) = &spec.slot {
+        let slot = slot.as_str();
+        if taken.iter().any(|other| other == slot) {
+            return Err(Error::invalid(format!("{field}.slot"), format!("`{slot}` is taken")));
+        }
+        return Ok(slot.to_owned());
+    }
+    let prefix = match bus {
+        DiskBus::Virtio => "vd",
+        DiskBus::Ide => "hd",
+        _ => "sd",
+    };
+    let letters = || ('a'..='z').map(String::from);
+    let pairs = letters().flat_map(|first| letters().map(move |second| format!("{first}{second}")));
+    let mut names = letters().chain(pairs).map(|letters| format!("{prefix}{letters}"));
+    let free = names.find(|name| !taken.contains(name));
+    free.ok_or_else(|| Error::invalid(field, format!("bus {bus} has no free slot")))
+}
+
+/// The disks of a domain, floppies and the like left out. The capacity is another call's to find out.
+pub(crate) fn disks(domain: &Element) -> Vec<DiskInfo> {
+    domain.all("devices/disk").into_iter().filter_map(disk).collect()
+}
+
+fn disk(element: &Element) -> Option<DiskInfo> {
+    let device = match element.attr("device").unwrap_or("disk") {
+        "disk" | "lun" => DiskDevice::Disk,
+        "cdrom" => DiskDevice::Cdrom,
+        _ => return None,
+    };
+    let target = element.child("target")?;
+    let bus = DiskBus::parse(target.attr("bus").unwrap_or_default());
+    let mut info =
+        DiskInfo::new(target.attr("dev")?, device, bus).read_only(element.child("readonly").is_some());
+    info.path = source_path(element);
+    info.serial = element.text_at("serial");
+    // libvirt writes a driver type for an empty drive too; it says nothing.
+    let format = element.attr_at("driver", "type").filter(|_| info.path.is_some());
+    info.format = format.map(VolumeFormat::parse);
+    Some(info)
+}
+
+/// The file or device of a disk, where it has one on the host.
+pub(crate) fn source_path(disk: &Element) -> Option<String> {
+    let source = disk.child("source")?;
+    source.attr("file").or_else(|| source.attr("dev")).filter(|path| !path.is_empty()).map(str::to_owned)
+}
+
+/// Whether this is the disk in that slot.
+pub(crate) fn is_disk(element: &Element, slot: &str) -> bool {
+    element.name == "disk" && element.attr_at("target", "dev") == Some(slot)
+}
+
+/// A NIC as it will be written: what the spec leaves open is settled, so that its id is known before.
+pub(crate) fn nic_element(spec: &NicSpec, mac: MacAddr, field: &str) -> Result<Element> {
+    let mut nic = Element::new("interface");
+    set_source(&mut nic, &spec.source, field)?;
+    nic.push(Element::new("mac").with_attr("address", mac));
+    let model = spec.model.as_ref().unwrap_or(&NicModel::Virtio);
+    nic.push(Element::new("model").with_attr("type", model.as_str()));
+    set_vlan(&mut nic, spec.vlan);
+    if spec.link_down {
+        nic.push(Element::new("link").with_attr("state", "down"));
+    }
+    Ok(nic)
+}
+
+/// Changes a NIC in place; its address on the bus, its MAC and what we do not know stay.
+pub(crate) fn change_nic(nic: &mut Element, change: &NicChange) -> Result<()> {
+    if let Some(source) = &change.source {
+        set_source(nic, source, "nic")?;
+    }
+    match change.link_down {
+        Some(true) => drop(nic.ensure("link").set_attr("state", "down")),
+        Some(false) => drop(nic.ensure("link").set_attr("state", "up")),
+        None => {}
+    }
+    if change.vlan.is_some() {
+        set_vlan(nic, change.vlan);
+    }
+    Ok(())
+}
+
+fn set_vlan(nic: &mut Element, vlan: Option<u16>) {
+    if let Some(vlan) = vlan {
+        nic.replace(Element::new("vlan").with(Element::new("tag").with_attr("id", vlan)));
+    }
+}
+
+fn set_source(nic: &mut Element, source: &NicSource, field: &str) -> Result<()> {
+    let (kind, source) = match source {
+        NicSource::Network(network) => ("network", Some(("network", network.as_str()))),
+        NicSource::Bridge(bridge) => ("bridge", Some(("bridge", bridge.as_str()))),
+        NicSource::User => ("user", None),
+        _ => {
+            let why = "libvirt has no NIC that is plugged into nothing; use `link_down`";
+            return Err(Error::invalid(format!("{field}.source"), why));
+        }
+    };
+    nic.set_attr("type", kind);
+    nic.remove("source");
+    // What libvirt made of the old source must not speak against the new one.
+    nic.remove("target");
+    if let Some((name, value)) = source {
+        nic.push(Element::new("source").with_attr(name, value));
+    }
+    Ok(())
+}
+
+/// The NICs of a domain.
+pub(crate) fn nics(domain: &Element) -> Vec<NicInfo> {
+    domain.all("devices/interface").into_iter().filter_map(nic).collect()
+}
+
+fn nic(element: &Element) -> Option<NicInfo> {
+    let address = element.attr_at("mac", "address")?;
+    let source = element.child("source");
+    let named = |name: &str| source.and_then(|source| source.attr(name)).unwrap_or_default().to_owned();
+    let source = match element.attr("type") {
+        Some("network") => NicSource::Network(named("network").into()),
+        Some("bridge") => NicSource::Bridge(named("bridge")),
+        Some("user") => NicSource::User,
+        _ => NicSource::Disconnected,
+    };
+    // What libvirt takes where no model is written.
+    let model = NicModel::parse(element.attr_at("model", "type").unwrap_or("rtl8139"));
+    let mut info =
+        NicInfo::new(address, source, model).link_down(element.attr_at("link", "state") == Some("down"));
+    info.mac = address.parse().ok();
+    info.vlan = element.path("vlan/tag").and_then(|tag| tag.attr_number("id").ok().flatten());
+    Some(info)
+}
+
+/// Whether this is the NIC with that MAC, in whatever case it is written.
+pub(crate) fn is_nic(element: &Element, id: &str) -> bool {
+    element.name == "interface"
+        && element.attr_at("mac", "address").is_some_and(|mac| mac.eq_ignore_ascii_case(id))
+}
+
+/// A MAC in QEMU's range that nobody is likely to have.
+pub(crate) fn random_mac() -> MacAddr {
+    let [a, b, c, ..] = uuid::Uuid::new_v4().into_bytes();
+    MacAddr::qemu([a, b, c])
+}
+
+/// A size that libvirt takes in its own units: it counts memory in KiB.
+pub(crate) fn kib(size: ByteSize) -> u64 {
+    size.div_ceil(ByteSize::kib(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_comes_back_as_it_was_written() {
+        let spec = DiskSpec::volume("default/a.qcow2").serial("S1").read_only(true);
+        let bus = bus_of(&spec, None, "disks[0]").unwrap();
+        let target = target_of(&spec, &bus, &["vda".into()], "disks[0]").unwrap();
+        let plan = DiskPlan::new(&spec, bus, target, DiskFile::at("/pool/a.qcow2"), VolumeFormat::Qcow2);
+        let domain = Element::new("domain").with(Element::new("devices").with(plan.element()));
+        let found = disks(&domain).pop().unwrap();
+        assert_eq!((found.id.as_str(), found.path.as_deref()), ("vdb", Some("/pool/a.qcow2")));
+        assert_eq!((found.format, found.bus), (Some(VolumeFormat::Qcow2), DiskBus::Virtio));
+        assert!(found.read_only && found.serial.as_deref() == Some("S1"));
+    }
+
+    #[test]
+    fn a_cd_drive_takes_the_bus_of_its_machine() {
+        let drive = DiskSpec::empty_cdrom();
+        assert_eq!(bus_of(&drive, Some("q35"), "d").unwrap(), DiskBus::Sata);
+        assert_eq!(bus_of(&drive, Some("pc-i440fx-7.2"), "d").unwrap(), DiskBus::Ide);
+        let plan = DiskPlan::new(&drive, DiskBus::Sata, "sda".into(), DiskFile::Empty, VolumeFormat::Raw);
+        assert!(plan.element().child("source").is_none());
+        assert_eq!(disk(&plan.element()).unwrap().format, None);
+        let block =
+            DiskPlan::new(&drive, DiskBus::Sata, "sda".into(), DiskFile::at("/dev/sr0"), VolumeFormat::Iso);
+        assert_eq!(block.element().attr("type"), Some("block"));
+        assert_eq!(block.element().attr_at("driver", "type"), Some("raw"));
+    }
+
+    #[test]
+    fn slots_run_on_behind_z_and_are_not_given_twice() {
+        let mut taken = Vec::new();
+        for _ in 0..28 {
+            let name = target_of(&DiskSpec::empty_cdrom(), &DiskBus::Sata, &taken, "d").unwrap();
+            assert!(!taken.contains(&name));
+            taken.push(name);
+        }
+        assert_eq!(taken.last().map(String::as_str), Some("sdab"));
+        let spec = DiskSpec::empty_cdrom().slot("sda");
+        assert!(
+            target_of(&spec, &DiskBus::Sata, &taken, "disks[3]")
+                .unwrap_err()
+                .fields()
+                .contains_key("disks[3].slot")
+        );
+    }
+
+    #[test]
+    fn a_nic_keeps_what_a_change_does_not_name() {
+        let mac = "52:54:00:12:34:56".parse().unwrap();
+        let mut nic = nic_element(&NicSpec::network("default").vlan(7), mac, "nics[0]").unwrap();
+        nic.push(Element::new("address").with_attr("type", "pci"));
+        change_nic(&mut nic, &NicChange::new().source(NicSource::Bridge("br0".into())).link_down(true))
+            .unwrap();
+        assert_eq!(
+            nic.to_string(),
+            r#"<interface type="bridge"><mac address="52:54:00:12:34:56"/><model type="virtio"/><vlan><tag id="7"/></vlan><address type="pci"/><source bridge="br0"/><link state="down"/></interface>"#
+        );
+        let domain = Element::new("domain").with(Element::new("devices").with(nic));
+        let found = nics(&domain).pop().unwrap();
+        assert_eq!(found.source, NicSource::Bridge("br0".into()));
+        assert!(found.link_down && found.vlan == Some(7) && found.mac == Some(mac));
+        let wrong = nic_element(&NicSpec::new(NicSource::Disconnected), mac, "nics[1]").unwrap_err();
+        assert!(wrong.fields().contains_key("nics[1].source"));
+    }
+}

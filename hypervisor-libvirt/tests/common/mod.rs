@@ -1,0 +1,39 @@
+//! What both test programs share.
+#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::time::Duration;
+
+use hypervisor_core::model::{Started, TaskId, TaskState, VmId, VmState};
+use hypervisor_core::traits::{Compute, Tasks};
+use hypervisor_libvirt::Libvirt;
+
+/// Waits for the task of a call, where it has one.
+pub(crate) async fn done<T>(libvirt: &Libvirt, started: Started<T>) -> T {
+    if let Some(task) = &started.task {
+        ended(libvirt, task).await;
+    }
+    started.output
+}
+
+async fn ended(libvirt: &Libvirt, task: &TaskId) {
+    loop {
+        let info = libvirt.get_task(task, Some(Duration::from_secs(1))).await.unwrap();
+        match info.state {
+            TaskState::Succeeded => return,
+            TaskState::Queued | TaskState::Running => {}
+            other => panic!("the task is {other}: {:?}", info.error),
+        }
+    }
+}
+
+/// Waits for a guest's state.
+pub(crate) async fn reaches(libvirt: &Libvirt, vm: &VmId, state: &VmState, limit: Duration) {
+    let wait = async {
+        while libvirt.get_vm(vm).await.unwrap().state != *state {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let outcome = tokio::time::timeout(limit, wait).await;
+    assert!(outcome.is_ok(), "the guest is not {state} after {limit:?}");
+}

@@ -1,0 +1,4 @@
+#!/bin/sh
+echo GUEST-POWER-BUTTON > /dev/console
+sync
+poweroff -f
