@@ -1,1 +1,56 @@
-//! One async, typed API over hypervisors.
+//! One async, typed API over libvirt/QEMU and, in versions to come, Proxmox VE and REST gateways: downstream code never learns which
+//! backend it runs on.
+//!
+//! [`connect`] takes a URL and gives `Arc<dyn Hypervisor>`; handles hang on it. Whatever runs on the in-memory hypervisor runs on a real
+//! one, once the URL is another:
+//!
+//! ```
+//! use hypervisor::{ByteSize, VmSpec, VmState};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> hypervisor::Result<()> {
+//! let hv = hypervisor::connect("memory://").await?;
+//! let spec = VmSpec::new("web-1").cpus(2).memory(ByteSize::gib(4));
+//! let vm = hv.vms().create(&spec).await?.wait().await?;
+//! vm.start().await?.wait().await?;
+//! assert_eq!(vm.info().await?.state, VmState::Running);
+//! # Ok(()) }
+//! ```
+//!
+//! # What is where
+//! - [`model`]: specs and infos, plain data with serde. The common ones are re-exported here.
+//! - [`handle`]: what you call: [`Vm`], [`Task`] and so on.
+//! - [`traits`]: what a backend implements; [`Hypervisor`] is all of them.
+//! - [`layer`]: retries, deadlines, limits and traces around any backend.
+//! - [`memory`]: a complete hypervisor in memory, deterministic under paused time, for your own tests.
+//! - [`Error`]: what happened, to what, whether it had an effect, and whether to try again.
+//!
+//! # Features
+//! Nothing is on by default, and then no C library, TLS or HTTP is needed.
+//! - `libvirt`: the driver for libvirt and QEMU. It links libvirt's C library, which is LGPL-2.1.
+//! - `conformance`: the suite that every backend runs, for writing one's own.
+
+mod connect;
+
+pub use connect::{connect, connect_bare};
+
+pub use hypervisor_core::handle::{BatchBuilder, Task, TaskOutcome, Vm, Vms, WaitOptions};
+pub use hypervisor_core::model::{
+    ByteSize, Capabilities, Capability, CloneSpec, DeleteVm, DiskSpec, Feature, HostId, NetworkId,
+    NetworkSpec, NicSpec, PoolId, PoolSpec, PowerAction, RevertSnapshot, SnapshotSpec, Started, TaskId,
+    VmChange, VmId, VmInfo, VmQuery, VmSpec, VmState, VolumeId, VolumeSpec,
+};
+pub use hypervisor_core::{
+    Backups, Batch, Compute, Effect, Error, ErrorKind, Events, Guest, Hypervisor, Metrics, Network,
+    Operation, OperationClass, Result, Retry, Snapshots, Storage, Tasks,
+};
+pub use hypervisor_core::{batch, error, handle, layer, memory, model, operation, traits};
+
+#[cfg(feature = "conformance")]
+pub use hypervisor_core::conformance;
+#[cfg(feature = "libvirt")]
+pub use hypervisor_libvirt as libvirt;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,8 +1,12 @@
 //! Domain types, traits, layers, in-memory backend and conformance suite of the `hypervisor` SDK.
 
 pub mod batch;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
+pub mod handle;
 pub mod layer;
+pub mod memory;
 pub mod model;
 pub mod operation;
 pub mod traits;

@@ -147,7 +147,8 @@ impl<'a> Call<'a> {
         self.operation.class()
     }
 
-    /// Whether it may be repeated after an unknown outcome. An append to a file is not, though writing a file is; a create is not, not even with a token: see [`Attempt::find`](super::Attempt::find).
+    /// Whether it may be repeated after an unknown outcome. An append to a file may not, though writing a file may; nor may a
+    /// create, not even with a token: see [`Attempt::find`](super::Attempt::find).
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
         self.idempotent

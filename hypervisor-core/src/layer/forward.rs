@@ -90,15 +90,28 @@ operations!(forward);
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<P: Policy> Batch for Layered<P> {
+    /// What the backend cannot do is sent alone, so that its refusal does not take the others with it.
     fn bulk_key(&self, op: &BatchOp) -> Option<BulkKey> {
-        self.wrapped().bulk_key(op)
+        let possible = self.capabilities().require_all(op.operation(), &op.needs());
+        possible.ok().and_then(|()| self.wrapped().bulk_key(op))
     }
 
     async fn submit_bulk(&self, ops: &[BatchOp]) -> Result<Vec<Result<Started<BatchOutput>>>> {
         let needs = ops.iter().flat_map(BatchOp::needs).collect();
         let call = Call::new(Operation::SubmitBatch).needs(needs);
         let wrapped = self.wrapped();
-        self.call(call, Recover::No, || wrapped.submit_bulk(ops)).await
+        let mut outcomes = self.call(call, Recover::No, || wrapped.submit_bulk(ops)).await?;
+        for (outcome, op) in outcomes.iter_mut().zip(ops) {
+            if let Err(error) = outcome {
+                let item = Call::new(op.operation()).on(self.info());
+                let item = match op.vm() {
+                    Some(vm) => item.at(VmId::NOUN, vm),
+                    None => item,
+                };
+                *error = item.explain(error.clone());
+            }
+        }
+        Ok(outcomes)
     }
 
     async fn submit_batch(&self, request: &BatchRequest) -> Result<BatchReport> {

@@ -10,7 +10,7 @@ type Order = (Option<Trace>, (Option<RetryPolicy>, (Option<Limit>, Option<Timeou
 
 /// The policies of a [`Stack`]: trace(retry(limit(timeout))), each where it was asked for.
 ///
-/// [`Hypervisor::backend`](trait.Hypervisor.html)`::<Layered<Layers>>()` finds them again, and with them the counters.
+/// `hv.backend::<Layered<Layers>>()` finds them again, and with them the counters.
 #[derive(Debug, Clone, Default)]
 pub struct Layers(Order);
 

@@ -10,7 +10,7 @@ mod guest;
 mod host;
 mod id;
 mod mac;
-mod macros;
+pub(crate) mod macros;
 mod metrics;
 mod network;
 mod page;

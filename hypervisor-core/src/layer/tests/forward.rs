@@ -218,13 +218,20 @@ async fn a_policy_may_send_more_than_once() {
 }
 
 #[tokio::test]
-async fn bulk_calls_are_forwarded() {
-    let ops = [BatchOp::power("v", PowerAction::Start)];
-    let done: Vec<Result<Started<BatchOutput>>> = vec![Ok(Started::done(BatchOutput::Nothing))];
-    let backend = Scripted::shared([answer(done)]);
+async fn bulk_calls_are_forwarded_without_what_cannot_be_done() {
+    let ops = [BatchOp::power("v", PowerAction::Start), BatchOp::power("w", PowerAction::Start)];
+    let locked = Error::new(ErrorKind::Locked, "");
+    let outcomes: Vec<Result<Started<BatchOutput>>> =
+        vec![Ok(Started::done(BatchOutput::Nothing)), Err(locked)];
+    let mut backend = Scripted::new([answer(outcomes)]);
+    backend.capabilities = Capabilities::all_native().unsupported([Operation::HibernateVm], "no");
+    let backend = Arc::new(backend);
     let layered = Layered::new(Arc::clone(&backend) as Arc<dyn Hypervisor>, Noting::once());
     assert_eq!(layered.bulk_key(&ops[0]), Some(BulkKey::new("v", 7)));
-    assert_eq!(layered.submit_bulk(&ops).await.unwrap().len(), 1);
+    assert_eq!(layered.bulk_key(&BatchOp::power("v", PowerAction::Hibernate)), None);
+    let outcomes = layered.submit_bulk(&ops).await.unwrap();
+    let error = outcomes[1].as_ref().unwrap_err();
+    assert_eq!((error.operation(), error.target()), (Some(Operation::StartVm), Some("vm `w`")));
     assert_eq!(backend.calls(), ["submit_bulk"]);
 }
 

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use super::*;
 use crate::layer::{Counters, Latency, RetryPolicy, Stack, Trace};
@@ -61,14 +62,23 @@ impl Subscriber for Recorder {
     fn exit(&self, _: &Id) {}
 }
 
+/// Records what this thread does. While there is but one subscriber, `tracing` asks the thread that comes to a span first whether anybody
+/// wants it, and other tests' threads say no; the second subscriber makes it ask for every thread.
+fn record() -> (Recorder, DefaultGuard) {
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(Recorder::default()));
+    let recorder = Recorder::default();
+    let guard = tracing::subscriber::set_default(recorder.clone());
+    (recorder, guard)
+}
+
 fn stack(backend: &Arc<Scripted>) -> Arc<dyn Hypervisor> {
     Stack::new(Arc::clone(backend) as Arc<dyn Hypervisor>).trace().retry(RetryPolicy::new()).limit(4).build()
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_span_for_a_call_with_all_its_attempts() {
-    let recorder = Recorder::default();
-    let _default = tracing::subscriber::set_default(recorder.clone());
+    let (recorder, _default) = record();
     let last = Error::new(ErrorKind::PermissionDenied, "you may not").with_request_id("req-9");
     let backend = Scripted::shared([fail(ErrorKind::Connect), fail(ErrorKind::Connect), Step::Fail(last)]);
     stack(&backend).power_vm(&"web-1".into(), &PowerAction::Start).await.unwrap_err();
@@ -98,8 +108,7 @@ async fn one_span_for_a_call_with_all_its_attempts() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_that_is_sent_or_answered_enters_a_span_or_an_event() {
-    let recorder = Recorder::default();
-    let _default = tracing::subscriber::set_default(recorder.clone());
+    let (recorder, _default) = record();
     const SECRET: &str = "hunter2";
     let leaky = || Step::Fail(Error::new(ErrorKind::Locked, "the server says hunter2"));
     let output = ExecOutput::exited(0, Bytes::from(SECRET), Bytes::from(SECRET));
@@ -113,7 +122,7 @@ async fn nothing_that_is_sent_or_answered_enters_a_span_or_an_event() {
     ]);
     let hv = stack(&backend);
     let spec = VmSpec::new("v").cloud_init(CloudInit::user_data(SECRET)).description(SECRET);
-    hv.create_vm(&spec).await.unwrap();
+    let _ = hv.create_vm(&spec).await.unwrap();
     let exec =
         ExecSpec::new("/bin/sh").arg(SECRET).env([("TOKEN".into(), SECRET.into())].into()).stdin(SECRET);
     hv.exec_in_guest(&"v".into(), &exec).await.unwrap();

@@ -1,0 +1,75 @@
+//! The one algorithm behind every batch.
+//!
+//! It runs inside the future of the caller: nothing is spawned, so that a batch that is dropped begins nothing new and leaves nobody at
+//! work but the backend.
+
+mod compensate;
+mod item;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use self::item::{Step, submit, wait};
+use self::plan::Plan;
+use crate::error::Result;
+use crate::handle::Turnstile;
+use crate::model::{BatchItem, BatchOp, BatchReport, BatchRequest, CloneMany, OnError, VmId};
+use crate::traits::Batch;
+
+/// Runs a batch over a backend: in the order of the dependencies, so many at a time in all and for each key, through native bulk calls
+/// where the backend has them. Each operation's task is waited for.
+///
+/// What the backend cannot do is a `Failed` outcome with `Unsupported`; [`BatchBuilder`](crate::handle::BatchBuilder) refuses it before
+/// anything is begun.
+///
+/// # Errors
+/// `InvalidInput` before anything is begun.
+pub async fn run<B: Batch + ?Sized>(backend: &B, request: &BatchRequest) -> Result<BatchReport> {
+    request.validate()?;
+    let mut plan = Plan::new(request, |op| backend.bulk_key(op));
+    let turnstile = Turnstile::local();
+    let mut at_work = FuturesUnordered::new();
+    loop {
+        while let Some(group) = plan.next_group() {
+            at_work.push(submit(backend, request, group));
+        }
+        match at_work.next().await {
+            None => break,
+            Some(Step::Submitted(answers)) => {
+                for (index, deadline, answer) in answers {
+                    let turnstile = Arc::clone(&turnstile);
+                    match item::at_once(answer) {
+                        Ok(outcome) => plan.end(index, outcome),
+                        Err(started) => {
+                            at_work.push(wait(backend, request, turnstile, index, deadline, started));
+                        }
+                    }
+                }
+            }
+            Some(Step::Ended(index, outcome)) => plan.end(index, outcome),
+        }
+    }
+    let (mut outcomes, order) = plan.finish();
+    if request.on_error == OnError::Compensate && outcomes.iter().any(|outcome| outcome.error().is_some()) {
+        Box::pin(compensate::run(backend, request, &turnstile, &order, &mut outcomes)).await;
+    }
+    Ok(BatchReport::new(outcomes))
+}
+
+/// The batch that makes many clones of one guest.
+///
+/// # Errors
+/// `InvalidInput` naming the field.
+pub fn clones(vm: &VmId, spec: &CloneMany) -> Result<BatchRequest> {
+    let concurrency = usize::try_from(spec.concurrency).unwrap_or(usize::MAX);
+    let items = spec.specs()?.into_iter().map(|each| {
+        let key = format!("template {vm}");
+        BatchItem::new(BatchOp::CloneVm { vm: vm.clone(), spec: Box::new(each) }).key(key)
+    });
+    Ok(BatchRequest::new(items).concurrency(concurrency).per_key(concurrency))
+}

@@ -1,0 +1,58 @@
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::stream::BoxStream;
+
+use super::link::Link;
+use super::listing::{Listing, Pages, lists};
+use super::settle::Settle;
+use super::task::Task;
+use super::vm::Vm;
+use super::vms::made;
+use crate::error::Result;
+use crate::model::{BackupId, BackupInfo, BackupQuery, Page, PageRequest, RestoreBackup};
+use crate::operation::Operation;
+use crate::traits::Hypervisor;
+
+/// All backups. They are made by [`Vm::back_up`].
+#[derive(Debug, Clone)]
+pub struct Backups {
+    link: Link,
+}
+
+impl dyn Hypervisor {
+    /// The backups.
+    #[must_use]
+    pub fn backups(self: &Arc<Self>) -> Backups {
+        Backups { link: Link::new(self) }
+    }
+}
+
+impl Backups {
+    lists!("backups that the query wants": BackupInfo, ListBackups, list_backups, query: BackupQuery);
+
+    /// Makes a guest from a backup, or overwrites the one that it was made of.
+    ///
+    /// # Errors
+    /// `InvalidState` while the guest to be overwritten runs.
+    pub async fn restore(&self, backup: impl Into<BackupId>, options: &RestoreBackup) -> Result<Task<Vm>> {
+        let backup = backup.into();
+        let link = self.link.at(BackupId::NOUN, backup.as_str());
+        let call = self.link.hv.restore_backup(&backup, options);
+        // A guest that exists may be half restored.
+        let task =
+            link.start(Operation::RestoreBackup, &options.needs(), call, |_| Settle::Unknowable).await?;
+        Ok(made(&self.link, task))
+    }
+
+    /// Deletes a backup.
+    ///
+    /// # Errors
+    /// `InvalidState` if it is protected or others hold only the changes since.
+    pub async fn delete(&self, backup: impl Into<BackupId>) -> Result<Task<()>> {
+        let backup = backup.into();
+        let link = self.link.at(BackupId::NOUN, backup.as_str());
+        let call = self.link.hv.delete_backup(&backup);
+        link.start(Operation::DeleteBackup, &[], call, |()| Settle::Unknowable).await
+    }
+}

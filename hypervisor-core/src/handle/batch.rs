@@ -1,0 +1,193 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::link::Link;
+use crate::error::{Error, Result};
+use crate::model::{
+    BatchItem, BatchOp, BatchReport, BatchRequest, CloneSpec, DeleteSnapshot, DeleteVm, MigrateSpec, OnError,
+    PowerAction, RevertSnapshot, Shutdown, SnapshotId, SnapshotSpec, VmChange, VmId, VmSpec, VolumeId,
+    VolumeSpec,
+};
+use crate::operation::Operation;
+use crate::traits::Hypervisor;
+
+/// Many operations as one request, put together one after the other. [`after`](Self::after), [`key`](Self::key) and
+/// [`compensate`](Self::compensate) are about the operation added last.
+#[derive(Debug, Clone)]
+#[must_use = "a batch does nothing until it is run"]
+pub struct BatchBuilder {
+    link: Link,
+    request: BatchRequest,
+}
+
+impl dyn Hypervisor {
+    /// An empty batch: eight at a time, one at a time for each guest, the others go on when one fails.
+    pub fn batch(self: &Arc<Self>) -> BatchBuilder {
+        BatchBuilder { link: Link::new(self), request: BatchRequest::new(Vec::<BatchItem>::new()) }
+    }
+}
+
+impl BatchBuilder {
+    /// Adds an operation.
+    pub fn push(mut self, item: impl Into<BatchItem>) -> Self {
+        self.request.items.push(item.into());
+        self
+    }
+
+    /// Adds a power verb.
+    pub fn power(self, vm: impl Into<VmId>, action: PowerAction) -> Self {
+        self.push(BatchOp::power(vm, action))
+    }
+
+    /// Powers a guest on.
+    pub fn start(self, vm: impl Into<VmId>) -> Self {
+        self.power(vm, PowerAction::Start)
+    }
+
+    /// Asks a guest to power off.
+    pub fn shutdown(self, vm: impl Into<VmId>) -> Self {
+        self.power(vm, PowerAction::Shutdown(Shutdown::new()))
+    }
+
+    /// Cuts a guest's power.
+    pub fn power_off(self, vm: impl Into<VmId>) -> Self {
+        self.power(vm, PowerAction::PowerOff)
+    }
+
+    /// Creates a guest.
+    pub fn create(self, spec: VmSpec) -> Self {
+        self.push(BatchOp::CreateVm(Box::new(spec)))
+    }
+
+    /// Changes a guest.
+    pub fn update(self, vm: impl Into<VmId>, change: VmChange) -> Self {
+        self.push(BatchOp::UpdateVm { vm: vm.into(), change: Box::new(change) })
+    }
+
+    /// Deletes a guest.
+    pub fn delete(self, vm: impl Into<VmId>, options: DeleteVm) -> Self {
+        self.push(BatchOp::DeleteVm { vm: vm.into(), options })
+    }
+
+    /// Copies a guest.
+    pub fn clone_as(self, vm: impl Into<VmId>, spec: CloneSpec) -> Self {
+        self.push(BatchOp::CloneVm { vm: vm.into(), spec: Box::new(spec) })
+    }
+
+    /// Moves a guest to another host.
+    pub fn migrate(self, vm: impl Into<VmId>, spec: MigrateSpec) -> Self {
+        self.push(BatchOp::MigrateVm { vm: vm.into(), spec })
+    }
+
+    /// Takes a snapshot of a guest.
+    pub fn snapshot(self, vm: impl Into<VmId>, spec: SnapshotSpec) -> Self {
+        self.push(BatchOp::CreateSnapshot { vm: vm.into(), spec })
+    }
+
+    /// Takes a guest back to a snapshot.
+    pub fn revert(
+        self,
+        vm: impl Into<VmId>,
+        snapshot: impl Into<SnapshotId>,
+        options: RevertSnapshot,
+    ) -> Self {
+        self.push(BatchOp::RevertSnapshot { vm: vm.into(), snapshot: snapshot.into(), options })
+    }
+
+    /// Deletes a snapshot.
+    pub fn delete_snapshot(
+        self,
+        vm: impl Into<VmId>,
+        snapshot: impl Into<SnapshotId>,
+        options: DeleteSnapshot,
+    ) -> Self {
+        self.push(BatchOp::DeleteSnapshot { vm: vm.into(), snapshot: snapshot.into(), options })
+    }
+
+    /// Creates a volume.
+    pub fn create_volume(self, spec: VolumeSpec) -> Self {
+        self.push(BatchOp::CreateVolume(spec))
+    }
+
+    /// Deletes a volume.
+    pub fn delete_volume(self, volume: impl Into<VolumeId>) -> Self {
+        self.push(BatchOp::DeleteVolume(volume.into()))
+    }
+
+    /// Begins the last operation only once these (counted from 0) are done.
+    pub fn after(self, items: impl IntoIterator<Item = usize>) -> Self {
+        self.last(|item| item.after.extend(items))
+    }
+
+    /// Begins the last operation only once the one before it is done.
+    pub fn after_previous(self) -> Self {
+        let previous = self.request.items.len().checked_sub(2);
+        self.last(|item| item.after.extend(previous))
+    }
+
+    /// Says what the last operation shares a limit with: a host, a storage, a template.
+    pub fn key(self, key: impl Into<String>) -> Self {
+        self.last(|item| item.key = Some(key.into()))
+    }
+
+    /// Says what takes the last operation back, for [`OnError::Compensate`].
+    pub fn compensate(self, op: BatchOp) -> Self {
+        self.last(|item| item.compensate = Some(op))
+    }
+
+    fn last(mut self, change: impl FnOnce(&mut BatchItem)) -> Self {
+        if let Some(item) = self.request.items.last_mut() {
+            change(item);
+        }
+        self
+    }
+
+    /// Sets how many run at a time, in all.
+    pub fn concurrency(mut self, concurrency: usize) -> Self {
+        self.request.concurrency = concurrency;
+        self
+    }
+
+    /// Sets how many run at a time with the same key.
+    pub fn per_key(mut self, per_key: usize) -> Self {
+        self.request.per_key = per_key;
+        self
+    }
+
+    /// Sets what a failed operation means for the others.
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.request.on_error = on_error;
+        self
+    }
+
+    /// Sets how long one operation may take, its task included.
+    pub fn item_deadline(mut self, deadline: Duration) -> Self {
+        self.request.item_deadline = deadline;
+        self
+    }
+
+    /// The batch as plain data.
+    #[must_use]
+    pub fn request(&self) -> &BatchRequest {
+        &self.request
+    }
+
+    /// Runs the batch. Nothing is begun unless the backend can do all of it, compensations included. Dropping the future begins nothing
+    /// new; what has begun goes on in the backend.
+    ///
+    /// # Errors
+    /// `Unsupported` or `InvalidInput` naming the item, before anything is begun; what goes wrong later is in the outcomes.
+    pub async fn run(&self) -> Result<BatchReport> {
+        self.request.validate()?;
+        for (index, item) in self.request.items.iter().enumerate() {
+            for op in std::iter::once(&item.op).chain(&item.compensate) {
+                let checked = self.link.check(op.operation(), &op.needs());
+                checked.map_err(|error: Error| {
+                    let why = error.message().to_owned();
+                    error.with_field(format!("items[{index}].op"), why)
+                })?;
+            }
+        }
+        self.link.call(Operation::SubmitBatch, &[], self.link.hv.submit_batch(&self.request)).await
+    }
+}

@@ -1,0 +1,174 @@
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::stream::BoxStream;
+
+use super::link::Link;
+use super::listing::{Listing, Pages, lists};
+use super::settle::Settle;
+use super::task::Task;
+use crate::error::Result;
+use crate::model::{
+    ClusterInfo, EventQuery, EventStream, GroupChange, GroupId, GroupInfo, GroupSpec, HostId, HostInfo,
+    HostMetrics, MetricsHistory, MetricsPeriod, MetricsTarget, Page, PageRequest,
+};
+use crate::operation::Operation;
+use crate::traits::Hypervisor;
+
+/// All hosts.
+#[derive(Debug, Clone)]
+pub struct Hosts {
+    link: Link,
+}
+
+/// One host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    link: Link,
+    id: HostId,
+}
+
+/// All resource groups.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    link: Link,
+}
+
+/// One resource group.
+#[derive(Debug, Clone)]
+pub struct Group {
+    link: Link,
+    id: GroupId,
+}
+
+impl dyn Hypervisor {
+    /// The hosts.
+    #[must_use]
+    pub fn hosts(self: &Arc<Self>) -> Hosts {
+        Hosts { link: Link::new(self) }
+    }
+
+    /// One host by its id. Nothing is asked yet.
+    #[must_use]
+    pub fn host(self: &Arc<Self>, id: impl Into<HostId>) -> Host {
+        let id = id.into();
+        Host { link: Link::to(self, HostId::NOUN, id.as_str()), id }
+    }
+
+    /// Reads the state of the cluster; a single host is a cluster of one.
+    ///
+    /// # Errors
+    /// As the backend gives them.
+    pub async fn cluster(self: &Arc<Self>) -> Result<ClusterInfo> {
+        Link::new(self).call(Operation::GetCluster, &[], self.get_cluster()).await
+    }
+
+    /// The resource groups.
+    #[must_use]
+    pub fn groups(self: &Arc<Self>) -> Groups {
+        Groups { link: Link::new(self) }
+    }
+
+    /// One resource group by its id. Nothing is asked yet.
+    #[must_use]
+    pub fn group(self: &Arc<Self>, id: impl Into<GroupId>) -> Group {
+        let id = id.into();
+        Group { link: Link::to(self, GroupId::NOUN, id.as_str()), id }
+    }
+
+    /// What happens from now on, as a stream. A gap in it is an [`EventKind::Resync`](crate::model::EventKind::Resync).
+    ///
+    /// # Errors
+    /// As the backend gives them.
+    pub async fn events(self: &Arc<Self>, query: &EventQuery) -> Result<EventStream> {
+        Link::new(self).call(Operation::Watch, &[], self.watch(query)).await
+    }
+}
+
+impl Hosts {
+    lists!("hosts": HostInfo, ListHosts, list_hosts);
+}
+
+impl Host {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &HostId {
+        &self.id
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn info(&self) -> Result<HostInfo> {
+        self.link.call(Operation::GetHost, &[], self.link.hv.get_host(&self.id)).await
+    }
+
+    /// Its load now.
+    ///
+    /// # Errors
+    /// `HostUnreachable`.
+    pub async fn metrics(&self) -> Result<HostMetrics> {
+        self.link.call(Operation::GetHostMetrics, &[], self.link.hv.get_host_metrics(&self.id)).await
+    }
+
+    /// Its load over a period that ends now.
+    ///
+    /// # Errors
+    /// As the backend gives them.
+    pub async fn history(&self, period: MetricsPeriod) -> Result<MetricsHistory> {
+        let target = MetricsTarget::Host(self.id.clone());
+        let call = self.link.hv.get_metrics_history(&target, period);
+        self.link.call(Operation::GetMetricsHistory, &[], call).await
+    }
+}
+
+impl Groups {
+    lists!("resource groups": GroupInfo, ListGroups, list_groups);
+
+    /// Creates an empty resource group.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `InvalidInput`.
+    pub async fn create(&self, spec: &GroupSpec) -> Result<Task<Group>> {
+        let link = self.link.at(GroupId::NOUN, &spec.name);
+        let settle = |id: &GroupId| Settle::GroupThere(id.clone());
+        let task = link.start(Operation::CreateGroup, &[], self.link.hv.create_group(spec), settle).await?;
+        let hv = Arc::clone(&self.link.hv);
+        Ok(task.map(move |id| hv.group(id)))
+    }
+}
+
+impl Group {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &GroupId {
+        &self.id
+    }
+
+    /// Reads it with its members.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn info(&self) -> Result<GroupInfo> {
+        self.link.call(Operation::GetGroup, &[], self.link.hv.get_group(&self.id)).await
+    }
+
+    /// Changes it and its members.
+    ///
+    /// # Errors
+    /// `InvalidInput`.
+    pub async fn update(&self, change: &GroupChange) -> Result<Task<()>> {
+        let call = self.link.hv.update_group(&self.id, change);
+        self.link.start(Operation::UpdateGroup, &[], call, |()| Settle::Unknowable).await
+    }
+
+    /// Deletes it.
+    ///
+    /// # Errors
+    /// `InvalidState` while it has members.
+    pub async fn delete(&self) -> Result<Task<()>> {
+        let call = self.link.hv.delete_group(&self.id);
+        self.link.start(Operation::DeleteGroup, &[], call, |()| Settle::GroupGone(self.id.clone())).await
+    }
+}

@@ -1,0 +1,3 @@
+mod lists;
+mod polls;
+mod waits;

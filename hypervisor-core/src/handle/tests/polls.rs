@@ -1,0 +1,86 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::WaitOptions;
+use crate::handle::scripted::Scripted;
+use crate::handle::turnstile::{Turnstile, is_shared};
+use crate::model::{TaskId, TaskInfo, TaskState};
+use crate::operation::Operation;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn tasks(backend: &Scripted, count: usize, length: Duration) -> Vec<TaskId> {
+    (0..count).map(|n| backend.task(length, TaskInfo::new(format!("t{n}"), TaskState::Succeeded))).collect()
+}
+
+async fn looks(backend: &Arc<Scripted>, count: usize) -> usize {
+    let waits: Vec<_> = tasks(backend, count, MINUTE).into_iter().map(|id| backend.hv().task(id)).collect();
+    for end in join_all(waits.into_iter().map(IntoFuture::into_future)).await {
+        end.unwrap();
+    }
+    backend.looks()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_waits_cost_about_as_much_as_one() {
+    let one = looks(&Scripted::new(), 1).await;
+    let hundred = looks(&Scripted::new(), 100).await;
+    assert!(one > 5, "{one}");
+    assert!(hundred <= one * 3, "{hundred} requests for 100 waits, {one} for one");
+    let held = looks(&Scripted::with(|backend| backend.holds = true), 1).await;
+    assert!(held <= 8, "a server that holds was asked {held} times");
+    let crowd = looks(&Scripted::with(|backend| backend.holds = true), 100).await;
+    assert!(crowd <= one * 3, "{crowd}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_list_each_task_is_asked_for() {
+    let backend = Scripted::with(|backend| backend.lacks(Operation::ListTasks));
+    looks(&backend, 3).await;
+    assert_eq!(backend.count(Operation::ListTasks), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_does_not_leave_the_others_waiting() {
+    let backend = Scripted::with(|backend| backend.latency = Duration::from_secs(1));
+    let ids = tasks(&backend, 3, Duration::from_secs(5));
+    let leader = tokio::spawn(backend.hv().task(ids[0].clone()).into_future());
+    let other = tokio::spawn(backend.hv().task(ids[1].clone()).into_future());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    leader.abort();
+    tokio::time::timeout(Duration::from_secs(12), other).await.unwrap().unwrap().unwrap();
+    // One who began a look and is not polled any more.
+    let hv = backend.hv();
+    let mut stuck = hv.task(ids[2].clone()).into_future();
+    assert!(futures::poll!(&mut stuck).is_pending());
+    let id = backend.task(Duration::from_secs(5), TaskInfo::new("late", TaskState::Succeeded));
+    tokio::time::timeout(MINUTE, hv.task(id).into_future()).await.unwrap().unwrap();
+    stuck.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_waits_for_one_task_share_it() {
+    let backend = Scripted::new();
+    let id = backend.task(MINUTE, TaskInfo::new("t", TaskState::Succeeded));
+    let alone = { looks(&Scripted::new(), 1).await };
+    let waits = (0..20).map(|_| backend.hv().task(id.clone()).into_future());
+    assert!(join_all(waits).await.into_iter().all(|end| end.is_ok()));
+    assert!(backend.looks() <= alone + 1, "{} looks, {alone} alone", backend.looks());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shared_poll_goes_with_the_last_wait() {
+    let backend = Scripted::new();
+    let hv = backend.hv();
+    let id = backend.task(MINUTE, TaskInfo::new("t", TaskState::Succeeded));
+    assert!(!is_shared(&hv));
+    let ticket = Turnstile::shared(&hv).enter(&id, &WaitOptions::new());
+    assert!(is_shared(&hv));
+    drop(ticket);
+    assert!(!is_shared(&hv));
+    hv.task(id).await.unwrap();
+    assert!(!is_shared(&hv));
+    assert_eq!(Arc::strong_count(&backend), 2);
+}

@@ -1,0 +1,238 @@
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::error::{Effect, Error, ErrorKind, Retry};
+use crate::handle::scripted::{Power, Scripted};
+use crate::model::{
+    BackupId, BackupSpec, DeleteVm, Feature, GuestAddress, Started, TaskInfo, TaskState, VmId, VmSpec,
+    VmState,
+};
+use crate::operation::Operation;
+use crate::{Vm, WaitOptions};
+
+const SHORT: Duration = Duration::from_secs(3);
+
+fn ends(id: &str, state: TaskState) -> TaskInfo {
+    TaskInfo::new(id, state)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_is_awaited_twice_and_gives_the_guest() {
+    let backend = Scripted::new();
+    backend.task(SHORT, ends("create-web", TaskState::Succeeded));
+    let vm: Vm = backend.hv().vms().create(&VmSpec::new("web")).await.unwrap().await.unwrap();
+    assert_eq!(vm.id(), &VmId::from("web"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn warnings_are_success() {
+    let backend = Scripted::new();
+    let end = ends("t", TaskState::Succeeded).warnings(vec!["a disk was left".into()]);
+    let outcome =
+        backend.hv().resume(Started::running(7, backend.task(SHORT, end))).wait_outcome().await.unwrap();
+    assert_eq!((outcome.output, outcome.warnings.as_slice()), (7, &["a disk was left".to_owned()][..]));
+    assert_eq!(outcome.info.unwrap().state, TaskState::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_task_says_why_with_the_end_of_its_log() {
+    let backend = Scripted::new();
+    backend.task(SHORT, ends("create-web", TaskState::Failed).error("no space left"));
+    let log = (0..50).map(|n| format!("line {n}")).collect();
+    backend.lock().tasks.get_mut(&"create-web".into()).unwrap().log = log;
+    let task = backend.hv().vms().create(&VmSpec::new("web")).await.unwrap();
+    let error = task.wait_with(&WaitOptions::new().log_tail(3)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TaskFailed);
+    assert_eq!(error.message(), "no space left");
+    assert_eq!(error.operation(), Some(Operation::CreateVm));
+    assert_eq!(error.target(), Some("vm `web`"));
+    assert_eq!(error.task(), Some(&"create-web".into()));
+    assert_eq!(error.log_tail(), ["line 47", "line 48", "line 49"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_names_the_task_and_cancels_nothing() {
+    let backend = Scripted::new();
+    let end = ends("t", TaskState::Succeeded).progress(0.4).stage("copying");
+    let task = backend.hv().task(backend.task(Duration::from_secs(60), end)).with_deadline(SHORT);
+    let error = task.wait().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.retry(), error.effect()),
+        (ErrorKind::Timeout, Retry::Never, Effect::Unknown)
+    );
+    assert_eq!(error.task(), Some(&"t".into()));
+    assert!(error.message().contains("running at 40 % (copying)"), "{error}");
+    assert!(error.hint().unwrap().contains("goes on"));
+    assert!(backend.lock().cancelled.is_empty());
+    task.with_deadline(Duration::from_secs(120)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_ends_it_and_the_wait_says_so() {
+    let backend = Scripted::new();
+    let task = backend.hv().task(backend.task(Duration::from_secs(60), ends("t", TaskState::Succeeded)));
+    task.cancel().await.unwrap();
+    assert_eq!(task.wait().await.unwrap_err().kind(), ErrorKind::Cancelled);
+    let done = backend.hv().resume(Started::done(()));
+    assert_eq!(done.cancel().await.unwrap_err().kind(), ErrorKind::InvalidState);
+    assert!(done.is_done() && done.info().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_look_is_no_failed_task() {
+    let backend = Scripted::new();
+    let id = backend.task(SHORT, ends("t", TaskState::Succeeded));
+    let odd = |kind| Error::new(kind, "hiccup");
+    backend.lock().tasks.get_mut(&id).unwrap().failing_looks = [
+        odd(ErrorKind::Transport),
+        odd(ErrorKind::Connect),
+        odd(ErrorKind::Backend),
+        odd(ErrorKind::HostUnreachable),
+    ]
+    .into();
+    backend.hv().task(id).wait().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_that_will_never_succeed_end_the_wait_but_not_the_task() {
+    let backend = Scripted::new();
+    let id = backend.task(SHORT, ends("t", TaskState::Succeeded));
+    let refused = Error::new(ErrorKind::PermissionDenied, "no Sys.Audit");
+    backend.lock().tasks.get_mut(&id).unwrap().failing_looks = [refused].into();
+    let error = backend.hv().task(id).wait().await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::PermissionDenied, Effect::Unknown));
+    assert_eq!(error.task(), Some(&"t".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_task_may_be_invisible_for_a_moment() {
+    let backend = Scripted::new();
+    let task = backend.hv().task("late");
+    let appears = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        backend.task(SHORT, ends("late", TaskState::Succeeded));
+    };
+    let (waited, ()) = tokio::join!(task.wait(), appears);
+    waited.unwrap();
+    assert!(backend.hv().task("never").wait().await.unwrap_err().is_not_found());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_task_is_settled_by_looking_at_the_object() {
+    let backend = Scripted::new();
+    let hv = backend.hv();
+    let forgotten = |id: &str| {
+        backend.task(SHORT, ends(id, TaskState::Forgotten));
+    };
+    forgotten("create-there");
+    backend.vm("there", VmState::Stopped);
+    hv.vms().create(&VmSpec::new("there")).await.unwrap().await.unwrap();
+
+    forgotten("create-missing");
+    let error = hv.vms().create(&VmSpec::new("missing")).await.unwrap().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TaskFailed);
+    assert!(error.message().contains("there is no vm `missing`"), "{error}");
+
+    backend.lock().power.insert("there".into(), Power::Task(SHORT, TaskState::Forgotten));
+    let error = hv.vm("there").start().await.unwrap().await.unwrap_err();
+    assert!(error.message().contains("the guest is stopped"), "{error}");
+    backend.vm("there", VmState::Starting);
+    let start = hv.vm("there").start().await.unwrap();
+    let boots = async {
+        tokio::time::sleep(SHORT * 2).await;
+        backend.vm("there", VmState::Running);
+    };
+    tokio::join!(start.wait(), boots).0.unwrap();
+
+    let error = hv.vm("there").reboot().await.unwrap().await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Backend, Effect::Unknown));
+    assert!(error.task().is_some());
+
+    let deleted = ends("gone", TaskState::Forgotten).operation(Operation::DeleteVm).vm("nobody");
+    hv.task(backend.task(SHORT, deleted)).wait().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_survives_as_plain_data() {
+    let backend = Scripted::new();
+    backend.task(SHORT, ends("create-web", TaskState::Succeeded));
+    let task = backend.hv().vms().create(&VmSpec::new("web")).await.unwrap();
+    let stored = serde_json::to_string(&task.map(VmId::from).into_started().unwrap()).unwrap();
+    let started: Started<VmId> = serde_json::from_str(&stored).unwrap();
+    assert_eq!(backend.hv().resume(started).await.unwrap(), VmId::from("web"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_is_known_at_the_end_of_its_task() {
+    let backend = Scripted::new();
+    backend.task(SHORT, ends("backup-a", TaskState::Succeeded).made("store/a-1"));
+    backend.task(SHORT, ends("backup-b", TaskState::Succeeded));
+    let task = backend.hv().vm("a").back_up(&BackupSpec::new()).await.unwrap();
+    assert_eq!(task.output(), None);
+    assert_eq!(task.await.unwrap(), BackupId::from("store/a-1"));
+    let silent = backend.hv().vm("b").back_up(&BackupSpec::new()).await.unwrap();
+    assert_eq!(silent.map(|id| id.to_string()).await.unwrap_err().kind(), ErrorKind::Protocol);
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_ends_with_the_end_and_the_log_is_drained() {
+    let backend = Scripted::new();
+    let id = backend.task(SHORT, ends("t", TaskState::Failed).error("boom"));
+    let lines: Vec<String> = (0..8).map(|n| format!("line {n}")).collect();
+    backend.lock().tasks.get_mut(&id).unwrap().log = lines.clone();
+    let task = backend.hv().task(id);
+    let (seen, log) = tokio::join!(
+        task.progress().map_ok(|info| info.state).try_collect::<Vec<_>>(),
+        task.log().map_ok(|line| line.text).try_collect::<Vec<_>>(),
+    );
+    assert_eq!(seen.unwrap(), [TaskState::Running, TaskState::Failed]);
+    assert_eq!(log.unwrap(), lines);
+    assert_eq!(backend.hv().resume(Started::done(())).progress().count().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_backend_cannot_do_costs_no_request() {
+    let backend = Scripted::with(|backend| {
+        backend.lacks(Operation::PauseVm);
+        backend.lacks(Feature::Tpm);
+    });
+    let error = backend.hv().vm("a").pause().await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, Some(Operation::PauseVm)));
+    assert_eq!(error.target(), Some("vm `a`"));
+    let error = backend.hv().vms().create(&VmSpec::new("web").tpm(true)).await.unwrap_err();
+    assert_eq!(error.operation(), Some(Operation::CreateVm));
+    let batch = backend.hv().batch().start("a").power("a", crate::model::PowerAction::Pause);
+    assert!(batch.run().await.unwrap_err().fields().contains_key("items[1].op"));
+    assert!(backend.lock().calls.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditions_are_waited_for_and_say_what_was_last_seen() {
+    let backend = Scripted::new();
+    backend.vm("a", VmState::Starting);
+    let vm = backend.hv().vm("a");
+    let error = vm.wait_until_running(SHORT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.message().contains("last seen starting"), "{error}");
+    let boots = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        backend.vm("a", VmState::Running);
+    };
+    let (running, ()) = tokio::join!(vm.wait_for(SHORT, |vm| vm.state == VmState::Running), boots);
+    assert_eq!(running.unwrap().state, VmState::Running);
+    assert!(backend.hv().vm("b").wait_until_stopped(SHORT).await.unwrap_err().is_not_found());
+    let address = vm.wait_for_address(SHORT, GuestAddress::is_reachable).await.unwrap();
+    assert_eq!(address.address.to_string(), "10.0.0.7");
+    let error = vm.wait_for_address(SHORT, |address| address.address.is_ipv6()).await.unwrap_err();
+    assert!(error.message().contains("10.0.0.7"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_from_a_list_insists_on_its_uid() {
+    let backend = Scripted::new();
+    backend.vm("a", VmState::Stopped);
+    let vm = backend.hv().vms().by_name("a").await.unwrap();
+    vm.delete(&DeleteVm::with_disks()).await.unwrap().await.unwrap();
+    assert_eq!(backend.lock().deletes[0].expected_uid.as_deref(), Some("uid-a"));
+}

@@ -1,0 +1,332 @@
+//! One poll for all who wait on one hypervisor.
+//!
+//! There is no background task: whoever waits and finds that a look is due makes it for everybody and publishes what it saw. One task is
+//! looked at by itself (and held, where the server can), several by one list.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::{StreamExt, stream};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::wait::WaitOptions;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{PageRequest, TaskId, TaskInfo, TaskQuery};
+use crate::traits::{Hypervisor, Tasks};
+
+/// The turnstiles of the hypervisors that are being waited for. A trait object has no room for one of its own; an entry goes with the
+/// last wait.
+static SHARED: Mutex<BTreeMap<usize, Weak<Turnstile>>> = Mutex::new(BTreeMap::new());
+
+/// A look that takes longer than this belongs to a future that nobody polls any more; somebody else then looks.
+const STALLED: Duration = Duration::from_secs(40);
+/// How far a list is followed before the tasks that are missing from it are asked for one by one.
+const MAX_PAGES: usize = 4;
+const PAGE_SIZE: u32 = 500;
+const SINGLE_LOOKS: usize = 4;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The pauses between two looks.
+pub(super) fn backoff(options: &WaitOptions) -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(options.first_pause)
+        .with_max_delay(options.longest_pause)
+        .with_factor(1.5)
+        .without_max_times()
+        .build()
+}
+
+/// Who waits for which task, and what was last seen.
+pub(crate) struct Turnstile {
+    state: Mutex<State>,
+    /// Something was published, or a look was given up.
+    news: Notify,
+    /// A second task is waited for: a look that holds the first one must end.
+    crowd: Notify,
+    /// Keeps the allocation, so that no other hypervisor gets the address that this one is known by.
+    home: Option<Weak<dyn Hypervisor>>,
+}
+
+#[derive(Default)]
+struct State {
+    seats: BTreeMap<TaskId, Seat>,
+    /// The look under way: its number and when it began.
+    round: Option<(u64, Instant)>,
+    rounds: u64,
+    /// The backend cannot list tasks.
+    no_list: bool,
+}
+
+struct Seat {
+    waiters: usize,
+    version: u64,
+    look: Option<Result<TaskInfo>>,
+    pauses: ExponentialBackoff,
+    longest: Duration,
+    due: Instant,
+}
+
+impl Seat {
+    fn is_final(&self) -> bool {
+        self.look.as_ref().is_some_and(|look| look.as_ref().is_ok_and(|info| info.state.is_final()))
+    }
+}
+
+enum Step {
+    News(u64, Result<TaskInfo>),
+    Look(Round),
+    Sleep(Instant),
+}
+
+impl Turnstile {
+    /// One of its own, for those who wait together.
+    pub(crate) fn local() -> Arc<Self> {
+        Arc::new(Self::new(None))
+    }
+
+    /// The one that all waits on this hypervisor share.
+    pub(crate) fn shared(hypervisor: &Arc<dyn Hypervisor>) -> Arc<Self> {
+        let mut shared = lock(&SHARED);
+        let key = Arc::as_ptr(hypervisor).cast::<()>().addr();
+        if let Some(turnstile) = shared.get(&key).and_then(Weak::upgrade) {
+            return turnstile;
+        }
+        let turnstile = Arc::new(Self::new(Some(Arc::downgrade(hypervisor))));
+        shared.insert(key, Arc::downgrade(&turnstile));
+        turnstile
+    }
+
+    fn new(home: Option<Weak<dyn Hypervisor>>) -> Self {
+        Self { state: Mutex::default(), news: Notify::new(), crowd: Notify::new(), home }
+    }
+
+    /// Begins to wait for a task.
+    pub(crate) fn enter(self: &Arc<Self>, task: &TaskId, options: &WaitOptions) -> Ticket {
+        let mut state = lock(&self.state);
+        let now = Instant::now();
+        // Alone, the first look is at once: it may be held. In company it comes with the others'.
+        let due = if state.seats.is_empty() { now } else { now + options.first_pause };
+        let seat = state.seats.entry(task.clone()).or_insert_with(|| Seat {
+            waiters: 0,
+            version: 0,
+            look: None,
+            pauses: backoff(options),
+            longest: options.longest_pause,
+            due,
+        });
+        seat.waiters += 1;
+        seat.longest = seat.longest.min(options.longest_pause);
+        let seen = if seat.is_final() { 0 } else { seat.version };
+        if state.seats.len() == 2 {
+            self.crowd.notify_waiters();
+        }
+        Ticket { turnstile: Arc::clone(self), task: task.clone(), seen, hold: options.hold }
+    }
+
+    fn step(self: &Arc<Self>, task: &TaskId, seen: u64) -> Step {
+        let mut state = lock(&self.state);
+        let now = Instant::now();
+        if let Some(seat) = state.seats.get(task)
+            && seat.version > seen
+            && let Some(look) = &seat.look
+        {
+            return Step::News(seat.version, look.clone());
+        }
+        if let Some((_, since)) = state.round
+            && now < since + STALLED
+        {
+            return Step::Sleep(since + STALLED);
+        }
+        let open = || state.seats.iter().filter(|(_, seat)| !seat.is_final());
+        let due = open().map(|(_, seat)| seat.due).min().unwrap_or(now);
+        if now < due {
+            return Step::Sleep(due);
+        }
+        let tasks = open().map(|(task, _)| task.clone()).collect();
+        let list = !state.no_list;
+        state.rounds += 1;
+        state.round = Some((state.rounds, now));
+        Step::Look(Round { turnstile: Arc::clone(self), number: state.rounds, began: now, tasks, list })
+    }
+
+    fn publish(&self, began: Instant, looks: Vec<(TaskId, Result<TaskInfo>)>) {
+        let mut state = lock(&self.state);
+        let now = Instant::now();
+        for (task, look) in looks {
+            // A slow look must not overwrite the end that a quicker one has seen.
+            let Some(seat) = state.seats.get_mut(&task).filter(|seat| !seat.is_final()) else { continue };
+            let pause = seat.pauses.next().unwrap_or(seat.longest).min(seat.longest);
+            let asked = look.as_ref().err().and_then(Error::retry_after).unwrap_or_default();
+            // A look that was held has done the waiting already.
+            let waited = now.saturating_duration_since(began);
+            seat.due = now + pause.saturating_sub(waited).max(asked).max(Duration::from_millis(20));
+            seat.version += 1;
+            seat.look = Some(look);
+        }
+    }
+}
+
+impl std::fmt::Debug for Turnstile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turnstile").field("tasks", &lock(&self.state).seats.len()).finish()
+    }
+}
+
+impl Drop for Turnstile {
+    fn drop(&mut self) {
+        let Some(home) = &self.home else { return };
+        let key = home.as_ptr().cast::<()>().addr();
+        let mut shared = lock(&SHARED);
+        // Somebody may have opened a new one meanwhile.
+        if shared.get(&key).is_some_and(|turnstile| turnstile.strong_count() == 0) {
+            shared.remove(&key);
+        }
+    }
+}
+
+/// One wait for one task; leaves the turnstile when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    turnstile: Arc<Turnstile>,
+    task: TaskId,
+    seen: u64,
+    hold: Duration,
+}
+
+impl Ticket {
+    /// The next look at the task, whoever made it.
+    pub(crate) async fn next<B: Tasks + ?Sized>(&mut self, backend: &B) -> Result<TaskInfo> {
+        let turnstile = Arc::clone(&self.turnstile);
+        loop {
+            let mut news = std::pin::pin!(turnstile.news.notified());
+            news.as_mut().enable();
+            match turnstile.step(&self.task, self.seen) {
+                Step::News(version, look) => {
+                    self.seen = version;
+                    return look;
+                }
+                Step::Look(round) => Box::pin(round.run(backend, self.hold)).await,
+                Step::Sleep(until) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(until) => {}
+                        () = news => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut state = lock(&self.turnstile.state);
+        if let Some(seat) = state.seats.get_mut(&self.task) {
+            seat.waiters -= 1;
+            if seat.waiters == 0 {
+                state.seats.remove(&self.task);
+            }
+        }
+    }
+}
+
+/// One look for everybody. Dropped half-way, it lets the next one look.
+struct Round {
+    turnstile: Arc<Turnstile>,
+    number: u64,
+    began: Instant,
+    tasks: Vec<TaskId>,
+    list: bool,
+}
+
+impl Round {
+    async fn run<B: Tasks + ?Sized>(self, backend: &B, hold: Duration) {
+        let looks = match self.tasks.as_slice() {
+            [task] => self.single(backend, task, hold).await,
+            tasks if self.list => self.listed(backend, tasks).await,
+            tasks => one_by_one(backend, tasks).await,
+        };
+        self.turnstile.publish(self.began, looks);
+    }
+
+    async fn single<B: Tasks + ?Sized>(
+        &self,
+        backend: &B,
+        task: &TaskId,
+        hold: Duration,
+    ) -> Vec<(TaskId, Result<TaskInfo>)> {
+        let mut crowd = std::pin::pin!(self.turnstile.crowd.notified());
+        crowd.as_mut().enable();
+        tokio::select! {
+            look = backend.get_task(task, Some(hold)) => vec![(task.clone(), look)],
+            () = crowd => Vec::new(),
+        }
+    }
+
+    async fn listed<B: Tasks + ?Sized>(
+        &self,
+        backend: &B,
+        tasks: &[TaskId],
+    ) -> Vec<(TaskId, Result<TaskInfo>)> {
+        let mut missing: Vec<TaskId> = tasks.to_vec();
+        let mut looks = Vec::with_capacity(tasks.len());
+        let mut page = PageRequest::first().limit(PAGE_SIZE);
+        for _ in 0..MAX_PAGES {
+            let found = match backend.list_tasks(&TaskQuery::all(), &page).await {
+                Ok(found) => found,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) =>
+                {
+                    lock(&self.turnstile.state).no_list = true;
+                    break;
+                }
+                Err(error) => {
+                    looks.extend(missing.into_iter().map(|task| (task, Err(error.clone()))));
+                    return looks;
+                }
+            };
+            for info in found.items {
+                if let Some(at) = missing.iter().position(|task| *task == info.id) {
+                    looks.push((missing.swap_remove(at), Ok(info)));
+                }
+            }
+            match found.next {
+                Some(next) if !missing.is_empty() => page.cursor = Some(next),
+                _ => break,
+            }
+        }
+        looks.extend(one_by_one(backend, &missing).await);
+        looks
+    }
+}
+
+async fn one_by_one<B: Tasks + ?Sized>(backend: &B, tasks: &[TaskId]) -> Vec<(TaskId, Result<TaskInfo>)> {
+    let look = |task: TaskId| async move {
+        let look = backend.get_task(&task, None).await;
+        (task, look)
+    };
+    let looks: Vec<_> = tasks.iter().cloned().map(look).collect();
+    stream::iter(looks).buffer_unordered(SINGLE_LOOKS).collect().await
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        let mut state = lock(&self.turnstile.state);
+        if state.round.is_some_and(|(number, _)| number == self.number) {
+            state.round = None;
+        }
+        drop(state);
+        self.turnstile.news.notify_waiters();
+    }
+}
+
+/// Whether anybody waits on this hypervisor.
+#[cfg(test)]
+pub(super) fn is_shared(hypervisor: &Arc<dyn Hypervisor>) -> bool {
+    lock(&SHARED).contains_key(&Arc::as_ptr(hypervisor).cast::<()>().addr())
+}

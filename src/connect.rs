@@ -1,0 +1,147 @@
+//! From a URL to a connection: the only decision that the facade makes.
+
+use std::sync::Arc;
+
+use hypervisor_core::layer::Stack;
+use hypervisor_core::memory::Memory;
+use hypervisor_core::{Error, ErrorKind, Hypervisor, Result};
+use url::Url;
+
+/// What this build can connect to, for the error about a scheme that it cannot.
+#[cfg(not(feature = "libvirt"))]
+const COMPILED_IN: &str = "memory";
+#[cfg(feature = "libvirt")]
+const COMPILED_IN: &str = "memory, qemu (also +unix, +ssh, +libssh, +libssh2, +tls, +tcp, +ext), test";
+
+/// Connects to the backend that the URL's scheme names, and puts the usual layers around it.
+///
+/// | URL | Backend | Feature |
+/// |---|---|---|
+/// | `memory://`, `memory://?hosts=3&task_time=2s` | the in-memory hypervisor: new, and gone with its last handle | always there |
+/// | `qemu:///system`, `qemu:///session`, `qemu+ssh://user@host/system`, `qemu+tls://…` | libvirt | `libvirt` |
+/// | `test:///default`, `test:///file.xml` | libvirt's mock driver | `libvirt` |
+///
+/// The layers are those of [`Stack::standard`]. [`connect_bare`] leaves them out.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> hypervisor::Result<()> {
+/// let hv = hypervisor::connect("memory://").await?;
+/// assert_eq!(hv.info().backend, "memory");
+///
+/// let error = hypervisor::connect("pigeon://loft").await.err().unwrap();
+/// assert_eq!(error.kind(), hypervisor::ErrorKind::Config);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// [`Config`](ErrorKind::Config) where the text is no URL, the scheme is not compiled in (the message lists what is), or the driver does
+/// not understand the rest; where the connection fails, what the driver says, mostly [`Connect`](ErrorKind::Connect) or
+/// [`Unauthenticated`](ErrorKind::Unauthenticated). Of the URL, only the scheme is ever in an error of this function: the rest may hold
+/// a password.
+pub async fn connect(url: &str) -> Result<Arc<dyn Hypervisor>> {
+    Ok(Stack::standard(connect_bare(url).await?).build())
+}
+
+/// Connects like [`connect`], without any layer: for a [`Stack`] of one's own, and for tests that want to see every error.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_bare(url: &str) -> Result<Arc<dyn Hypervisor>> {
+    let scheme = scheme(url)?;
+    // What follows a plus sign is the transport, which is the driver's own business.
+    match scheme.split('+').next() {
+        Some("memory") => Ok(Arc::new(Memory::from_url(&Url::parse(url).map_err(|_| not_a_url())?)?)),
+        Some("qemu" | "test" | "lxc" | "xen") => libvirt(url, &scheme).await,
+        _ => Err(not_compiled_in(&scheme)),
+    }
+}
+
+#[cfg(feature = "libvirt")]
+async fn libvirt(url: &str, _: &str) -> Result<Arc<dyn Hypervisor>> {
+    let config = hypervisor_libvirt::LibvirtConfig::new(url)?;
+    Ok(Arc::new(hypervisor_libvirt::Libvirt::connect(config).await?))
+}
+
+#[cfg(not(feature = "libvirt"))]
+fn libvirt(_: &str, scheme: &str) -> std::future::Ready<Result<Arc<dyn Hypervisor>>> {
+    let error = not_compiled_in(scheme);
+    std::future::ready(Err(error.with_hint("Enable the feature `libvirt` of the crate `hypervisor`")))
+}
+
+/// The part of the URL that is safe to show.
+fn scheme(url: &str) -> Result<String> {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let is_scheme = |scheme: &String| {
+        scheme.starts_with(|first: char| first.is_ascii_lowercase())
+            && scheme.chars().all(|each| each.is_ascii_alphanumeric() || "+-.".contains(each))
+    };
+    scheme.filter(is_scheme).ok_or_else(not_a_url)
+}
+
+fn not_a_url() -> Error {
+    Error::new(ErrorKind::Config, "this is not a URL; one looks like memory:// or qemu:///system")
+}
+
+fn not_compiled_in(scheme: &str) -> Error {
+    let message = format!("no driver for `{scheme}` is compiled in; compiled in: {COMPILED_IN}");
+    Error::new(ErrorKind::Config, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refused(url: &str) -> Error {
+        connect(url).await.err().unwrap_or_else(|| panic!("{url} connected"))
+    }
+
+    #[tokio::test]
+    async fn an_unknown_scheme_learns_what_is_compiled_in() {
+        for url in ["pigeon://loft", "proxmox://pve1:8006", "https+hypersdk://gate"] {
+            let error = refused(url).await;
+            assert_eq!(error.kind(), ErrorKind::Config);
+            let (scheme, text) = (url.split("://").next().unwrap(), error.to_string());
+            assert!(text.contains(scheme) && text.contains("compiled in: memory"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_show_no_credentials() {
+        for url in
+            ["root:canary@host", "canary", "", "://canary", "pigeon://u:canary@host/?p=canary", "ca nary://x"]
+        {
+            let error = refused(url).await;
+            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("canary") && !shown.contains("ca nary"), "{shown}");
+        }
+    }
+
+    #[cfg(not(feature = "libvirt"))]
+    #[tokio::test]
+    async fn a_libvirt_url_names_the_feature_that_it_needs() {
+        for url in ["qemu:///system", "qemu+ssh://u:canary@host/system", "test:///default", "QEMU:///system"]
+        {
+            let text = refused(url).await.to_string();
+            assert!(text.contains("feature `libvirt`") && !text.contains("canary"), "{text}");
+        }
+    }
+
+    #[cfg(feature = "libvirt")]
+    #[tokio::test]
+    async fn libvirt_refuses_what_it_does_not_drive() {
+        let error = refused("xen://u:canary@host").await;
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("xen") && !error.to_string().contains("canary"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_usual_layers_lie_over_the_backend() {
+        let hv = connect("memory://").await.unwrap();
+        assert!(hv.inner().is_some(), "no layer");
+        assert!(hv.backend::<Memory>().is_some(), "the backend cannot be reached");
+        let bare = connect_bare("memory://").await.unwrap();
+        assert!(bare.inner().is_none(), "a layer");
+    }
+}
