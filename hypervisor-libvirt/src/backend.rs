@@ -192,6 +192,17 @@ impl Inner {
         }
     }
 
+    /// Refuses more CPUs than a guest can have.
+    pub(crate) fn check_cpus(&self, cpus: Option<u32>) -> Result<()> {
+        match (cpus, self.probe.max_cpus) {
+            (Some(cpus), Some(most)) if cpus > most => Err(Error::invalid(
+                "cpus",
+                format!("{cpus} are more than the {most} that a guest can have here"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// What is known of a guest's definition, unless it is too old to be trusted. The test driver answers in no time.
     pub(crate) fn known_facts(&self, uuid: &str) -> Option<Facts> {
         let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
