@@ -22,6 +22,8 @@ pub(crate) struct Probe {
     pub(crate) kind: String,
     /// The machine type of new domains whose spec names none.
     pub(crate) machine: Option<String>,
+    /// The most CPUs that a guest can have, where the driver tells.
+    pub(crate) max_cpus: Option<u32>,
     pub(crate) test: bool,
     pub(crate) capabilities: Capabilities,
 }
@@ -56,8 +58,10 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
         hypervisor_version: conn.get_hyp_version().ok().map(dotted),
         host: conn.get_hostname()?,
         host_capabilities,
-        kind,
         machine,
+        // The older call answers a constant where the newer one knows.
+        max_cpus: domain.max_cpus.or_else(|| conn.get_max_vcpus(Some(&kind)).ok()),
+        kind,
         test,
         capabilities: claims,
     })
