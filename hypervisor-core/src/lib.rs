@@ -12,6 +12,7 @@ pub mod operation;
 pub mod traits;
 
 pub use error::{Effect, Error, ErrorKind, Result, Retry};
+pub use handle::{BatchBuilder, Task, TaskOutcome, Vm, Vms, WaitOptions};
 pub use operation::{Operation, OperationClass};
 pub use traits::{
     Backups, Batch, Compute, Events, Guest, Hypervisor, Metrics, Network, Snapshots, Storage, Tasks,

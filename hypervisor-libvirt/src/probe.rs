@@ -208,6 +208,29 @@ fn test_driver() -> Capabilities {
         .native([Feature::Graphics])
 }
 
+impl crate::Libvirt {
+    /// What the driver does with QEMU at best: on a host with UEFI firmware, a TPM emulator, a screen server, `scrub` and libvirt 11. For
+    /// documentation; what a connection can do, it says itself.
+    #[must_use]
+    pub fn qemu_capabilities() -> Capabilities {
+        let host = DomainCapabilities {
+            uefi: true,
+            secure_boot: true,
+            tpm: true,
+            vnc: true,
+            spice: true,
+            ..DomainCapabilities::default()
+        };
+        qemu_driver(&host, 11_000_000, true, false)
+    }
+
+    /// What the driver does with libvirt's test driver. For documentation; what a connection can do, it says itself.
+    #[must_use]
+    pub fn test_capabilities() -> Capabilities {
+        test_driver()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ mod check;
 mod context;
 mod report;
 mod settings;
+mod steps;
 mod sweep;
 
 pub use case::{Case, Outcome};

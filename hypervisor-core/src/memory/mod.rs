@@ -232,3 +232,7 @@ impl Hypervisor for Memory {
         None
     }
 }
+
+#[cfg(test)]
+#[allow(unused_must_use, reason = "the tests look at what was done, not at what was answered")]
+mod tests;

@@ -31,6 +31,7 @@ mod claims;
 mod clones;
 mod console;
 mod containers;
+mod content;
 mod delete;
 mod disks;
 mod events;
@@ -46,6 +47,7 @@ mod nics;
 mod power;
 mod snapshots;
 mod storage;
+mod table;
 mod tasks;
 mod templates;
 mod update;
@@ -67,6 +69,7 @@ pub fn cases() -> Vec<Case> {
         snapshots::cases(),
         boot::cases(),
         storage::cases(),
+        content::cases(),
         disks::cases(),
         nics::cases(),
         clones::cases(),
