@@ -199,6 +199,7 @@ fn test_driver() -> Capabilities {
         .unsupported([O::ResizeDisk, O::ResizeVolume, O::WipeVolume, O::UploadVolume], NO_SUCH_CALL)
         .unsupported([O::DownloadVolume, O::ListLeases, O::PingAgent, O::ExecInGuest], NO_SUCH_CALL)
         .unsupported([O::ReadGuestFile, O::WriteGuestFile], NO_SUCH_CALL)
+        .unsupported([O::GetConsole], "libvirt's test driver opens no ports and no terminals")
         .unsupported([Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk], NO_SUCH_CALL)
         .unsupported([Feature::AgentShutdown, Feature::AgentAddresses, Feature::SerialLog], NO_SUCH_CALL)
         .unsupported([Feature::Uefi, Feature::SecureBoot, Feature::Tpm, Feature::NicVlan], NO_SUCH_CALL)
