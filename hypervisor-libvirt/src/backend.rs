@@ -132,7 +132,13 @@ impl Inner {
     }
 
     /// Runs an operation within its own limit.
-    pub(crate) async fn run<T, F>(&self, operation: Operation, lane: Lane, limit: Duration, work: F) -> Result<T>
+    pub(crate) async fn run<T, F>(
+        &self,
+        operation: Operation,
+        lane: Lane,
+        limit: Duration,
+        work: F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connect) -> Outcome<T> + Send + 'static,

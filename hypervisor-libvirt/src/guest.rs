@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use hypervisor_core::model::{
-    AddressSource, ByteSize, ExecOutput, ExecSpec, GuestAddress, VmId, WriteFile,
-};
+use hypervisor_core::model::{AddressSource, ByteSize, ExecOutput, ExecSpec, GuestAddress, VmId, WriteFile};
 use hypervisor_core::traits::Guest;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use serde_json::{Value, json};
@@ -99,7 +97,8 @@ impl Guest for Libvirt {
             }
         }
         let deadline = tokio::time::Instant::now() + spec.deadline;
-        let begun = self.agent(operation, vm, json!({"execute": "guest-exec", "arguments": arguments})).await?;
+        let begun =
+            self.agent(operation, vm, json!({"execute": "guest-exec", "arguments": arguments})).await?;
         let pid = begun.get("pid").cloned().unwrap_or_default();
         let mut pause = FIRST_LOOK;
         loop {
@@ -111,7 +110,9 @@ impl Guest for Libvirt {
             let now = tokio::time::Instant::now();
             if now >= deadline {
                 let why = format!("`{}` goes on inside the guest after {:?}", spec.program, spec.deadline);
-                return Err(named(operation)(Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, vm)));
+                return Err(named(operation)(
+                    Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, vm),
+                ));
             }
             tokio::time::sleep_until(deadline.min(now + pause)).await;
             pause = (pause * 2).min(LAST_LOOK);
@@ -189,7 +190,8 @@ impl Libvirt {
         let most = usize::try_from(limit.as_bytes()).unwrap_or(usize::MAX);
         let mut content = BytesMut::new();
         loop {
-            let command = json!({"execute": "guest-file-read", "arguments": {"handle": handle, "count": PART}});
+            let command =
+                json!({"execute": "guest-file-read", "arguments": {"handle": handle, "count": PART}});
             let answer = self.agent(operation, vm, command).await?;
             content.extend_from_slice(&agent::decode(&answer, "buf-b64").map_err(named(operation))?);
             if content.len() > most {
@@ -208,11 +210,15 @@ impl Libvirt {
         while !rest.is_empty() {
             let part = rest.get(..PART.min(rest.len())).unwrap_or(rest);
             let arguments = json!({"handle": handle, "buf-b64": STANDARD.encode(part)});
-            let answer = self.agent(operation, vm, json!({"execute": "guest-file-write", "arguments": arguments}));
+            let answer =
+                self.agent(operation, vm, json!({"execute": "guest-file-write", "arguments": arguments}));
             let written = answer.await?.get("count").and_then(Value::as_u64);
             let written = written.and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
             rest = written.and_then(|count| rest.get(count..)).ok_or_else(|| {
-                named(operation)(Error::new(ErrorKind::Protocol, "the agent does not say how much it has written"))
+                named(operation)(Error::new(
+                    ErrorKind::Protocol,
+                    "the agent does not say how much it has written",
+                ))
             })?;
         }
         Ok(())

@@ -197,7 +197,10 @@ mod tests {
         let found = load(&stats, Some(&Element::parse(live).unwrap()));
         assert!(runs(&stats));
         assert_eq!(found.cpu_time, Some(Duration::from_secs(3)));
-        assert_eq!((found.memory_total, found.memory_used), (Some(ByteSize::mib(1)), Some(ByteSize::kib(600))));
+        assert_eq!(
+            (found.memory_total, found.memory_used),
+            (Some(ByteSize::mib(1)), Some(ByteSize::kib(600)))
+        );
         assert_eq!(found.disks[&"vda".into()].read, ByteSize::bytes(512));
         let nic = found.nics[&"52:54:00:00:00:01".into()];
         assert_eq!((nic.sent, nic.dropped), (ByteSize::bytes(77), 2));

@@ -1,7 +1,7 @@
 //! What the connected driver can do, found out once.
 
+use hypervisor_core::Operation;
 use hypervisor_core::model::{Capabilities, Feature};
-use hypervisor_core::{Operation};
 use virt::connect::Connect;
 
 use crate::config::LibvirtConfig;
@@ -36,13 +36,20 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
     let machine = config.machine.clone().or_else(|| (x86 && !test).then(|| "q35".to_owned()));
     // A driver without the call has none of what it tells of.
     let domain = conn
-        .get_domain_capabilities(None, host_capabilities.architecture.as_deref(), machine.as_deref(), Some(&kind), 0)
+        .get_domain_capabilities(
+            None,
+            host_capabilities.architecture.as_deref(),
+            machine.as_deref(),
+            Some(&kind),
+            0,
+        )
         .ok()
         .and_then(|xml| Element::parse(&xml).ok())
         .map(|xml| capabilities::domain(&xml))
         .unwrap_or_default();
     let local = !config.uri().contains("://") || authority(config.uri()).is_empty();
-    let scrub = local && ["/usr/bin/scrub", "/bin/scrub"].iter().any(|path| std::path::Path::new(path).exists());
+    let scrub =
+        local && ["/usr/bin/scrub", "/bin/scrub"].iter().any(|path| std::path::Path::new(path).exists());
     let claims = if test { test_driver() } else { qemu_driver(&domain, version, scrub, config.read_only) };
     Ok(Probe {
         version: dotted(version),
@@ -90,10 +97,26 @@ fn common() -> Capabilities {
         .unsupported([O::RestoreBackup, O::DeleteBackup], "this version of the driver makes no backups")
         .unsupported([O::GetMetricsHistory], "libvirt keeps no history of the load")
         .unsupported([O::Watch], "this version of the driver does not listen to libvirt's events")
-        .native([Feature::RequestedId, Feature::Tags, Feature::Metadata, Feature::Autostart, Feature::Ephemeral])
+        .native([
+            Feature::RequestedId,
+            Feature::Tags,
+            Feature::Metadata,
+            Feature::Autostart,
+            Feature::Ephemeral,
+        ])
         .native([Feature::DirectBoot, Feature::GuestAgent, Feature::KeepDisks, Feature::ListedDisks])
-        .native([Feature::NetworkNat, Feature::NetworkDhcp, Feature::MemorySnapshot, Feature::SnapshotChildren])
-        .native([Feature::RevertAndStart, Feature::LeaseAddresses, Feature::RevisionCheck, Feature::ClientToken])
+        .native([
+            Feature::NetworkNat,
+            Feature::NetworkDhcp,
+            Feature::MemorySnapshot,
+            Feature::SnapshotChildren,
+        ])
+        .native([
+            Feature::RevertAndStart,
+            Feature::LeaseAddresses,
+            Feature::RevisionCheck,
+            Feature::ClientToken,
+        ])
         .native([Feature::FullClone, Feature::VolumePreallocation])
         .emulated([Feature::ShutdownTimeout], "a look at the state every half second")
         .unsupported([Feature::Containers], "the driver makes virtual machines only")
@@ -102,7 +125,10 @@ fn common() -> Capabilities {
         .unsupported([Feature::LiveUpdateMemory], "the guest has no slots to plug memory into")
         .unsupported([Feature::CloneRunning], "the disks of a running guest change while they are copied")
         .unsupported([Feature::CloneSnapshot], "libvirt copies the present state of a volume only")
-        .unsupported([Feature::LiveMigration, Feature::OfflineMigration], "this version of the driver cannot do it")
+        .unsupported(
+            [Feature::LiveMigration, Feature::OfflineMigration],
+            "this version of the driver cannot do it",
+        )
         .unsupported([Feature::SealTemplate], "this version of the driver cannot do it")
         .unsupported([Feature::NetworkVlan], "libvirt's own networks carry no VLAN tags; Open vSwitch's do")
         .unsupported([Feature::DiskOnlySnapshot], "this version of the driver takes internal snapshots only")
@@ -110,7 +136,10 @@ fn common() -> Capabilities {
         .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], "this version makes no backups")
         .unsupported([Feature::ArpAddresses], "libvirt's reader of the ARP table fails on newer kernels")
         .unsupported([Feature::BulkPower], "libvirt has no power verb for many guests")
-        .unsupported([Feature::NativeEvents], "this version of the driver does not listen to libvirt's events")
+        .unsupported(
+            [Feature::NativeEvents],
+            "this version of the driver does not listen to libvirt's events",
+        )
         .unsupported([Feature::TaskProgress], "libvirt does not tell how far a copy is")
 }
 
@@ -125,9 +154,21 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, read_only
         (scrub, Feature::WipeAlgorithms, "the host has no `scrub`, or is not this machine"),
     ];
     let mut claims = common()
-        .native([O::ResizeDisk, O::ResizeVolume, O::WipeVolume, O::UploadVolume, O::DownloadVolume, O::ListLeases])
+        .native([
+            O::ResizeDisk,
+            O::ResizeVolume,
+            O::WipeVolume,
+            O::UploadVolume,
+            O::DownloadVolume,
+            O::ListLeases,
+        ])
         .native([Feature::SerialLog, Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk])
-        .native([Feature::AgentShutdown, Feature::AgentAddresses, Feature::LinkedClone, Feature::VolumeBacking])
+        .native([
+            Feature::AgentShutdown,
+            Feature::AgentAddresses,
+            Feature::LinkedClone,
+            Feature::VolumeBacking,
+        ])
         .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange]);
     let agent = [O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile];
     claims = if cfg!(feature = "qemu") {
@@ -139,7 +180,8 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, read_only
         claims = if has { claims.native([feature]) } else { claims.unsupported([feature], reason) };
     }
     if read_only {
-        let writes = Operation::ALL.iter().copied().filter(|operation| !operation.as_str().starts_with("list_"));
+        let writes =
+            Operation::ALL.iter().copied().filter(|operation| !operation.as_str().starts_with("list_"));
         let writes = writes.filter(|operation| operation.class() != hypervisor_core::OperationClass::Read);
         claims = claims.unsupported(writes, "the connection is read-only");
     }
@@ -170,7 +212,8 @@ mod tests {
         let qemu = qemu_driver(&DomainCapabilities::default(), 9_000_000, false, false);
         for claims in [test_driver(), qemu] {
             for (capability, support) in claims.iter() {
-                let silent = hypervisor_core::model::Support::Unsupported("the backend has no such call".into());
+                let silent =
+                    hypervisor_core::model::Support::Unsupported("the backend has no such call".into());
                 assert_ne!(support, silent, "{capability} is not mentioned");
             }
         }

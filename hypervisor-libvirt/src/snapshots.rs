@@ -45,7 +45,8 @@ fn take(conn: &Connect, vm: &VmId, spec: &SnapshotSpec) -> Outcome<SnapshotId> {
     DomainSnapshot::create_xml(&domain, &text, 0).map(|_| id).map_err(|error| {
         let fail = Fail::from(error);
         // It is this guest's disks or firmware that cannot have one, not the driver.
-        let disks = fail.has_code(sys::VIR_ERR_CONFIG_UNSUPPORTED) || fail.has_code(sys::VIR_ERR_OPERATION_UNSUPPORTED);
+        let disks = fail.has_code(sys::VIR_ERR_CONFIG_UNSUPPORTED)
+            || fail.has_code(sys::VIR_ERR_OPERATION_UNSUPPORTED);
         let error = Error::from(fail);
         let error = if disks {
             Error::invalid_state(error.message().to_owned()).with_hint("Internal snapshots need qcow2 disks")

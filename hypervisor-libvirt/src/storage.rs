@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    ByteSize, ByteStream, CloneVolume, DeletePool, DownloadVolume, Page, PageRequest, PoolId, PoolInfo, PoolQuery,
-    PoolSpec, ResizeVolume, Started, UploadVolume, VolumeFormat, VolumeId, VolumeInfo, VolumeSpec, WipeAlgorithm,
+    ByteSize, ByteStream, CloneVolume, DeletePool, DownloadVolume, Page, PageRequest, PoolId, PoolInfo,
+    PoolQuery, PoolSpec, ResizeVolume, Started, UploadVolume, VolumeFormat, VolumeId, VolumeInfo, VolumeSpec,
+    WipeAlgorithm,
 };
 use hypervisor_core::traits::Storage;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};

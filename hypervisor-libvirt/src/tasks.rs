@@ -139,7 +139,8 @@ impl Tasks for Libvirt {
     }
 
     async fn list_tasks(&self, query: &TaskQuery, page: &PageRequest) -> Result<Page<TaskInfo>> {
-        let all: Vec<_> = self.inner.tasks.lock().values().map(|entry| entry.state.borrow().clone()).collect();
+        let all: Vec<_> =
+            self.inner.tasks.lock().values().map(|entry| entry.state.borrow().clone()).collect();
         let wanted = all.into_iter().filter(|task| query.matches(task)).collect();
         Ok(Page::cut(wanted, page, |task| task.id.to_string()))
     }

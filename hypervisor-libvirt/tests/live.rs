@@ -56,7 +56,10 @@ impl Bench {
     async fn clean(&self) {
         for vm in self.list_vms(&VmQuery::all(), &page()).await.unwrap().items {
             if vm.name.starts_with(&self.name) {
-                let _ = self.delete_vm(&vm.id, &DeleteVm::with_disks().power_off(true).snapshots(true)).await.unwrap();
+                let _ = self
+                    .delete_vm(&vm.id, &DeleteVm::with_disks().power_off(true).snapshots(true))
+                    .await
+                    .unwrap();
             }
         }
         let pool = PoolId::from(self.name.as_str());
@@ -96,12 +99,18 @@ impl Bench {
 
     async fn sees(&self, suffix: &str, text: &str) {
         let wait = async {
-            while !std::fs::read(self.log(suffix)).is_ok_and(|log| String::from_utf8_lossy(&log).contains(text)) {
+            while !std::fs::read(self.log(suffix))
+                .is_ok_and(|log| String::from_utf8_lossy(&log).contains(text))
+            {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         let outcome = tokio::time::timeout(BOOT, wait).await;
-        assert!(outcome.is_ok(), "the guest does not say {text}: {:?}", std::fs::read_to_string(self.log(suffix)));
+        assert!(
+            outcome.is_ok(),
+            "the guest does not say {text}: {:?}",
+            std::fs::read_to_string(self.log(suffix))
+        );
     }
 
     async fn make(&self, spec: &VmSpec) -> VmId {
@@ -126,7 +135,10 @@ impl Bench {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_boots_and_shuts_down() {
     let Some(bench) = Bench::new("boot").await else { return };
-    let network = NetworkSpec::nat("boot", "10.77.1.1/24".parse().unwrap()).dhcp_from_cidr().bridge("hvboot0").start(true);
+    let network = NetworkSpec::nat("boot", "10.77.1.1/24".parse().unwrap())
+        .dhcp_from_cidr()
+        .bridge("hvboot0")
+        .start(true);
     let _ = bench.create_network(&network).await.unwrap();
     let spec = bench
         .booting("a")
@@ -144,13 +156,20 @@ async fn a_machine_boots_and_shuts_down() {
     let mac = bench.get_vm_config(&vm).await.unwrap().nics[0].mac.unwrap();
     assert_eq!(leases.iter().filter(|lease| lease.mac == mac).count(), 1);
     let addresses = bench.list_addresses(&vm, None).await.unwrap();
-    assert!(addresses.iter().any(|found| found.source == AddressSource::Lease && found.address == leases[0].address));
+    assert!(
+        addresses
+            .iter()
+            .any(|found| found.source == AddressSource::Lease && found.address == leases[0].address)
+    );
     assert!(addresses.iter().any(|found| found.source == AddressSource::Agent), "{addresses:?}");
 
     bench.ping_agent(&vm).await.unwrap();
     let shell = ExecSpec::new("/bin/sh").arg("-c").arg("echo out; echo err >&2; exit 3");
     let output = bench.exec_in_guest(&vm, &shell).await.unwrap();
-    assert_eq!((output.exit_code, &output.stdout[..], &output.stderr[..]), (Some(3), &b"out\n"[..], &b"err\n"[..]));
+    assert_eq!(
+        (output.exit_code, &output.stdout[..], &output.stderr[..]),
+        (Some(3), &b"out\n"[..], &b"err\n"[..])
+    );
     let slow = ExecSpec::new("/bin/sleep").arg("20").deadline(Duration::from_secs(1));
     assert_eq!(bench.exec_in_guest(&vm, &slow).await.unwrap_err().kind(), ErrorKind::Timeout);
     let content = Bytes::from(vec![b'x'; 300_000]);
@@ -168,7 +187,10 @@ async fn a_machine_boots_and_shuts_down() {
     let console = bench.get_console(&vm, &ConsoleKind::Vnc).await.unwrap();
     assert!(console.port.unwrap() >= 5900);
     assert!(bench.get_console(&vm, &ConsoleKind::Serial).await.unwrap().path.is_some());
-    assert_eq!(bench.get_console(&vm, &ConsoleKind::Spice).await.unwrap_err().kind(), ErrorKind::InvalidState);
+    assert_eq!(
+        bench.get_console(&vm, &ConsoleKind::Spice).await.unwrap_err().kind(),
+        ErrorKind::InvalidState
+    );
     let picture = bench.screenshot_vm(&vm).await.unwrap();
     assert!(!picture.data.is_empty(), "{}", picture.media_type);
 
@@ -189,7 +211,10 @@ async fn power_verbs_of_a_real_machine() {
     bench.power(&vm, PowerAction::Reset).await;
     bench.power(&vm, PowerAction::Hibernate).await;
     assert_eq!(bench.get_vm(&vm).await.unwrap().state, VmState::Hibernated);
-    assert_eq!(bench.list_vms(&VmQuery::all().name("power-a"), &page()).await.unwrap().items[0].state, VmState::Hibernated);
+    assert_eq!(
+        bench.list_vms(&VmQuery::all().name("power-a"), &page()).await.unwrap().items[0].state,
+        VmState::Hibernated
+    );
     bench.power(&vm, PowerAction::Start).await;
     assert_eq!(bench.get_vm(&vm).await.unwrap().state, VmState::Running);
     // Its firmware does not listen to the power button.
@@ -198,7 +223,8 @@ async fn power_verbs_of_a_real_machine() {
     assert!(before.elapsed() >= Duration::from_secs(2));
     assert_eq!(bench.get_vm(&vm).await.unwrap().state, VmState::Stopped);
     assert_eq!(bench.ping_agent(&vm).await.unwrap_err().kind(), ErrorKind::InvalidState);
-    let outcome = bench.update_vm(&vm, &VmChange::new().cpus(2).memory(ByteSize::mib(96))).await.unwrap().output;
+    let outcome =
+        bench.update_vm(&vm, &VmChange::new().cpus(2).memory(ByteSize::mib(96))).await.unwrap().output;
     assert_eq!(outcome.needs, RestartNeed::None);
     bench.power(&vm, PowerAction::Start).await;
     assert_eq!(bench.get_vm(&vm).await.unwrap().memory, Some(ByteSize::mib(96)));
@@ -238,7 +264,8 @@ async fn volumes_hold_what_is_put_into_them() {
     let raw = VolumeSpec::new(&pool, "raw.img", ByteSize::mib(4)).format(VolumeFormat::Raw);
     let raw = bench.create_volume(&raw).await.unwrap().output;
     let content: Bytes = (0..4_u32 << 20).map(|index| u8::try_from(index % 251).unwrap()).collect();
-    let _ = bench.upload_volume(&UploadVolume::to(&raw), ByteStream::from_bytes(content.clone())).await.unwrap();
+    let _ =
+        bench.upload_volume(&UploadVolume::to(&raw), ByteStream::from_bytes(content.clone())).await.unwrap();
     let back = bench.download_volume(&raw, &DownloadVolume::all()).await.unwrap();
     assert_eq!(back.length(), 4 << 20);
     assert_eq!(back.collect(8 << 20).await.unwrap(), content);
@@ -247,7 +274,10 @@ async fn volumes_hold_what_is_put_into_them() {
     assert_eq!(part, content.slice(1000..1010));
     // A reader that goes away early ends the thread behind it.
     drop(bench.download_volume(&raw, &DownloadVolume::all()).await.unwrap());
-    let large = ByteStream::new(5 << 20, futures::stream::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 20]))).take_chunks(5));
+    let large = ByteStream::new(
+        5 << 20,
+        futures::stream::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 20]))).take_chunks(5),
+    );
     let error = bench.upload_volume(&UploadVolume::to(&raw), large).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     let short = ByteStream::new(100, futures::stream::iter([Ok(Bytes::from("short"))]));
@@ -261,16 +291,21 @@ async fn volumes_hold_what_is_put_into_them() {
     let error = bench.resize_volume(&copy, &ResizeVolume::grow_to(ByteSize::mib(1))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let _ = bench.resize_volume(&copy, &ResizeVolume::grow_to(ByteSize::mib(6))).await.unwrap();
-    let _ = bench.resize_volume(&copy, &ResizeVolume::grow_to(ByteSize::mib(2)).allow_shrink(true)).await.unwrap();
+    let _ = bench
+        .resize_volume(&copy, &ResizeVolume::grow_to(ByteSize::mib(2)).allow_shrink(true))
+        .await
+        .unwrap();
     assert_eq!(bench.get_volume(&copy).await.unwrap().capacity, ByteSize::mib(2));
     done(&bench, bench.wipe_volume(&copy, WipeAlgorithm::Zero).await.unwrap()).await;
-    let back = bench.download_volume(&copy, &DownloadVolume::all()).await.unwrap().collect(4 << 20).await.unwrap();
+    let back =
+        bench.download_volume(&copy, &DownloadVolume::all()).await.unwrap().collect(4 << 20).await.unwrap();
     assert!(back.iter().all(|byte| *byte == 0));
 
     let linked = VolumeSpec::new(&pool, "top.qcow2", ByteSize::mib(8)).backing(&raw);
     let linked = bench.create_volume(&linked).await.unwrap().output;
     assert!(bench.get_volume(&linked).await.unwrap().backing.unwrap().ends_with("raw.img"));
-    let full = VolumeSpec::new(&pool, "full.img", ByteSize::mib(2)).format(VolumeFormat::Raw).preallocate(true);
+    let full =
+        VolumeSpec::new(&pool, "full.img", ByteSize::mib(2)).format(VolumeFormat::Raw).preallocate(true);
     let full = bench.create_volume(&full).await.unwrap().output;
     assert!(bench.get_volume(&full).await.unwrap().allocation.unwrap() >= ByteSize::mib(2));
     let _ = bench.delete_volume(&full).await.unwrap();
@@ -313,7 +348,8 @@ async fn snapshots_and_clones_of_a_real_machine() {
     assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
 
     let copy = done(&bench, bench.clone_vm(&vm, &CloneSpec::new("snap-copy")).await.unwrap()).await;
-    let linked = done(&bench, bench.clone_vm(&vm, &CloneSpec::new("snap-link").linked(true)).await.unwrap()).await;
+    let linked =
+        done(&bench, bench.clone_vm(&vm, &CloneSpec::new("snap-link").linked(true)).await.unwrap()).await;
     for clone in [&copy, &linked] {
         bench.power(clone, PowerAction::Start).await;
         assert_eq!(bench.get_vm(clone).await.unwrap().state, VmState::Running);
@@ -326,7 +362,8 @@ async fn snapshots_and_clones_of_a_real_machine() {
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_come_and_go_while_it_runs() {
     let Some(bench) = Bench::new("plug").await else { return };
-    let network = NetworkSpec::isolated("plug", "10.77.2.1/24".parse().unwrap()).bridge("hvplug0").start(true);
+    let network =
+        NetworkSpec::isolated("plug", "10.77.2.1/24".parse().unwrap()).bridge("hvplug0").start(true);
     let _ = bench.create_network(&network).await.unwrap();
     let spec = bench.booting("a").disk(DiskSpec::new_volume(ByteSize::mib(16))).start(true);
     let vm = bench.make(&spec).await;
@@ -360,7 +397,9 @@ async fn hand_written_xml_survives_an_update() {
          <qemu:arg value='mine'/></qemu:commandline></domain>";
     let edited = native.replace("</domain>", arguments);
     bench
-        .with_connection(move |conn| hypervisor_libvirt::virt::domain::Domain::define_xml(conn, &edited).map(drop))
+        .with_connection(move |conn| {
+            hypervisor_libvirt::virt::domain::Domain::define_xml(conn, &edited).map(drop)
+        })
         .await
         .unwrap();
     let _ = bench.update_vm(&vm, &VmChange::new().memory(ByteSize::mib(96))).await.unwrap();

@@ -59,12 +59,20 @@ fn spec(name: &str) -> VmSpec {
 #[tokio::test]
 async fn a_guest_lives_and_leaves_nothing() {
     let host = host().await;
-    let wanted = spec("web-1").cpus(2).memory(ByteSize::mib(64)).tag("web").metadata("owner", "ops").client_token("t-1");
+    let wanted = spec("web-1")
+        .cpus(2)
+        .memory(ByteSize::mib(64))
+        .tag("web")
+        .metadata("owner", "ops")
+        .client_token("t-1");
     let vm = done(&host, host.create_vm(&wanted).await.unwrap()).await;
     assert_eq!(volumes(&host).await, ["web-1-vda.qcow2"]);
 
     let info = host.get_vm(&vm).await.unwrap();
-    assert_eq!((info.state.clone(), info.cpus, info.memory), (VmState::Stopped, Some(2), Some(ByteSize::mib(64))));
+    assert_eq!(
+        (info.state.clone(), info.cpus, info.memory),
+        (VmState::Stopped, Some(2), Some(ByteSize::mib(64)))
+    );
     assert!(info.tags.contains("web") && info.uid.as_deref() == Some(vm.as_str()));
     let listed = host.list_vms(&VmQuery::all().client_token("t-1"), &pool()).await.unwrap();
     assert_eq!(listed.items, [info]);
@@ -99,7 +107,8 @@ async fn a_guest_lives_and_leaves_nothing() {
 async fn a_create_that_fails_leaves_no_volume() {
     let host = host().await;
     // libvirt itself refuses it, after the disk was made: the name of the machine type is no such.
-    let error = host.create_vm(&spec("web-1").graphics(GraphicsKind::Unknown("laser".into()))).await.unwrap_err();
+    let error =
+        host.create_vm(&spec("web-1").graphics(GraphicsKind::Unknown("laser".into()))).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported), "{error}");
     assert_eq!(error.operation(), Some(Operation::CreateVm));
     assert!(volumes(&host).await.is_empty());
@@ -145,7 +154,8 @@ async fn an_update_keeps_what_is_not_named() {
     let host = host().await;
     let vm = done(&host, host.create_vm(&spec("web-1").tag("web")).await.unwrap()).await;
     let before = host.get_vm_config(&vm).await.unwrap();
-    let change = VmChange::new().cpus(3).add_tag("big").description("d").if_revision(before.revision.clone().unwrap());
+    let change =
+        VmChange::new().cpus(3).add_tag("big").description("d").if_revision(before.revision.clone().unwrap());
     let outcome = host.update_vm(&vm, &change).await.unwrap().output;
     assert_eq!((outcome.needs, outcome.pending.len()), (RestartNeed::None, 0));
     let after = host.get_vm_config(&vm).await.unwrap();
@@ -263,12 +273,18 @@ async fn networks_and_pools_come_and_go() {
     assert!(host.get_network(&network).await.unwrap_err().is_not_found());
 
     let pool_id = host.create_pool(&PoolSpec::dir("fast", "/fast")).await.unwrap().output;
-    let volume = host.create_volume(&VolumeSpec::new("fast", "a.img", ByteSize::mib(1))).await.unwrap().output;
+    let volume =
+        host.create_volume(&VolumeSpec::new("fast", "a.img", ByteSize::mib(1))).await.unwrap().output;
     let again = host.create_volume(&VolumeSpec::new("fast", "a.img", ByteSize::mib(1))).await.unwrap_err();
     assert_eq!((again.kind(), again.target()), (ErrorKind::AlreadyExists, Some("volume `fast/a.img`")));
     let copy = done(&host, host.clone_volume(&volume, &CloneVolume::new("b.img")).await.unwrap()).await;
     assert_eq!(host.get_volume(&copy).await.unwrap().capacity, ByteSize::mib(1));
-    assert!(host.resize_volume(&volume, &ResizeVolume::grow_to(ByteSize::mib(2))).await.unwrap_err().is_unsupported());
+    assert!(
+        host.resize_volume(&volume, &ResizeVolume::grow_to(ByteSize::mib(2)))
+            .await
+            .unwrap_err()
+            .is_unsupported()
+    );
     let _ = host.delete_pool(&pool_id, &DeletePool::with_content()).await.unwrap();
     assert!(host.get_volume(&volume).await.unwrap_err().is_not_found());
 }

@@ -109,7 +109,9 @@ impl Job {
         let mut definition = lookup::whole_definition(&domain)?;
         self.identify(&mut definition)?;
         let mut made = Made::default();
-        for disk in definition.ensure("devices").elements_mut().filter(|item| item.name == "disk" && is_copied(item)) {
+        for disk in
+            definition.ensure("devices").elements_mut().filter(|item| item.name == "disk" && is_copied(item))
+        {
             if let Err(fail) = self.copy_disk(conn, disk, &mut made) {
                 return Err(made.undo(fail));
             }

@@ -45,7 +45,8 @@ pub(super) async fn screenshot(inner: &Shared, vm: &VmId) -> Result<Screenshot> 
         let domain = lookup::domain(conn, &id)?;
         refuse_unless_active(&domain, &id)?;
         let stream = Stream::new(conn, 0)?;
-        let media_type = domain.screenshot(&stream, 0, 0).map_err(|error| lookup::named(&id)(Fail::from(error)))?;
+        let media_type =
+            domain.screenshot(&stream, 0, 0).map_err(|error| lookup::named(&id)(Fail::from(error)))?;
         let mut picture = Vec::new();
         let mut part = vec![0; 256 << 10];
         loop {

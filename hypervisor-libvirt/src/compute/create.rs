@@ -60,9 +60,10 @@ fn make(inner: &Inner, conn: &Connect, spec: &VmSpec, uuid: Uuid) -> Outcome<VmI
     let planned = spec.disks.iter().enumerate();
     let planned = planned.map(|(index, disk)| plan.disk(disk, &mut taken, &format!("disks[{index}]")));
     let planned = planned.collect::<Outcome<Vec<_>>>()?;
-    let nics = spec.nics.iter().enumerate().map(|(index, nic)| {
-        nic_element(nic, nic.mac.unwrap_or_else(random_mac), &format!("nics[{index}]"))
-    });
+    let nics =
+        spec.nics.iter().enumerate().map(|(index, nic)| {
+            nic_element(nic, nic.mac.unwrap_or_else(random_mac), &format!("nics[{index}]"))
+        });
     let nics = nics.collect::<Result<Vec<_>>>()?;
 
     let mut made = Made::default();

@@ -27,12 +27,17 @@ fn remove(conn: &Connect, vm: &VmId, options: &DeleteVm, test: bool) -> Outcome<
     let paths = doomed(conn, &guest::plain_disks(&definition), &options.disks)?;
     let active = lookup::is_active(&domain)?;
     if active && !options.power_off {
-        return Err(Error::invalid_state("it runs; power it off first, or allow the deletion to do so").into());
+        return Err(
+            Error::invalid_state("it runs; power it off first, or allow the deletion to do so").into()
+        );
     }
     let persistent = domain.is_persistent()?;
     let snapshots = domain.list_all_snapshots(0)?;
     if !snapshots.is_empty() && !options.snapshots {
-        let why = format!("it has {} snapshots; delete them first, or allow the deletion to do so", snapshots.len());
+        let why = format!(
+            "it has {} snapshots; delete them first, or allow the deletion to do so",
+            snapshots.len()
+        );
         return Err(Error::invalid_state(why).into());
     }
     if active {
@@ -65,7 +70,9 @@ fn undefine(domain: &Domain, definition: &Element, test: bool) -> Outcome<()> {
 fn doomed(conn: &Connect, disks: &[DiskInfo], dispose: &DisposeDisks) -> Outcome<Vec<String>> {
     let wanted: Vec<&DiskInfo> = match dispose {
         DisposeDisks::Delete => disks.iter().filter(|disk| disk.device == DiskDevice::Disk).collect(),
-        DisposeDisks::Listed(slots) => slots.iter().map(|slot| listed(conn, disks, slot)).collect::<Outcome<_>>()?,
+        DisposeDisks::Listed(slots) => {
+            slots.iter().map(|slot| listed(conn, disks, slot)).collect::<Outcome<_>>()?
+        }
         _ => Vec::new(),
     };
     Ok(wanted.into_iter().filter_map(|disk| disk.path.clone()).collect())

@@ -52,7 +52,8 @@ fn unplug(
     if active {
         inner.probe.capabilities.require(hotplug)?;
         let live = lookup::live(domain)?;
-        let device = live.child("devices").and_then(|devices| devices.elements().find(|device| wanted(device)));
+        let device =
+            live.child("devices").and_then(|devices| devices.elements().find(|device| wanted(device)));
         if let Some(device) = device {
             domain.detach_device_flags(&device.to_string(), sys::VIR_DOMAIN_AFFECT_LIVE)?;
         }
@@ -67,7 +68,12 @@ fn unplug(
 }
 
 /// Waits until the running guest has let go of a device.
-async fn gone(inner: &Shared, operation: Operation, vm: &VmId, has: impl Fn(&Element) -> bool + Send + Sync + 'static) -> Result<()> {
+async fn gone(
+    inner: &Shared,
+    operation: Operation,
+    vm: &VmId,
+    has: impl Fn(&Element) -> bool + Send + Sync + 'static,
+) -> Result<()> {
     let deadline = tokio::time::Instant::now() + LET_GO;
     let has = Arc::new(has);
     loop {
@@ -119,9 +125,9 @@ fn add_disk(inner: &Inner, conn: &Connect, vm: &VmId, spec: &DiskSpec) -> Outcom
     let planned = plan.disk(spec, &mut taken, "disk")?;
     let slot = DiskId::from(planned.slot());
     let mut made = Made::default();
-    let plugged = planned.realise(&mut made).and_then(|disk| {
-        plug(inner, conn, &domain, &disk.element(), Feature::HotplugDisk)
-    });
+    let plugged = planned
+        .realise(&mut made)
+        .and_then(|disk| plug(inner, conn, &domain, &disk.element(), Feature::HotplugDisk));
     plugged.map(|()| slot).map_err(|fail| made.undo(fail))
 }
 
@@ -145,7 +151,8 @@ pub(super) async fn detach_disk(inner: &Shared, vm: &VmId, slot: &DiskId, option
                 return Err(Error::invalid("delete_volume", "no pool knows the disk's content").into());
             }
         }
-        let asked = unplug(&own, conn, &domain, Feature::HotplugDisk, |device| is_disk(device, wanted.as_str()));
+        let asked =
+            unplug(&own, conn, &domain, Feature::HotplugDisk, |device| is_disk(device, wanted.as_str()));
         Ok((asked.map_err(lookup::named(&id))?, disk.path))
     };
     let (asked, path) = inner.call_slow(operation, work).await?;
@@ -170,7 +177,9 @@ pub(super) async fn resize_disk(inner: &Shared, vm: &VmId, slot: &DiskId, capaci
         let present = match (active, &volume) {
             (true, _) => domain.get_block_info(slot.as_str(), 0)?.capacity,
             (false, Some(volume)) => volume.get_info()?.capacity,
-            (false, None) => return Err(Error::invalid_state(format!("no pool knows the disk `{slot}`")).into()),
+            (false, None) => {
+                return Err(Error::invalid_state(format!("no pool knows the disk `{slot}`")).into());
+            }
         };
         let present = ByteSize::bytes(present);
         if capacity < present {
@@ -206,7 +215,8 @@ pub(super) async fn attach_nic(inner: &Shared, vm: &VmId, spec: NicSpec) -> Resu
 
 fn nic_in(domain: &Domain, nic: &NicId) -> Outcome<Element> {
     let definition = Element::parse(&lookup::definition(domain)?)?;
-    let found = definition.all("devices/interface").into_iter().find(|item| is_nic(item, nic.as_str())).cloned();
+    let found =
+        definition.all("devices/interface").into_iter().find(|item| is_nic(item, nic.as_str())).cloned();
     found.ok_or_else(|| nic.not_found().into())
 }
 
@@ -230,7 +240,8 @@ pub(super) async fn update_nic(inner: &Shared, vm: &VmId, nic: &NicId, change: N
         }
         if domain.is_persistent()? {
             let mut definition = lookup::whole_definition(&domain)?;
-            let found = definition.ensure("devices").elements_mut().find(|device| is_nic(device, nic.as_str()));
+            let found =
+                definition.ensure("devices").elements_mut().find(|device| is_nic(device, nic.as_str()));
             if let Some(found) = found {
                 change_nic(found, &change)?;
                 Domain::define_xml(conn, &definition.to_string())?;

@@ -20,7 +20,8 @@ pub(super) async fn read(inner: &Shared, operation: Operation) -> Result<HostInf
             host.architecture = found.architecture.clone().or_else(|| Some(node.model.clone()));
             host.version = own.probe.hypervisor_version.clone();
             // Some drivers cannot tell; that costs no more than this one value.
-            host.memory_used = conn.get_free_memory().ok().map(|free| total.saturating_sub(ByteSize::bytes(free)));
+            host.memory_used =
+                conn.get_free_memory().ok().map(|free| total.saturating_sub(ByteSize::bytes(free)));
             host.extra.insert(crate::BACKEND, "libvirt_version", own.probe.version.as_str());
             if let Some(uuid) = &found.uuid {
                 host.extra.insert(crate::BACKEND, "uuid", uuid.as_str());

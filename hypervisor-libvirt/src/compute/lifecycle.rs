@@ -30,14 +30,18 @@ pub(super) async fn power(inner: &Shared, vm: &VmId, action: PowerAction) -> Res
     };
     // These wait: for the guest's agent, for the memory to be written, for QEMU to let go.
     let slow = matches!(action, PowerAction::Shutdown(_) | PowerAction::Reboot | PowerAction::Hibernate);
-    if slow { inner.call_slow(operation, work).await? } else { inner.call(operation, work).await? }
+    if slow {
+        inner.call_slow(operation, work).await?
+    } else {
+        inner.call(operation, work).await?
+    }
     inner.forget_facts(vm.as_str());
     match action {
         PowerAction::Shutdown(Shutdown { power_off_after: Some(limit), .. }) => {
             let (own, id) = (Arc::clone(inner), vm.clone());
-            let task = inner.tasks.spawn(operation, Some(vm), true, async move {
-                power_off_after(&own, &id, limit).await
-            });
+            let task = inner
+                .tasks
+                .spawn(operation, Some(vm), true, async move { power_off_after(&own, &id, limit).await });
             Ok(Started::running((), task))
         }
         _ => Ok(Started::done(())),

@@ -41,7 +41,9 @@ fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
                 Err(fail) => return Err(fail),
             },
         };
-        let number = |name: &str| stats.values.i64(name).and_then(|value| i32::try_from(value).ok()).unwrap_or_default();
+        let number = |name: &str| {
+            stats.values.i64(name).and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
+        };
         let state = guest::state(number("state.state"), number("state.reason"), saved.contains(&stats.uuid));
         vms.push(lookup::info(facts, state, Some(autostart.contains(&stats.uuid)), &inner.probe.host));
     }

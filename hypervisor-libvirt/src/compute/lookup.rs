@@ -117,6 +117,7 @@ pub(crate) fn refuse_ephemeral(domain: &Domain, vm: &VmId) -> Outcome<()> {
     if domain.is_persistent()? {
         return Ok(());
     }
-    let error = Error::new(ErrorKind::InvalidState, "it is ephemeral: it has no definition that could be changed");
+    let error =
+        Error::new(ErrorKind::InvalidState, "it is ephemeral: it has no definition that could be changed");
     Err(error.with_target(VmId::NOUN, vm).into())
 }

@@ -26,7 +26,9 @@ fn write(conn: &Connect, vm: &VmId, change: &VmChange) -> Outcome<UpdateOutcome>
     let present = guest::revision(&text);
     if let Some(expected) = change.if_revision.as_ref().filter(|expected| **expected != present) {
         let why = format!("its revision is {}, not {}", present.as_str(), expected.as_str());
-        return Err(Error::new(ErrorKind::Conflict, why).with_hint("Read it again and repeat the change").into());
+        return Err(Error::new(ErrorKind::Conflict, why)
+            .with_hint("Read it again and repeat the change")
+            .into());
     }
     if change.is_empty() {
         return Ok(UpdateOutcome::new(Vec::new(), Vec::new()));

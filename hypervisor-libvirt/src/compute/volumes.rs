@@ -1,7 +1,8 @@
 //! Volumes that are made for a guest, and taken back when something fails.
 
 use hypervisor_core::model::{
-    ByteSize, DiskBus, DiskDevice, DiskSource, DiskSpec, NicSource, NicSpec, VolumeFormat, VolumeId, VolumeInfo, VolumeSpec,
+    ByteSize, DiskBus, DiskDevice, DiskSource, DiskSpec, NicSource, NicSpec, VolumeFormat, VolumeId,
+    VolumeInfo, VolumeSpec,
 };
 use hypervisor_core::{Effect, Error, ErrorKind};
 use virt::connect::Connect;
@@ -79,8 +80,17 @@ pub(crate) struct Planned {
 }
 
 enum Source {
-    There { file: DiskFile, format: VolumeFormat },
-    Make { pool: StoragePool, spec: VolumeSpec, format: Option<VolumeFormat>, backing: Option<Backing>, copy: Option<StorageVol> },
+    There {
+        file: DiskFile,
+        format: VolumeFormat,
+    },
+    Make {
+        pool: StoragePool,
+        spec: VolumeSpec,
+        format: Option<VolumeFormat>,
+        backing: Option<Backing>,
+        copy: Option<StorageVol>,
+    },
 }
 
 impl Plan<'_> {
@@ -102,7 +112,8 @@ impl Plan<'_> {
             DiskSource::Volume(id) => {
                 let (_, volume) = find_volume(self.conn, id)?;
                 let info = Element::parse(&volume.get_xml_desc(0)?)?;
-                let format = info.attr_at("target/format", "type").map_or(VolumeFormat::Raw, VolumeFormat::parse);
+                let format =
+                    info.attr_at("target/format", "type").map_or(VolumeFormat::Raw, VolumeFormat::parse);
                 Ok(Source::There { file: DiskFile::at(volume.get_path()?), format })
             }
             DiskSource::Copy { of, size, pool } => {
@@ -113,22 +124,28 @@ impl Plan<'_> {
                     let why = format!("{size} is less than the {} of `{of}`", info.capacity);
                     return Err(Error::invalid(format!("{field}.size"), why).into());
                 }
-                let pool = pool.as_ref().map_or(Ok(from.get_name()?), |pool| Ok::<_, Fail>(pool.to_string()))?;
+                let pool =
+                    pool.as_ref().map_or(Ok(from.get_name()?), |pool| Ok::<_, Fail>(pool.to_string()))?;
                 self.make(disk, &pool, target, size, None, Some((volume, info.format)))
             }
             DiskSource::Linked { backing, pool } => {
                 let (from, volume) = find_volume(self.conn, backing)?;
                 let info = volume_info(&from.get_name()?, &Element::parse(&volume.get_xml_desc(0)?)?)?;
-                let pool = pool.as_ref().map_or(Ok(from.get_name()?), |pool| Ok::<_, Fail>(pool.to_string()))?;
+                let pool =
+                    pool.as_ref().map_or(Ok(from.get_name()?), |pool| Ok::<_, Fail>(pool.to_string()))?;
                 let format = info.format.unwrap_or(VolumeFormat::Raw);
                 let backing = Backing { path: volume.get_path()?, format };
                 self.make(disk, &pool, target, info.capacity, Some(backing), None)
             }
-            DiskSource::HostPath(path) => {
-                Ok(Source::There { file: DiskFile::at(path), format: disk.format.clone().unwrap_or(VolumeFormat::Raw) })
-            }
+            DiskSource::HostPath(path) => Ok(Source::There {
+                file: DiskFile::at(path),
+                format: disk.format.clone().unwrap_or(VolumeFormat::Raw),
+            }),
             DiskSource::Empty => Ok(Source::There { file: DiskFile::Empty, format: VolumeFormat::Raw }),
-            _ => Err(Error::invalid(format!("{field}.source"), "is of a kind that this driver does not know").into()),
+            _ => {
+                Err(Error::invalid(format!("{field}.source"), "is of a kind that this driver does not know")
+                    .into())
+            }
         }
     }
 
@@ -171,7 +188,8 @@ impl Planned {
         let (file, format) = match self.source {
             Source::There { file, format } => (file, format),
             Source::Make { pool, spec, format, backing, copy } => {
-                let volume = storage::make_volume(&pool, &spec, format.as_ref(), backing.as_ref(), copy.as_ref())?;
+                let volume =
+                    storage::make_volume(&pool, &spec, format.as_ref(), backing.as_ref(), copy.as_ref())?;
                 let path = volume.get_path();
                 made.push(volume_id(spec.pool.as_str(), &spec.name), volume);
                 (DiskFile::at(path?), format.unwrap_or(VolumeFormat::Raw))
@@ -210,8 +228,11 @@ pub(crate) fn delete_all(conn: &Connect, paths: &[String]) -> Outcome<()> {
         None => Ok(()),
         Some(fail) => {
             let reason = Error::from(fail);
-            let error = Error::new(ErrorKind::Backend, reason.message().to_owned()).with_effect(Effect::Partial);
-            Err(error.with_hint(format!("The guest is deleted; its disks are left: {}", left.join(", "))).into())
+            let error =
+                Error::new(ErrorKind::Backend, reason.message().to_owned()).with_effect(Effect::Partial);
+            Err(error
+                .with_hint(format!("The guest is deleted; its disks are left: {}", left.join(", ")))
+                .into())
         }
     }
 }

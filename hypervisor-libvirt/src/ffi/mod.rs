@@ -18,6 +18,6 @@ pub(crate) use domain::{
 };
 pub use error::LibvirtError;
 pub(crate) use network::{Lease, leases};
-pub(crate) use params::{DomainStats, Params};
 #[cfg(test)]
 pub(crate) use params::Param;
+pub(crate) use params::{DomainStats, Params};

@@ -31,10 +31,15 @@ pub(super) fn command(conn: &Connect, vm: &VmId, command: &Value, seconds: u32) 
         let refused = error.code == COMMAND_FAILED;
         let fail = lookup::named(vm)(error.into());
         // The agent answered: it is there, and its reason is what counts.
-        if refused { Fail::Ours(Error::from(fail).with_effect(hypervisor_core::Effect::Unknown)) } else { fail }
+        if refused {
+            Fail::Ours(Error::from(fail).with_effect(hypervisor_core::Effect::Unknown))
+        } else {
+            fail
+        }
     })?;
-    let parsed: Value = serde_json::from_str(&answer)
-        .map_err(|error| Error::new(ErrorKind::Protocol, format!("the agent's answer is no JSON: {error}")))?;
+    let parsed: Value = serde_json::from_str(&answer).map_err(|error| {
+        Error::new(ErrorKind::Protocol, format!("the agent's answer is no JSON: {error}"))
+    })?;
     Ok(parsed.get("return").cloned().unwrap_or_default())
 }
 
@@ -42,13 +47,15 @@ pub(super) fn command(conn: &Connect, vm: &VmId, command: &Value, seconds: u32) 
 pub(super) fn decode(answer: &Value, field: &str) -> Result<Bytes> {
     let text = answer.get(field).and_then(Value::as_str).unwrap_or_default();
     let decoded = STANDARD.decode(text);
-    let decoded = decoded.map_err(|error| Error::new(ErrorKind::Protocol, format!("`{field}` is no Base64: {error}")));
+    let decoded =
+        decoded.map_err(|error| Error::new(ErrorKind::Protocol, format!("`{field}` is no Base64: {error}")));
     decoded.map(Bytes::from)
 }
 
 /// How a command ended.
 pub(super) fn exec_output(status: &Value) -> Result<ExecOutput> {
-    let number = |name: &str| status.get(name).and_then(Value::as_i64).and_then(|value| i32::try_from(value).ok());
+    let number =
+        |name: &str| status.get(name).and_then(Value::as_i64).and_then(|value| i32::try_from(value).ok());
     let flag = |name: &str| status.get(name).and_then(Value::as_bool).unwrap_or_default();
     let (stdout, stderr) = (decode(status, "out-data")?, decode(status, "err-data")?);
     let mut output = ExecOutput::exited(number("exitcode").unwrap_or_default(), stdout, stderr);
@@ -64,7 +71,8 @@ mod tests {
 
     #[test]
     fn an_end_is_read() {
-        let output = exec_output(&json!({"exited": true, "exitcode": 3, "out-data": "aGk=", "out-truncated": true}));
+        let output =
+            exec_output(&json!({"exited": true, "exitcode": 3, "out-data": "aGk=", "out-truncated": true}));
         let output = output.unwrap();
         assert_eq!((output.exit_code, output.signal), (Some(3), None));
         assert_eq!((output.stdout.as_ref(), output.stderr.as_ref()), (&b"hi"[..], &b""[..]));

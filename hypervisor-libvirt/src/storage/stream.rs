@@ -10,8 +10,8 @@ use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use virt::connect::Connect;
-use virt::stream::Stream;
 use virt::storage_vol::StorageVol;
+use virt::stream::Stream;
 use virt_sys as sys;
 
 use super::{COPY_LIMIT, create, find_volume, info};
@@ -33,7 +33,11 @@ enum Part {
 }
 
 /// Writes a stream into a volume.
-pub(super) async fn upload(inner: &Arc<Inner>, target: &UploadVolume, content: ByteStream) -> Result<VolumeId> {
+pub(super) async fn upload(
+    inner: &Arc<Inner>,
+    target: &UploadVolume,
+    content: ByteStream,
+) -> Result<VolumeId> {
     let operation = Operation::UploadVolume;
     let length = content.length();
     let (id, made) = match target {
@@ -47,7 +51,12 @@ pub(super) async fn upload(inner: &Arc<Inner>, target: &UploadVolume, content: B
             inner.call_slow(operation, move |conn| create(conn, &spec).map(drop)).await?;
             (id, true)
         }
-        _ => return Err(named(operation)(Error::invalid("target", "is of a kind that this driver does not know"))),
+        _ => {
+            return Err(named(operation)(Error::invalid(
+                "target",
+                "is of a kind that this driver does not know",
+            )));
+        }
     };
     let outcome = send(inner, id.clone(), content).await;
     if outcome.is_err() && made {
@@ -75,7 +84,10 @@ async fn send(inner: &Arc<Inner>, id: VolumeId, content: ByteStream) -> Result<(
                 // The thread has ended, and says why.
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => {
-                    return Err(Error::new(ErrorKind::Timeout, format!("libvirt took nothing for {stall:?}")));
+                    return Err(Error::new(
+                        ErrorKind::Timeout,
+                        format!("libvirt took nothing for {stall:?}"),
+                    ));
                 }
             }
         }
@@ -91,7 +103,10 @@ async fn send(inner: &Arc<Inner>, id: VolumeId, content: ByteStream) -> Result<(
             Err(named(operation)(error))
         }
         Either::Right((Ok(()), writing)) => timeout(stall, writing).await.unwrap_or_else(|_| {
-            Err(named(operation)(Error::new(ErrorKind::Timeout, format!("no end of the upload within {stall:?}"))))
+            Err(named(operation)(Error::new(
+                ErrorKind::Timeout,
+                format!("no end of the upload within {stall:?}"),
+            )))
         }),
     }
 }
@@ -125,7 +140,11 @@ fn write(conn: &Connect, id: &VolumeId, length: u64, mut parts: mpsc::Receiver<P
 }
 
 /// Reads a volume, or a part of it, as a stream.
-pub(super) async fn download(inner: &Arc<Inner>, id: &VolumeId, options: DownloadVolume) -> Result<ByteStream> {
+pub(super) async fn download(
+    inner: &Arc<Inner>,
+    id: &VolumeId,
+    options: DownloadVolume,
+) -> Result<ByteStream> {
     let operation = Operation::DownloadVolume;
     let looked = id.clone();
     let work = move |conn: &Connect| -> Outcome<u64> {
