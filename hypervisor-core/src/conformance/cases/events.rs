@@ -16,17 +16,12 @@ area! { "events":
 }
 
 /// Reads on until the event comes; what came before it is given back.
-async fn wait(
-    cx: &Context,
-    what: &str,
-    events: &mut EventStream,
-    wanted: impl Fn(&EventKind) -> bool + Send,
-) -> Check<Vec<Event>> {
+async fn wait(cx: &Context, what: &str, events: &mut EventStream, wanted: &EventKind) -> Check<Vec<Event>> {
     let mut before = Vec::new();
     let reading = async {
         loop {
             match events.next().await {
-                Some(Ok(event)) if wanted(&event.kind) => return Ok(()),
+                Some(Ok(event)) if event.kind == *wanted => return Ok(()),
                 Some(Ok(event)) => before.push(event),
                 Some(Err(error)) => return Err(error.into()),
                 None => return Err(Stop::failed(format!("the stream ended before {what}"))),
@@ -46,7 +41,7 @@ async fn wait(
 async fn a_new_guest_is_told(cx: &Context) -> Check {
     let mut events = cx.hv.watch(&EventQuery::all()).await?;
     let vm = cx.vm("vm").await?;
-    wait(cx, "the creation", &mut events, |kind| *kind == EventKind::VmCreated(vm.clone())).await?;
+    wait(cx, "the creation", &mut events, &EventKind::VmCreated(vm)).await?;
     Ok(())
 }
 
@@ -55,7 +50,7 @@ async fn a_start_is_told(cx: &Context) -> Check {
     let mut events = cx.hv.watch(&EventQuery::all()).await?;
     cx.start(&vm).await?;
     let running = EventKind::VmStateChanged { vm, state: VmState::Running };
-    wait(cx, "the start", &mut events, |kind| *kind == running).await?;
+    wait(cx, "the start", &mut events, &running).await?;
     Ok(())
 }
 
@@ -63,7 +58,7 @@ async fn a_deletion_is_told(cx: &Context) -> Check {
     let vm = cx.vm("vm").await?;
     let mut events = cx.hv.watch(&EventQuery::all()).await?;
     cx.done(cx.hv.delete_vm(&vm, &DeleteVm::with_disks()).await).await?;
-    wait(cx, "the deletion", &mut events, |kind| *kind == EventKind::VmDeleted(vm.clone())).await?;
+    wait(cx, "the deletion", &mut events, &EventKind::VmDeleted(vm)).await?;
     Ok(())
 }
 
@@ -74,7 +69,7 @@ async fn only_the_guest_asked_for_is_told(cx: &Context) -> Check {
     cx.start(&other).await?;
     cx.start(&vm).await?;
     let running = EventKind::VmStateChanged { vm, state: VmState::Running };
-    let before = wait(cx, "the start", &mut events, |kind| *kind == running).await?;
+    let before = wait(cx, "the start", &mut events, &running).await?;
     let others = before.iter().find(|event| !query.matches(event));
     check!(others.is_none(), "an event that was not asked for came: {others:?}");
     Ok(())
@@ -85,8 +80,8 @@ async fn two_streams_tell_the_same(cx: &Context) -> Check {
     let mut second = cx.hv.watch(&EventQuery::all()).await?;
     let vm = cx.vm("vm").await?;
     let created = EventKind::VmCreated(vm);
-    wait(cx, "the creation, on the first stream", &mut first, |kind| *kind == created).await?;
-    wait(cx, "the creation, on the second stream", &mut second, |kind| *kind == created).await?;
+    wait(cx, "the creation, on the first stream", &mut first, &created).await?;
+    wait(cx, "the creation, on the second stream", &mut second, &created).await?;
     Ok(())
 }
 
@@ -95,6 +90,6 @@ async fn a_dropped_stream_disturbs_nothing(cx: &Context) -> Check {
     let mut kept = cx.hv.watch(&EventQuery::all()).await?;
     drop(dropped);
     let vm = cx.vm("vm").await?;
-    wait(cx, "the creation", &mut kept, |kind| *kind == EventKind::VmCreated(vm.clone())).await?;
+    wait(cx, "the creation", &mut kept, &EventKind::VmCreated(vm)).await?;
     Ok(())
 }

@@ -87,10 +87,12 @@ async fn a_command_runs(cx: &Context) -> Check {
 
 async fn a_command_tells_how_it_failed(cx: &Context) -> Check {
     let vm = cx.booted("vm").await?;
-    let spec = ExecSpec::new("/bin/sh").arg("-c").arg("echo wrong >&2; exit 3");
+    let spec = ExecSpec::new("/bin/cat").arg("/no/such/file");
     let output = cx.hv.exec_in_guest(&vm, &spec).await?;
-    check_eq!("its exit code", output.exit_code, Some(3));
-    check_eq!("what it complained of", output.stderr, Bytes::from("wrong\n"));
+    check!(!output.success() && output.exit_code.is_some(), "`cat` of no file ended with {output:?}");
+    check!(!output.stderr.is_empty(), "`cat` of no file complained of nothing");
+    let missing = cx.hv.exec_in_guest(&vm, &ExecSpec::new("/no/such/program")).await;
+    refused("a program that is not there", missing, NotFound)?;
     Ok(())
 }
 

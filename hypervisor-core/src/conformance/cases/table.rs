@@ -1,13 +1,12 @@
-/// The cases of an area: each a function of this name, with the capabilities and the settings that it needs.
+/// The cases of an area as a table: each a function of this name, with the capabilities and the settings that it needs.
 macro_rules! area {
     ($area:literal: $($case:ident [$($need:expr),* $(,)?] $({$($setting:ident),+})?;)*) => {
         pub(super) fn cases() -> Vec<$crate::conformance::case::Case> {
-            vec![$($crate::conformance::case::Case::new(
+            vec![$(case!(
                 $area,
-                concat!($area, "::", stringify!($case)),
-                vec![$($need.into()),*],
-                vec![$($($crate::conformance::settings::Setting::$setting),+)?],
-                |context| Box::pin($case(context)),
+                $case,
+                [$($need),*],
+                [$($($crate::conformance::settings::Setting::$setting),+)?]
             ),)*]
         }
     };

@@ -3,8 +3,9 @@ use crate::conformance::check::{Check, Stop, check, check_eq, names, refused_as}
 use crate::conformance::context::{Context, Made, task_end};
 use crate::conformance::sweep::every;
 use crate::error::ErrorKind::{InvalidState, NotFound};
-use crate::model::{PowerAction, Started, TaskId, TaskQuery, TaskState, VmId};
-use crate::operation::Operation::{CancelTask, CreateVm, GetTask, GetTaskLog, ListTasks, StartVm};
+use crate::model::Feature::FullClone;
+use crate::model::{CloneSpec, PowerAction, Started, TaskId, TaskQuery, TaskState, VmId};
+use crate::operation::Operation::{CancelTask, CloneVm, CreateVm, GetTask, GetTaskLog, ListTasks, StartVm};
 
 area! { "tasks":
     an_unknown_task_is_not_found_or_forgotten [GetTask];
@@ -40,24 +41,28 @@ async fn what_a_call_returns_can_be_stored(cx: &Context) -> Check {
     Ok(())
 }
 
-/// A task that has ended, and its guest.
-async fn ended(cx: &Context) -> Check<(TaskId, VmId)> {
+/// A task that has ended: of the first of a create, a copy and a start that leaves one.
+async fn ended(cx: &Context) -> Check<TaskId> {
     let created = cx.hv.create_vm(&cx.spec("vm")).await?;
     let vm = created.output.clone();
     cx.keep(Made::Vm(vm.clone()));
     let mut task = created.task.clone();
     cx.done(Ok(created)).await?;
+    if task.is_none() && cx.has(CloneVm) && cx.has(FullClone) {
+        let begun = cx.hv.clone_vm(&vm, &CloneSpec::new(cx.name("copy"))).await?;
+        task = begun.task.clone();
+        cx.adopt(Ok(begun)).await?;
+    }
     if task.is_none() {
         let begun = cx.hv.power_vm(&vm, &PowerAction::Start).await?;
         task = begun.task.clone();
         cx.done(Ok(begun)).await?;
     }
-    let task = task.ok_or_else(|| Stop::skipped("neither a create nor a start leaves a task here"))?;
-    Ok((task, vm))
+    task.ok_or_else(|| Stop::skipped("neither a create nor a copy nor a start leaves a task here"))
 }
 
 async fn an_ended_task_says_so(cx: &Context) -> Check {
-    let (task, _) = ended(cx).await?;
+    let task = ended(cx).await?;
     let info = task_end(&*cx.hv, &cx.settings, &task).await?;
     check_eq!("its id", info.id, task);
     check!(info.state.is_final(), "it is {} after its end", info.state);
@@ -71,9 +76,10 @@ async fn an_ended_task_says_so(cx: &Context) -> Check {
 }
 
 async fn a_task_is_listed(cx: &Context) -> Check {
-    let (task, vm) = ended(cx).await?;
-    for query in [TaskQuery::all(), TaskQuery::all().vm(&vm)] {
-        let query = &query;
+    let task = ended(cx).await?;
+    let vm = cx.hv.get_task(&task, None).await?.vm;
+    let of_its_guest = vm.map(|vm| TaskQuery::all().vm(vm));
+    for query in [Some(TaskQuery::all()), of_its_guest].iter().flatten() {
         let all = every(|page| async move { cx.hv.list_tasks(query, &page).await }).await?;
         check!(all.iter().any(|info| info.id == task), "task `{task}` is not in the list of {query:?}");
         check!(all.iter().all(|info| query.matches(info)), "the list of {query:?} has others: {all:?}");
@@ -91,7 +97,7 @@ async fn an_unknown_guest_has_no_tasks(cx: &Context) -> Check {
 }
 
 async fn a_task_has_a_log(cx: &Context) -> Check {
-    let (task, _) = ended(cx).await?;
+    let task = ended(cx).await?;
     let (mut from, mut seen) = (0, 0);
     loop {
         let part = cx.hv.get_task_log(&task, from, 1).await?;
@@ -109,7 +115,7 @@ async fn a_task_has_a_log(cx: &Context) -> Check {
 }
 
 async fn an_ended_task_cannot_be_cancelled(cx: &Context) -> Check {
-    let (task, _) = ended(cx).await?;
+    let task = ended(cx).await?;
     refused_as("cancelling an ended task", cx.hv.cancel_task(&task).await, &[InvalidState, NotFound])?;
     Ok(())
 }
