@@ -98,6 +98,11 @@ async fn furnish(uri: &str, settings: &Settings) -> Result<(Arc<dyn Hypervisor>,
         .bridge("hvtbench0")
         .dhcp(DhcpRange::new(address(10), address(200)))
         .start(true);
-    let network = hv.create_network(&spec).await?.output;
-    Ok((hv, pool, network))
+    match hv.create_network(&spec).await {
+        Ok(network) => Ok((hv, pool, network.output)),
+        Err(error) => {
+            drop(hv.delete_pool(&pool, &DeletePool::with_content()).await?);
+            Err(error)
+        }
+    }
 }

@@ -1,10 +1,12 @@
-//! The conformance suite, every case on every backend, each a test of its own: `memory::`, `layered::`, `libvirt-test::`, `libvirt-live::`.
+//! The conformance suite, every case on every backend, each a test of its own: `memory::`, `layered::`, `libvirt-test::`, `libvirt-live::`; and `libvirt-faults::`, a libvirtd that hangs
+//! and one that dies.
 //!
 //! A case that a backend cannot run is ignored with the reason, and the reasons are told once more at the end. The live part needs
 //! `HYPERVISOR_TEST_LIBVIRT_URI`, which `cargo xtask test` sets; without it the run says so, and where `CI` is set it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod backends;
+mod faults;
 mod live;
 mod table;
 
@@ -38,6 +40,9 @@ fn main() -> ExitCode {
         }
     }
     trials.push(presence(&live));
+    if live.is_there() && cfg!(feature = "libvirt") {
+        trials.extend(faults::trials());
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     let left = live.take_down();
     if !arguments.list {
