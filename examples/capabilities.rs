@@ -53,8 +53,15 @@ async fn connected(url: &str) -> Result<Column> {
 
 async fn compiled_in() -> Result<Vec<Column>> {
     let memory = hypervisor::connect("memory://").await?;
-    let columns = vec![Column { title: "memory".to_owned(), capabilities: memory.capabilities().clone() }];
-    Ok(columns)
+    let column = |title: &str, capabilities: Capabilities| Column { title: title.to_owned(), capabilities };
+    Ok(vec![
+        column("memory", memory.capabilities().clone()),
+        // Without a connection, so that the table is the same on every machine.
+        #[cfg(feature = "libvirt")]
+        column("libvirt: QEMU", hypervisor::libvirt::Libvirt::qemu_capabilities()),
+        #[cfg(feature = "libvirt")]
+        column("libvirt: mock driver", hypervisor::libvirt::Libvirt::test_capabilities()),
+    ])
 }
 
 fn render(columns: &[Column]) -> String {

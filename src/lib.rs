@@ -34,15 +34,17 @@ mod connect;
 
 pub use connect::{connect, connect_bare};
 
-pub use hypervisor_core::handle::{BatchBuilder, Task, TaskOutcome, Vm, Vms, WaitOptions};
 pub use hypervisor_core::model::{
     ByteSize, Capabilities, Capability, CloneSpec, DeleteVm, DiskSpec, Feature, HostId, NetworkId,
     NetworkSpec, NicSpec, PoolId, PoolSpec, PowerAction, RevertSnapshot, SnapshotSpec, Started, TaskId,
     VmChange, VmId, VmInfo, VmQuery, VmSpec, VmState, VolumeId, VolumeSpec,
 };
 pub use hypervisor_core::{
-    Backups, Batch, Compute, Effect, Error, ErrorKind, Events, Guest, Hypervisor, Metrics, Network,
-    Operation, OperationClass, Result, Retry, Snapshots, Storage, Tasks,
+    Backups, Batch, Compute, Events, Guest, Hypervisor, Metrics, Network, Snapshots, Storage, Tasks,
+};
+pub use hypervisor_core::{
+    BatchBuilder, Effect, Error, ErrorKind, Operation, OperationClass, Result, Retry, Task, TaskOutcome, Vm,
+    Vms, WaitOptions,
 };
 pub use hypervisor_core::{batch, error, handle, layer, memory, model, operation, traits};
 

@@ -53,9 +53,9 @@ pub(crate) async fn life_of_a_machine(hv: &Arc<dyn Hypervisor>, plan: &Plan, rep
 
 /// A guest that has just booted may not listen yet, so it is asked again until it follows.
 async fn shut_down(vm: &Vm) -> Result<()> {
-    for _ in 0..12 {
+    for _ in 0..30 {
         vm.shutdown().await?.wait().await?;
-        match vm.wait_until_stopped(Duration::from_secs(5)).await {
+        match vm.wait_until_stopped(Duration::from_secs(2)).await {
             Err(error) if error.kind() == ErrorKind::Timeout => {}
             done => return done.map(|_| ()),
         }

@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use clap::Parser;
 use hypervisor::model::DirectBoot;
-use hypervisor::{Error, ErrorKind, Result};
+use hypervisor::{Effect, Error, ErrorKind, Result};
 
 use life::{Guest, Plan};
 use report::{Report, seconds};
 
-/// One life of one machine, on each hypervisor. Without options: on all that are at hand.
+/// One life of one machine, on each hypervisor. Without options: on all that are at hand, the live libvirt of
+/// HYPERVISOR_TEST_LIBVIRT_URI included.
 #[derive(Debug, Parser)]
 struct Options {
     /// On the in-memory hypervisor.
@@ -25,7 +26,7 @@ struct Options {
     #[arg(long)]
     test_driver: bool,
     /// On the live libvirt of this URL, with a guest that boots (HYPERVISOR_TEST_KERNEL, _INITRD and _SERIAL_DIR say which).
-    #[arg(long, value_name = "URL", env = "HYPERVISOR_TEST_LIBVIRT_URI")]
+    #[arg(long, value_name = "URL")]
     live: Option<String>,
 }
 
@@ -38,34 +39,39 @@ struct Stage {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Options::parse();
-    let began = Instant::now();
-    let scratch = match tempfile::Builder::new().prefix("hypervisor-demo-").tempdir() {
-        Ok(scratch) => scratch,
-        Err(error) => {
-            eprintln!("no temporary folder: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let stages = match stages(&options, scratch.path()) {
-        Ok(stages) => stages,
+    let mut options = Options::parse();
+    if !options.memory && !options.test_driver && options.live.is_none() {
+        options.memory = true;
+        options.test_driver = cfg!(feature = "libvirt");
+        options.live = std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").ok();
+    }
+    match run(&options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
+    }
+}
+
+/// Whether all went well.
+async fn run(options: &Options) -> Result<bool> {
+    let began = Instant::now();
+    let scratch = tempfile::Builder::new().prefix("hypervisor-demo-").tempdir();
+    let scratch = scratch.map_err(|error| config("a temporary folder", &error))?;
+    let stages = stages(options, scratch.path())?;
     let mut summary = Vec::new();
     for stage in &stages {
         let started = Instant::now();
         println!("{}", stage.title);
         let outcome = perform(stage).await;
-        let stop = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled);
         if let Err(error) = &outcome {
             println!("  {error}");
         }
         println!();
         summary.push((stage.title, outcome.is_ok(), started.elapsed()));
-        if stop {
+        if outcome.is_err_and(|error| error.kind() == ErrorKind::Cancelled) {
             break;
         }
     }
@@ -75,14 +81,9 @@ async fn main() -> ExitCode {
     if options.live.is_none() {
         println!("left out: a QEMU machine that really boots; `cargo xtask demo` brings one up");
     }
-    let good = summary.len() == stages.len() && summary.iter().all(|(_, good, _)| *good);
-    println!(
-        "{} of {} in {}",
-        summary.iter().filter(|each| each.1).count(),
-        stages.len(),
-        seconds(began.elapsed())
-    );
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let good = summary.iter().filter(|(_, good, _)| *good).count();
+    println!("{good} of {} in {}", stages.len(), seconds(began.elapsed()));
+    Ok(good == stages.len())
 }
 
 /// The life, and afterwards, also after a failure or Ctrl-C, the cleaning up.
@@ -93,13 +94,16 @@ async fn perform(stage: &Stage) -> Result<()> {
     println!("  to {} {}", info.backend, info.version.as_deref().unwrap_or_default());
     let lived = tokio::select! {
         lived = life::life_of_a_machine(&hv, &stage.plan, &report) => lived,
-        _ = tokio::signal::ctrl_c() => Err(Error::new(ErrorKind::Cancelled, "interrupted")),
+        _ = tokio::signal::ctrl_c() => Err(Error::new(ErrorKind::Cancelled, "by Ctrl-C").with_effect(Effect::None)),
     };
-    if lived.is_ok() {
-        return Ok(());
-    }
-    if let Err(error) = report.step("delete what is left", life::clean_up(&hv, &stage.plan)).await {
+    if lived.is_err()
+        && let Err(error) = report.step("delete what is left", life::clean_up(&hv, &stage.plan)).await
+    {
         println!("  {error}");
+    }
+    if let Some(guest) = &stage.plan.guest {
+        // It may never have been written.
+        let _ = std::fs::remove_file(&guest.serial_log);
     }
     lived
 }
@@ -108,16 +112,15 @@ fn stages(options: &Options, scratch: &Path) -> Result<Vec<Stage>> {
     let name = format!("demo-{}", std::process::id());
     let pool_path = scratch.join("pool").display().to_string();
     let plan = || Plan { name: name.clone(), pool_path: pool_path.clone(), guest: None };
-    let chosen = options.memory || options.test_driver;
     let mut stages = Vec::new();
-    if options.memory || !chosen {
+    if options.memory {
         stages.push(Stage {
             title: "in memory",
             url: "memory://?task_time=500ms&guest_time=300ms".to_owned(),
             plan: plan(),
         });
     }
-    if options.test_driver || (!chosen && cfg!(feature = "libvirt")) {
+    if options.test_driver {
         let file = scratch.join("host.xml");
         std::fs::write(&file, "<node/>\n").map_err(|error| config("the mock driver's file", &error))?;
         let url = format!("test://{}", file.display());

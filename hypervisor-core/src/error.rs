@@ -503,8 +503,12 @@ impl fmt::Display for Error {
     }
 }
 
+/// The sentence, as `Display` has it, because `fn main() -> Result<()>` prints this form; `{:#?}` shows every field.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
         let inner = &*self.0;
         let mut out = f.debug_struct("Error");
         out.field("kind", &inner.kind).field("message", &inner.message);
@@ -551,6 +555,8 @@ mod tests {
             "create_vm: vm `web-1`: timeout: no answer in 30 s (code 504); it may have had an effect. \
              Look whether the machine exists before creating it again"
         );
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert!(format!("{error:#?}").contains("retry: IfIdempotent"));
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hypervisor_core::model::{BackendInfo, Capabilities, Feature, HostId};
+use hypervisor_core::model::{BackendInfo, Capabilities, Feature, HostId, VmId};
 use hypervisor_core::{Error, Hypervisor, Operation, Result};
 use virt::connect::Connect;
 
 use crate::blocking::{Lane, Pool};
+use crate::compute::lookup;
 use crate::config::LibvirtConfig;
 use crate::error::{Fail, Outcome, named};
-use crate::ffi;
+use crate::ffi::{self, JobInfo};
 use crate::probe::{Probe, probe};
 use crate::tasks::TaskTable;
 use crate::xml::guest::Facts;
@@ -95,6 +96,32 @@ impl Libvirt {
         outcome.map_err(|failure| Error::from(failure).with_backend(crate::BACKEND))
     }
 
+    /// What libvirt is at work on with a guest, by whoever's order.
+    ///
+    /// # Errors
+    /// `NotFound`, or `InvalidState` for a guest that does not run.
+    pub async fn job(&self, vm: &VmId) -> Result<JobInfo> {
+        let vm = vm.clone();
+        let work = move |conn: &Connect| {
+            let domain = lookup::domain(conn, &vm)?;
+            ffi::job_info(&domain).map_err(|error| lookup::named(&vm)(error.into()))
+        };
+        self.inner.call(Operation::GetTask, work).await
+    }
+
+    /// Asks libvirt to end what it is at work on with a guest.
+    ///
+    /// # Errors
+    /// `NotFound`, or `InvalidState` where there is nothing to end.
+    pub async fn abort_job(&self, vm: &VmId) -> Result<()> {
+        let vm = vm.clone();
+        let work = move |conn: &Connect| {
+            let domain = lookup::domain(conn, &vm)?;
+            ffi::abort_job(&domain).map_err(|error| lookup::named(&vm)(error.into()))
+        };
+        self.inner.call(Operation::CancelTask, work).await
+    }
+
     /// How many connections have been opened so far: it grows when one was lost.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -161,6 +188,17 @@ impl Inner {
     pub(crate) fn check_host(&self, host: Option<&HostId>) -> Result<()> {
         match host {
             Some(host) if host.as_str() != self.probe.host => Err(host.not_found()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses more CPUs than a guest can have.
+    pub(crate) fn check_cpus(&self, cpus: Option<u32>) -> Result<()> {
+        match (cpus, self.probe.max_cpus) {
+            (Some(cpus), Some(most)) if cpus > most => Err(Error::invalid(
+                "cpus",
+                format!("{cpus} are more than the {most} that a guest can have here"),
+            )),
             _ => Ok(()),
         }
     }

@@ -41,6 +41,7 @@ impl Compute for Libvirt {
 
     async fn create_vm(&self, spec: &VmSpec) -> Result<Started<VmId>> {
         spec.validate().map_err(named(Operation::CreateVm))?;
+        self.inner.check_cpus(Some(spec.cpus)).map_err(named(Operation::CreateVm))?;
         self.inner.require(Operation::CreateVm, &spec.needs())?;
         create::create(&self.inner, spec.clone()).await.map(Started::done)
     }
@@ -76,6 +77,7 @@ impl Compute for Libvirt {
 
     async fn update_vm(&self, vm: &VmId, change: &VmChange) -> Result<Started<UpdateOutcome>> {
         change.validate().map_err(named(Operation::UpdateVm))?;
+        self.inner.check_cpus(change.cpus).map_err(named(Operation::UpdateVm))?;
         self.inner.require(Operation::UpdateVm, &change.needs())?;
         update::update(&self.inner, vm, change.clone()).await.map(Started::done)
     }
@@ -94,6 +96,7 @@ impl Compute for Libvirt {
 
     async fn deploy_template(&self, template: &VmId, spec: &DeploySpec) -> Result<Started<VmId>> {
         spec.validate().map_err(named(Operation::DeployTemplate))?;
+        self.inner.check_cpus(spec.cpus).map_err(named(Operation::DeployTemplate))?;
         self.inner.require(Operation::DeployTemplate, &spec.needs())?;
         template::deploy(&self.inner, template, spec).await
     }

@@ -21,7 +21,7 @@ use crate::error::{Outcome, named};
 use crate::ffi;
 
 /// How much of a file is read or written at a time: the agent's answers are held in memory several times over.
-const PART: usize = 256 << 10;
+const PART: usize = 48 << 10;
 /// The first pause between two looks at a command; it doubles up to the last.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LAST_LOOK: Duration = Duration::from_secs(1);

@@ -21,7 +21,7 @@ pub mod xml;
 
 pub use backend::Libvirt;
 pub use config::{DomainType, LibvirtConfig};
-pub use ffi::LibvirtError;
+pub use ffi::{JobInfo, LibvirtError};
 pub use virt;
 
 /// The name of this backend.

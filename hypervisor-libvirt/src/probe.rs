@@ -22,6 +22,8 @@ pub(crate) struct Probe {
     pub(crate) kind: String,
     /// The machine type of new domains whose spec names none.
     pub(crate) machine: Option<String>,
+    /// The most CPUs that a guest can have, where the driver tells.
+    pub(crate) max_cpus: Option<u32>,
     pub(crate) test: bool,
     pub(crate) capabilities: Capabilities,
 }
@@ -56,8 +58,10 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
         hypervisor_version: conn.get_hyp_version().ok().map(dotted),
         host: conn.get_hostname()?,
         host_capabilities,
-        kind,
         machine,
+        // The older call answers a constant where the newer one knows.
+        max_cpus: domain.max_cpus.or_else(|| conn.get_max_vcpus(Some(&kind)).ok()),
+        kind,
         test,
         capabilities: claims,
     })
@@ -195,12 +199,36 @@ fn test_driver() -> Capabilities {
         .unsupported([O::ResizeDisk, O::ResizeVolume, O::WipeVolume, O::UploadVolume], NO_SUCH_CALL)
         .unsupported([O::DownloadVolume, O::ListLeases, O::PingAgent, O::ExecInGuest], NO_SUCH_CALL)
         .unsupported([O::ReadGuestFile, O::WriteGuestFile], NO_SUCH_CALL)
+        .unsupported([O::GetConsole], "libvirt's test driver opens no ports and no terminals")
         .unsupported([Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk], NO_SUCH_CALL)
         .unsupported([Feature::AgentShutdown, Feature::AgentAddresses, Feature::SerialLog], NO_SUCH_CALL)
         .unsupported([Feature::Uefi, Feature::SecureBoot, Feature::Tpm, Feature::NicVlan], NO_SUCH_CALL)
         .unsupported([Feature::LinkedClone, Feature::VolumeBacking, Feature::ShrinkVolume], NO_SUCH_CALL)
         .unsupported([Feature::UploadCreates, Feature::DownloadRange, Feature::WipeAlgorithms], NO_SUCH_CALL)
         .native([Feature::Graphics])
+}
+
+impl crate::Libvirt {
+    /// What the driver does with QEMU at best: on a host with UEFI firmware, a TPM emulator, a screen server, `scrub` and libvirt 11. For
+    /// documentation; what a connection can do, it says itself.
+    #[must_use]
+    pub fn qemu_capabilities() -> Capabilities {
+        let host = DomainCapabilities {
+            uefi: true,
+            secure_boot: true,
+            tpm: true,
+            vnc: true,
+            spice: true,
+            ..DomainCapabilities::default()
+        };
+        qemu_driver(&host, 11_000_000, true, false)
+    }
+
+    /// What the driver does with libvirt's test driver. For documentation; what a connection can do, it says itself.
+    #[must_use]
+    pub fn test_capabilities() -> Capabilities {
+        test_driver()
+    }
 }
 
 #[cfg(test)]

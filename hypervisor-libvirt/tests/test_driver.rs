@@ -192,7 +192,9 @@ async fn a_clone_has_an_identity_of_its_own() {
     let _ = host.power_vm(&vm, &PowerAction::Start).await.unwrap();
     let error = host.clone_vm(&vm, &CloneSpec::new("web-3")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidState);
-    assert_eq!(volumes(&host).await.len(), 2);
+    let many = host.clone_vms(&copy, &CloneMany::new("node", 2)).await.unwrap();
+    assert!(many.all_done(), "{many:?}");
+    assert_eq!(volumes(&host).await.len(), 4);
 }
 
 #[tokio::test]

@@ -87,7 +87,8 @@ fn name(op: &BatchOp, error: Error) -> Error {
     op.vm().into_iter().fold(error, |error, vm| error.with_target(crate::model::VmId::NOUN, vm))
 }
 
-fn one<'a, B: Batch + ?Sized>(backend: &'a B, op: &'a BatchOp) -> BoxFuture<'a, Answer> {
+/// Sends one operation by the method that it is.
+pub(crate) fn one<'a, B: Batch + ?Sized>(backend: &'a B, op: &'a BatchOp) -> BoxFuture<'a, Answer> {
     fn nothing<T>(started: Started<T>) -> Started<BatchOutput> {
         started.map(|_| BatchOutput::Nothing)
     }

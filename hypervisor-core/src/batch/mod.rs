@@ -4,7 +4,7 @@
 //! work but the backend.
 
 mod compensate;
-mod item;
+pub(crate) mod item;
 mod plan;
 #[cfg(test)]
 mod tests;

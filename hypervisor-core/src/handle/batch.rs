@@ -13,6 +13,28 @@ use crate::traits::Hypervisor;
 
 /// Many operations as one request, put together one after the other. [`after`](Self::after), [`key`](Self::key) and
 /// [`compensate`](Self::compensate) are about the operation added last.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// use hypervisor_core::model::{SnapshotSpec, VmSpec};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+/// let made = hv.batch().create(VmSpec::new("web-1")).create(VmSpec::new("web-2")).concurrency(4).run().await?;
+/// let vms: Vec<_> = made.vms().cloned().collect();
+///
+/// let report = hv
+///     .batch()
+///     .snapshot(&vms[0], SnapshotSpec::new("before"))
+///     .start(&vms[0])
+///     .after_previous()
+///     .start(&vms[1])
+///     .run()
+///     .await?;
+/// assert!(report.all_done(), "one outcome for each operation, in this order");
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a batch does nothing until it is run"]
 pub struct BatchBuilder {

@@ -20,6 +20,33 @@ use crate::traits::Hypervisor;
 /// Dropping a `Task`, or a wait for it, never cancels the work; only [`cancel`](Self::cancel) does. `.await` on the task itself is
 /// [`wait`](Self::wait). All waits on one connection share their looks at the server, so that waiting for a hundred tasks costs about as
 /// many requests as waiting for one.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use std::time::Duration;
+/// use futures::TryStreamExt;
+/// use hypervisor_core::memory::Memory;
+/// use hypervisor_core::model::{CloneSpec, Started, VmId, VmSpec};
+/// use hypervisor_core::{ErrorKind, Hypervisor};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::builder().task_time(Duration::from_secs(60)).build());
+/// // Two awaits: the call, and the work that it has started.
+/// let golden = hv.vms().create(&VmSpec::new("golden")).await?.await?;
+/// let web_1 = golden.clone_as(&CloneSpec::new("web-1")).await?.await?;
+///
+/// // A wait that takes too long gives up; the work goes on, and its id is all that it takes to wait again.
+/// let task = golden.clone_as(&CloneSpec::new("web-2")).await?.with_deadline(Duration::from_secs(5));
+/// let error = task.wait().await.unwrap_err();
+/// assert_eq!((error.kind(), error.task()), (ErrorKind::Timeout, task.id()));
+///
+/// // As plain data it can be stored, and waited for by another process.
+/// let stored: Started<VmId> = task.map(VmId::from).into_started().unwrap();
+/// let task = hv.resume(stored);
+/// let last = task.progress().try_fold(None, async |_, info| Ok(Some(info))).await?;
+/// assert!(last.unwrap().state.is_final());
+/// assert_eq!(hv.vm(task.await?).info().await?.name, "web-2");
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[must_use = "the work goes on: wait for it, or store the task's id"]
 pub struct Task<T> {
     link: Link,

@@ -22,6 +22,27 @@ use crate::traits::Hypervisor;
 /// One guest. Cheap to clone; holds no state of the guest, so that nothing in it can be stale.
 ///
 /// Every call first checks what the connection can do: `Unsupported` costs no request.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use std::time::Duration;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// use hypervisor_core::model::{DeleteVm, RevertSnapshot, SnapshotSpec, VmSpec};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+/// let vm = hv.vms().create(&VmSpec::new("web-1")).await?.await?;
+/// vm.start().await?.await?;
+/// vm.wait_until_running(Duration::from_secs(60)).await?;
+///
+/// let before = vm.snapshots().create(&SnapshotSpec::new("before")).await?.await?;
+/// vm.snapshots().revert(&before, &RevertSnapshot::new()).await?.await?;
+///
+/// vm.power_off().await?.await?;
+/// vm.delete(&DeleteVm::with_disks().snapshots(true)).await?.await?;
+/// assert!(!vm.exists().await?);
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Vm {
     pub(super) link: Link,

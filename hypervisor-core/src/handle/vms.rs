@@ -16,6 +16,24 @@ use crate::operation::Operation;
 use crate::traits::Hypervisor;
 
 /// All guests.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// use hypervisor_core::model::{CloneMany, VmQuery, VmSpec};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+/// let golden = hv.vms().create(&VmSpec::new("golden")).await?.await?;
+/// golden.clone_many(&CloneMany::new("web", 3)).await?.into_result()?;
+///
+/// let all = hv.vms().all(&VmQuery::all()).await?;
+/// assert!(all.unreachable.is_empty(), "every host has answered: the list is complete");
+/// assert_eq!(all.len(), 4);
+/// let web_2 = hv.vms().by_name("web-2").await?;
+/// assert!(web_2.uid().is_some());
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Vms {
     link: Link,

@@ -218,11 +218,12 @@ impl Wait<'_> {
 
     /// The looks fail; the task is not to blame.
     fn blind(&self, error: Error) -> Error {
-        error
-            .with_retry(Retry::Never)
-            .with_effect(Effect::Unknown)
-            .with_task(self.task.clone())
-            .with_hint("the task cannot be looked at; it may go on: wait for it again by its id")
+        let error = error.with_retry(Retry::Never).with_effect(Effect::Unknown).with_task(self.task.clone());
+        // The server's own advice is nearer to the cause.
+        if error.hint().is_some() {
+            return error;
+        }
+        error.with_hint("the task cannot be looked at; it may go on: wait for it again by its id")
     }
 
     fn timeout(&self, last: Option<&TaskInfo>) -> Error {

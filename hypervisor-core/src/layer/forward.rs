@@ -101,16 +101,14 @@ impl<P: Policy> Batch for Layered<P> {
         let call = Call::new(Operation::SubmitBatch).needs(needs);
         let wrapped = self.wrapped();
         let mut outcomes = self.call(call, Recover::No, || wrapped.submit_bulk(ops)).await?;
-        for (outcome, op) in outcomes.iter_mut().zip(ops) {
-            if let Err(error) = outcome {
-                let item = Call::new(op.operation()).on(self.info());
-                let item = match op.vm() {
-                    Some(vm) => item.at(VmId::NOUN, vm),
-                    None => item,
-                };
-                *error = item.explain(error.clone());
+        let failed = outcomes.iter_mut().zip(ops).filter_map(|(outcome, op)| match outcome {
+            Ok(_) => None,
+            Err(error) => {
+                let error = error.clone();
+                Some(async move { *outcome = self.after_bulk(op, error).await })
             }
-        }
+        });
+        futures::future::join_all(failed).await;
         Ok(outcomes)
     }
 
@@ -123,6 +121,32 @@ impl<P: Policy> Batch for Layered<P> {
         let call = Call::new(Operation::CloneVms).at(VmId::NOUN, vm).needs(spec.each.needs()).composite();
         self.call(call, Recover::No, || {
             Box::pin(async move { crate::batch::run(self, &crate::batch::clones(vm, spec)?).await })
+        })
+        .await
+    }
+}
+
+impl<P: Policy> Layered<P> {
+    /// What the policy makes of an operation that failed in a bulk call: the bulk call was its first attempt, a repetition is sent alone.
+    async fn after_bulk(&self, op: &BatchOp, error: Error) -> Result<Started<BatchOutput>> {
+        let call = Call::new(op.operation()).needs(op.needs());
+        let call = match op.vm() {
+            Some(vm) => call.at(VmId::NOUN, vm),
+            None => call,
+        };
+        let made = Recover::Token(|started: Started<VmId>| started.map(BatchOutput::Vm));
+        let (call, recover) = match op {
+            BatchOp::CreateVm(spec) => (call.token(spec.client_token.as_ref()), made),
+            BatchOp::CloneVm { spec, .. } => (call.token(spec.client_token.as_ref()), made),
+            BatchOp::DeleteVm { .. } | BatchOp::DeleteSnapshot { .. } | BatchOp::DeleteVolume(_) => {
+                (call, Recover::Gone(|| Started::done(BatchOutput::Nothing)))
+            }
+            _ => (call, Recover::No),
+        };
+        let (first, wrapped) = (Mutex::new(Some(error)), self.wrapped());
+        self.call(call, recover, || match first.lock().ok().and_then(|mut first| first.take()) {
+            Some(error) => Box::pin(std::future::ready(Err(error))),
+            None => crate::batch::item::one(wrapped, op),
         })
         .await
     }

@@ -47,6 +47,35 @@ impl Policy for Layers {
 }
 
 /// Puts layers around a backend. They are always trace(retry(limit(timeout(backend)))), in whatever order they are asked for.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use hypervisor_core::layer::{Layered, Layers, RetryPolicy, Stack};
+/// use hypervisor_core::memory::{FaultPlan, Memory};
+/// use hypervisor_core::model::VmSpec;
+/// use hypervisor_core::{ErrorKind, Operation};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+///
+/// // The machine is made, but its maker never hears of it.
+/// let faults = FaultPlan::new().lose_answer(Operation::CreateVm, 1, ErrorKind::Transport);
+/// let hypervisor = Stack::new(Arc::new(Memory::builder().faults(faults).build()))
+///     .timeout(Duration::from_secs(30))
+///     .limit(8)
+///     .retry(RetryPolicy::new().max_attempts(5))
+///     .trace()
+///     .build();
+///
+/// // The token finds it again, so that there is one machine and no error.
+/// let spec = VmSpec::new("web-1").client_token("order-4711");
+/// let started = hypervisor.create_vm(&spec).await?;
+/// assert_eq!(hypervisor.get_vm(&started.output).await?.name, "web-1");
+///
+/// let layers = hypervisor.backend::<Layered<Layers>>().map(Layered::policy);
+/// let counts = layers.and_then(Layers::trace).map(|trace| trace.counters().of(Operation::CreateVm));
+/// assert_eq!(counts.map(|counts| (counts.calls, counts.attempts)), Some((1, 1)));
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 pub struct Stack {
     backend: Arc<dyn Hypervisor>,
     layers: Layers,

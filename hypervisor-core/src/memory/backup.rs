@@ -76,6 +76,10 @@ impl World {
         let vm = self.free_vm(id)?;
         let pool = spec.pool.clone().map_or_else(|| self.usual_pool(), Ok)?;
         self.pool_on(&pool, &vm.host)?;
+        if spec.mode == BackupMode::Stop && vm.setup.spec.ephemeral {
+            let message = "it would vanish when it is shut down for its backup";
+            return Err(Error::invalid_state(message).with_target(VmId::NOUN, id));
+        }
         let since = match &spec.since {
             Some(since) => {
                 let found = self.backups.get(since).ok_or_else(|| since.not_found())?;
@@ -99,7 +103,8 @@ impl World {
         // Half is what compression usually wins on a guest's disks.
         let size = ByteSize::bytes(if spec.compress { stored / 2 } else { stored });
         self.room(&pool, size)?;
-        let (host, setup, running) = (vm.host.clone(), vm.setup.clone(), vm.state == VmState::Running);
+        let (host, setup, uid) = (vm.host.clone(), vm.setup.clone(), vm.uid.clone());
+        let running = vm.state == VmState::Running;
         let backup = BackupId::from(format!("{pool}/backup-{id}-{}", self.next_backup));
         self.next_backup += 1;
         let mut info = BackupInfo::new(backup.clone())
@@ -110,7 +115,7 @@ impl World {
             .protected(spec.protected);
         info.parent.clone_from(&spec.since);
         info.description = spec.description.clone().filter(|text| !text.is_empty());
-        let entry = Backup { info, setup, volumes };
+        let entry = Backup { info, uid, setup, volumes };
         let mode = spec.mode;
         if running && mode == BackupMode::Suspend {
             self.set_state(id, VmState::Paused);
@@ -223,6 +228,7 @@ impl World {
             );
         };
         let vm = self.free_vm(&id)?.clone();
+        self.vm_info(&vm).check_uid(Some(&backup.uid))?;
         if vm.state != VmState::Stopped {
             return Err(Error::invalid_state(format!("it is {}, but must be stopped", vm.state))
                 .with_target(VmId::NOUN, &id));

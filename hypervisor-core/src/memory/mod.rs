@@ -51,7 +51,7 @@ use self::clock::Clock;
 use self::fault::Fault;
 use self::state::World;
 use crate::error::{Error, Result};
-use crate::model::{BackendInfo, Capabilities, Feature, HostId, TaskId, VmId};
+use crate::model::{BackendInfo, ByteStream, Capabilities, Feature, HostId, HostState, TaskId, VmId};
 use crate::operation::Operation;
 use crate::traits::Hypervisor;
 
@@ -148,6 +148,23 @@ impl Memory {
         self.shared.look(|world| world.set_reachable(host, reachable))
     }
 
+    /// Has a host take no more guests, or again. Those that it has stay; move them away as on a real one.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn set_maintenance(&self, host: &HostId, maintenance: bool) -> Result<()> {
+        let state = if maintenance { HostState::Maintenance } else { HostState::Online };
+        self.shared.look(|world| world.set_host_state(host, state))
+    }
+
+    /// Reads a file that [`export_vm`](crate::Compute::export_vm) has written on a host.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn host_file(&self, path: &str) -> Result<ByteStream> {
+        self.shared.look(|world| world.host_file(path))
+    }
+
     /// Has a guest end by a fault.
     ///
     /// # Errors
@@ -232,3 +249,7 @@ impl Hypervisor for Memory {
         None
     }
 }
+
+#[cfg(test)]
+#[allow(unused_must_use, reason = "the tests look at what was done, not at what was answered")]
+mod tests;

@@ -1,5 +1,6 @@
 //! Networks and the addresses that they hand out.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -251,6 +252,20 @@ impl World {
             {
                 net.lease(mac);
             }
+        }
+    }
+
+    /// Takes back the addresses of NICs that are not in their network any more. A guest that is off keeps its own.
+    pub(super) fn drop_leases(&mut self) {
+        let nics = self.vms.values().flat_map(|vm| &vm.setup.nics).filter(|nic| !nic.link_down);
+        let plugged: BTreeSet<(&NetworkId, MacAddr)> = nics
+            .filter_map(|nic| match &nic.source {
+                NicSource::Network(network) => Some((network, nic.mac?)),
+                _ => None,
+            })
+            .collect();
+        for (id, net) in &mut self.networks {
+            net.leases.retain(|mac, _| plugged.contains(&(id, *mac)));
         }
     }
 }

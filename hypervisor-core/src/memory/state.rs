@@ -118,6 +118,8 @@ pub(super) struct Net {
 #[derive(Debug, Clone)]
 pub(super) struct Backup {
     pub(super) info: BackupInfo,
+    /// The stable identity of its guest: the id may belong to another one by now.
+    pub(super) uid: String,
     pub(super) setup: Setup,
     pub(super) volumes: BTreeMap<VolumeId, Volume>,
 }

@@ -132,16 +132,20 @@ impl Storage for Memory {
                 Error::invalid("offset", format!("{start} lies behind the end at {capacity}"))
             })?;
             let length = options.length.map_or(rest, |length| length.as_bytes().min(rest));
-            let content = found.content.clone();
-            let chunks = (0..length.div_ceil(CHUNK)).map(move |number| {
-                let at = number * CHUNK;
-                let size = usize::try_from((length - at).min(CHUNK)).unwrap_or(0);
-                Ok(content.read(start + at, size))
-            });
-            Ok(ByteStream::new(length, futures::stream::iter(chunks)))
+            Ok(stream(found.content.clone(), start, length))
         })
         .await
     }
+}
+
+/// A part of a content, read bit by bit.
+fn stream(content: Content, start: u64, length: u64) -> ByteStream {
+    let chunks = (0..length.div_ceil(CHUNK)).map(move |number| {
+        let at = number * CHUNK;
+        let size = usize::try_from((length - at).min(CHUNK)).unwrap_or(0);
+        Ok(content.read(start + at, size))
+    });
+    ByteStream::new(length, futures::stream::iter(chunks))
 }
 
 /// All that a stream gives; holes stay holes.
@@ -157,6 +161,12 @@ async fn receive(content: ByteStream) -> Result<Content> {
 }
 
 impl World {
+    /// What an export has written at this path.
+    pub(super) fn host_file(&self, path: &str) -> Result<ByteStream> {
+        let (length, content) = self.host_files.get(path).ok_or_else(|| Error::not_found("file", path))?;
+        Ok(stream(content.clone(), 0, *length))
+    }
+
     fn clone_volume(&mut self, id: &VolumeId, spec: &CloneVolume) -> Result<Started<VolumeId>> {
         let source = self.readable(id)?.clone();
         let pool = spec.pool.clone().unwrap_or_else(|| source.pool.clone());

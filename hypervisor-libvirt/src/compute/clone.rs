@@ -51,7 +51,7 @@ pub(super) async fn clone(
         Some(id) => Uuid::parse_str(id.as_str())
             .map_err(|error| named(operation)(Error::invalid("id", format!("must be a UUID: {error}"))))?,
     };
-    let job = Arc::new(Job { inner: Arc::clone(inner), vm: vm.clone(), uuid, spec, finish });
+    let job = Arc::new(Job { vm: vm.clone(), uuid, spec, finish });
     let checked = Arc::clone(&job);
     // Refused here rather than in the task, where nobody may look.
     let copies = inner.call(operation, move |conn| checked.check(conn)).await?;
@@ -68,7 +68,6 @@ pub(super) async fn clone(
 }
 
 struct Job {
-    inner: Arc<Inner>,
     vm: VmId,
     uuid: Uuid,
     spec: CloneSpec,

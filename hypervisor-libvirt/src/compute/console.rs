@@ -15,6 +15,7 @@ const MOST: usize = 256 << 20;
 
 /// How to reach a console.
 pub(super) async fn access(inner: &Shared, vm: &VmId, kind: ConsoleKind) -> Result<ConsoleAccess> {
+    inner.require(Operation::GetConsole, &[])?;
     let (id, read_only) = (vm.clone(), inner.config.read_only);
     let work = move |conn: &Connect| -> Outcome<ConsoleAccess> {
         let domain = lookup::domain(conn, &id)?;

@@ -1,6 +1,6 @@
 //! Opening with credentials, bulk statistics, and the host's counters.
 
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -170,6 +170,7 @@ pub(crate) fn node_memory(conn: &Connect) -> Result<Params, LibvirtError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::c_char;
 
     #[test]
     fn bulk_statistics_of_the_test_driver() {

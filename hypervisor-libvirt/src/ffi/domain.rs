@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 use std::ptr;
+use std::time::Duration;
 
 use virt::domain::Domain;
 use virt_sys as sys;
@@ -75,14 +76,18 @@ pub(crate) fn interface_addresses(
     Ok(found)
 }
 
-/// What a domain's job has done and has left to do, in bytes and milliseconds.
+/// What libvirt is at work on with a guest: a migration, a save, a backup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct JobInfo {
-    /// Whether a job runs at all.
-    pub(crate) active: bool,
-    pub(crate) elapsed_ms: u64,
-    pub(crate) total: u64,
-    pub(crate) processed: u64,
+#[non_exhaustive]
+pub struct JobInfo {
+    /// Whether there is a job at all.
+    pub active: bool,
+    /// How long it has been going.
+    pub elapsed: Duration,
+    /// How many bytes it has to move; zero where libvirt does not know.
+    pub total: u64,
+    /// How many of them it has moved.
+    pub processed: u64,
 }
 
 /// The running job. `virt`'s wrapper aborts the process on an idle domain.
@@ -107,7 +112,8 @@ pub(crate) fn job_info(domain: &Domain) -> Result<JobInfo, LibvirtError> {
         sys::virDomainJobType::try_from(info.type_),
         Ok(sys::VIR_DOMAIN_JOB_BOUNDED | sys::VIR_DOMAIN_JOB_UNBOUNDED)
     );
-    Ok(JobInfo { active, elapsed_ms: info.timeElapsed, total: info.dataTotal, processed: info.dataProcessed })
+    let elapsed = Duration::from_millis(info.timeElapsed);
+    Ok(JobInfo { active, elapsed, total: info.dataTotal, processed: info.dataProcessed })
 }
 
 /// Asks the domain's running job to end.

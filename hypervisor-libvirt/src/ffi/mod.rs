@@ -13,11 +13,10 @@ mod params;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
 pub(crate) use connect::{Credentials, all_stats, list_stats, node_cpu, node_memory, open};
-pub(crate) use domain::{
-    AddressSource, GuestInterface, JobInfo, abort_job, interface_addresses, job_info, state,
-};
+pub use domain::JobInfo;
+pub(crate) use domain::{AddressSource, abort_job, interface_addresses, job_info, state};
 pub use error::LibvirtError;
-pub(crate) use network::{Lease, leases};
+pub(crate) use network::leases;
 #[cfg(test)]
 pub(crate) use params::Param;
 pub(crate) use params::{DomainStats, Params};

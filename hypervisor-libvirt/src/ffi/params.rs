@@ -47,12 +47,6 @@ impl Params {
         }
     }
 
-    /// Whether there is nothing.
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Copies `count` parameters that start at `first`; they stay libvirt's.
     ///
     /// # Safety

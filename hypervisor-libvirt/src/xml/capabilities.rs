@@ -23,6 +23,7 @@ pub(crate) fn host(capabilities: &Element) -> HostCapabilities {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct DomainCapabilities {
     pub(crate) machine: Option<String>,
+    pub(crate) max_cpus: Option<u32>,
     pub(crate) uefi: bool,
     pub(crate) secure_boot: bool,
     pub(crate) tpm: bool,
@@ -46,6 +47,7 @@ pub(crate) fn domain(capabilities: &Element) -> DomainCapabilities {
     let uefi = allows(os, "firmware", "efi");
     DomainCapabilities {
         machine: capabilities.text_at("machine"),
+        max_cpus: capabilities.child("vcpu").and_then(|vcpu| vcpu.attr_number("max").ok().flatten()),
         uefi,
         secure_boot: uefi && allows(loader, "secure", "yes"),
         tpm: allows(device("tpm"), "backendModel", "emulator"),
@@ -60,13 +62,13 @@ mod tests {
 
     #[test]
     fn what_is_offered_is_found() {
-        let xml = "<domainCapabilities><machine>pc-q35-7.2</machine><os supported='yes'>\
+        let xml = "<domainCapabilities><machine>pc-q35-7.2</machine><vcpu max='288'/><os supported='yes'>\
              <enum name='firmware'><value>efi</value></enum>\
              <loader supported='yes'><enum name='secure'><value>no</value></enum></loader></os>\
              <devices><graphics supported='yes'><enum name='type'><value>sdl</value><value>vnc</value></enum></graphics>\
              <tpm supported='no'><enum name='backendModel'><value>emulator</value></enum></tpm></devices></domainCapabilities>";
         let found = domain(&Element::parse(xml).unwrap());
-        assert_eq!(found.machine.as_deref(), Some("pc-q35-7.2"));
+        assert_eq!((found.machine.as_deref(), found.max_cpus), (Some("pc-q35-7.2"), Some(288)));
         assert!(found.uefi && !found.secure_boot && !found.tpm && found.vnc && !found.spice);
         assert_eq!(domain(&Element::new("domainCapabilities")), DomainCapabilities::default());
     }

@@ -217,6 +217,13 @@ impl Element {
         (!text.is_empty()).then_some(text)
     }
 
+    /// The text at a path as it stands; `None` when there is none or it is empty.
+    #[must_use]
+    pub fn raw_text_at(&self, path: &str) -> Option<String> {
+        let text = self.path(path)?.text().into_owned();
+        (!text.is_empty()).then_some(text)
+    }
+
     /// An attribute of the first element at a path.
     #[must_use]
     pub fn attr_at(&self, path: &str, name: &str) -> Option<&str> {

@@ -38,7 +38,7 @@ pub(crate) fn facts(domain: &Element) -> Result<Facts, XmlError> {
         },
         cpus: cpus(domain)?,
         memory: ByteSize::bytes(domain.child_bytes("memory", "KiB")?.unwrap_or_default()),
-        description: domain.text_at("description"),
+        description: domain.raw_text_at("description"),
         marks: Marks::read(domain),
     })
 }

@@ -20,7 +20,7 @@ pub(crate) fn info(snapshot: &Element, current: bool) -> Result<SnapshotInfo, Xm
     let name = snapshot.text_at("name").ok_or_else(|| XmlError::new("<name> of the snapshot is missing"))?;
     let mut info = SnapshotInfo::new(name).current(current);
     info.parent = snapshot.text_at("parent/name").map(Into::into);
-    info.description = snapshot.text_at("description");
+    info.description = snapshot.raw_text_at("description");
     let seconds = snapshot.text_at("creationTime").and_then(|text| text.parse().ok());
     info.created =
         seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));

@@ -1,3 +1,4 @@
 mod lists;
+mod memory;
 mod polls;
 mod waits;

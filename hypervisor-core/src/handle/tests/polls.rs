@@ -36,6 +36,19 @@ async fn a_hundred_waits_cost_about_as_much_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_held_look_does_not_hold_up_who_comes_later() {
+    let backend = Scripted::with(|backend| backend.holds = true);
+    let hv = backend.hv();
+    let long = tokio::spawn(hv.task(tasks(&backend, 1, MINUTE).remove(0)).into_future());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let began = tokio::time::Instant::now();
+    let length = Duration::from_millis(300);
+    hv.task(backend.task(length, TaskInfo::new("short", TaskState::Succeeded))).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    long.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_list_each_task_is_asked_for() {
     let backend = Scripted::with(|backend| backend.lacks(Operation::ListTasks));
     looks(&backend, 3).await;

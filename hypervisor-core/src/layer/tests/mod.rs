@@ -1,6 +1,7 @@
 //! Tests of the layers, against a backend that answers as it is told.
 
 mod forward;
+mod memory;
 mod retry;
 mod stack;
 mod trace;

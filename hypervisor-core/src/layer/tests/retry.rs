@@ -176,6 +176,21 @@ async fn streams_and_batches_are_not_repeated() {
     assert_eq!(backend.calls(), ["upload_volume", "download_volume", "watch"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_failed_in_a_bulk_call_is_repeated_alone() {
+    let ops = ["a", "b", "c"].map(|vm| BatchOp::power(vm, PowerAction::Start));
+    let outcomes: Vec<Result<Started<BatchOutput>>> = vec![
+        Ok(Started::done(BatchOutput::Nothing)),
+        Err(Error::new(ErrorKind::Locked, "")),
+        Err(Error::new(ErrorKind::Timeout, "")),
+    ];
+    let backend = Scripted::shared([answer(outcomes), answer(Started::done(()))]);
+    let outcomes = layered(&backend, policy()).submit_bulk(&ops).await.unwrap();
+    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(backend.calls(), ["submit_bulk", "power_vm"]);
+    assert_eq!(backend.times(), [0, 100]);
+}
+
 fn marked() -> VmSpec {
     VmSpec::new("web-1").client_token("once-7")
 }

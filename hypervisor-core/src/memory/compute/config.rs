@@ -49,7 +49,7 @@ fn revision(vm: &Vm) -> Revision {
 }
 
 impl World {
-    pub(super) fn vm_info(&self, vm: &Vm) -> VmInfo {
+    pub(in crate::memory) fn vm_info(&self, vm: &Vm) -> VmInfo {
         let (spec, force) = (&vm.setup.spec, vm.in_force());
         let mut info = VmInfo::new(&vm.id, spec.name.as_str(), vm.state.clone())
             .uid(vm.uid.as_str())

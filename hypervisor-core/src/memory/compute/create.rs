@@ -145,18 +145,16 @@ impl World {
 
     /// Takes a guest away without asking.
     pub(in crate::memory) fn remove_vm(&mut self, id: &VmId) {
-        let Some(vm) = self.vms.remove(id) else { return };
+        if self.vms.remove(id).is_none() {
+            return;
+        }
         if let Ok(number) = id.as_str().parse::<u64>()
             && number >= 100
             && number.to_string() == id.as_str()
         {
             self.next_vm = self.next_vm.min(number);
         }
-        for nic in vm.setup.nics.iter().filter_map(|nic| nic.mac) {
-            self.networks.values_mut().for_each(|net| {
-                net.leases.remove(&nic);
-            });
-        }
+        self.drop_leases();
         self.emit(EventKind::VmDeleted(id.clone()));
     }
 

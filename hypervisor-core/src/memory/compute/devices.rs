@@ -130,6 +130,7 @@ impl World {
             nic.link_down = change.link_down.unwrap_or(nic.link_down);
             nic.vlan = change.vlan.or(nic.vlan);
         }
+        self.drop_leases();
         self.revise(id);
         self.lease_addresses(id);
         Ok(Started::done(()))
@@ -137,12 +138,9 @@ impl World {
 
     pub(super) fn detach_nic(&mut self, id: &VmId, nic: &NicId) -> Result<Started<()>> {
         let vm = self.pluggable(id, Feature::HotplugNic)?;
-        let found = vm.setup.nics.iter().find(|other| other.id == *nic).ok_or_else(|| nic.not_found())?;
-        let mac = found.mac;
+        vm.setup.nics.iter().find(|other| other.id == *nic).ok_or_else(|| nic.not_found())?;
         self.vm_mut(id)?.setup.nics.retain(|other| other.id != *nic);
-        for net in self.networks.values_mut() {
-            net.leases.retain(|leased, _| Some(*leased) != mac);
-        }
+        self.drop_leases();
         self.revise(id);
         Ok(Started::done(()))
     }

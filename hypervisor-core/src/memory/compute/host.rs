@@ -22,6 +22,15 @@ impl World {
         Ok(())
     }
 
+    pub(in crate::memory) fn set_host_state(&mut self, id: &HostId, state: HostState) -> Result<()> {
+        let host = self.hosts.get_mut(id).ok_or_else(|| id.not_found())?;
+        if host.state != state {
+            host.state = state;
+            self.emit(EventKind::HostChanged(id.clone()));
+        }
+        Ok(())
+    }
+
     pub(in crate::memory) fn memory_used(&self, id: &HostId) -> ByteSize {
         let active = self.vms.values().filter(|vm| vm.host == *id && vm.state.is_active());
         active.map(|vm| vm.in_force().memory).fold(ByteSize::ZERO, ByteSize::saturating_add)
