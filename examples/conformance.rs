@@ -63,7 +63,13 @@ async fn run(cases: &[Case]) -> Result<ExitCode> {
     let hv = hypervisor::connect(&url).await?;
     let info = hv.info();
     let version = info.version.as_deref().unwrap_or("of unknown version");
-    println!("{} {version} at {}: {} cases, prefix {}", info.backend, info.endpoint, cases.len(), settings.prefix);
+    println!(
+        "{} {version} at {}: {} cases, prefix {}",
+        info.backend,
+        info.endpoint,
+        cases.len(),
+        settings.prefix
+    );
     let interrupted = tokio::select! {
         report = run_cases(cases, &hv, &settings, |row| println!("{row}")) => {
             println!("{}", report.summary());
