@@ -29,7 +29,8 @@ impl Shelf {
         let operations =
             [Op::ListVms, Op::GetVm, Op::CreateVm, Op::DeleteVm, Op::StartVm, Op::PowerOffVm, Op::GetTask];
         let capabilities = Capabilities::new().native(operations).native([Op::PauseVm, Op::ResumeVm]);
-        let capabilities = capabilities.native([Feature::Tags]);
+        let capabilities =
+            capabilities.native([Feature::Tags]).emulated([Op::SubmitBatch], "one call for each item");
         Self { info: BackendInfo::new("shelf", "shelf://"), capabilities, vms: Mutex::default() }
     }
 
@@ -54,6 +55,9 @@ impl Compute for Shelf {
         self.capabilities.require_all(Op::CreateVm, &spec.needs())?;
         if !(spec.disks.is_empty() && spec.nics.is_empty()) {
             return Err(Error::unsupported(Op::CreateVm, "guests have neither disks nor NICs here"));
+        }
+        if spec.cpus > 64 {
+            return Err(Error::invalid("cpus", "there are only 64"));
         }
         let id = VmId::from(spec.name.as_str());
         let mut vms = self.vms();

@@ -97,8 +97,8 @@ impl Guest for Libvirt {
             }
         }
         let deadline = tokio::time::Instant::now() + spec.deadline;
-        let begun =
-            self.agent(operation, vm, json!({"execute": "guest-exec", "arguments": arguments})).await?;
+        let begun = self.agent(operation, vm, json!({"execute": "guest-exec", "arguments": arguments})).await;
+        let begun = begun.map_err(missing(operation, &spec.program))?;
         let pid = begun.get("pid").cloned().unwrap_or_default();
         let mut pause = FIRST_LOOK;
         loop {
@@ -154,7 +154,6 @@ impl Guest for Libvirt {
 impl Libvirt {
     /// Sends a command to a guest's agent and returns what it answers.
     async fn agent(&self, operation: Operation, vm: &VmId, command: Value) -> Result<Value> {
-        self.inner.require(operation, &[])?;
         let id = vm.clone();
         let limit = self.inner.config.agent_timeout;
         let seconds = u32::try_from(limit.as_secs()).unwrap_or(u32::MAX).max(1);
@@ -169,13 +168,7 @@ impl Libvirt {
             return Err(named(operation)(Error::invalid("path", "must be a path inside the guest")));
         }
         let command = json!({"execute": "guest-file-open", "arguments": {"path": path, "mode": mode}});
-        self.agent(operation, vm, command).await.map_err(|error| {
-            // The agent says it in words only.
-            if error.message().contains("No such file") {
-                return named(operation)(Error::not_found("file", path));
-            }
-            error
-        })
+        self.agent(operation, vm, command).await.map_err(missing(operation, path))
     }
 
     async fn close_file(&self, operation: Operation, vm: &VmId, handle: &Value) {
@@ -245,4 +238,14 @@ impl Libvirt {
 /// The state of libvirt in which CPUs run.
 const RUNNING: std::ops::RangeInclusive<i32> = 1..=2;
 /// The number of the error that a refused command gives.
+/// A file that is not in the guest: the agent says it in words only.
+fn missing(operation: Operation, path: &str) -> impl Fn(Error) -> Error + '_ {
+    move |error| {
+        if error.message().contains("No such file") {
+            return named(operation)(Error::not_found("file", path));
+        }
+        error
+    }
+}
+
 const COMMAND_FAILED: u32 = sys::VIR_ERR_AGENT_COMMAND_FAILED;

@@ -28,7 +28,7 @@ pub trait Guest: Send + Sync {
     /// Runs a command inside a guest and waits for its end.
     ///
     /// # Errors
-    /// `Timeout` when it takes longer than its deadline; it goes on inside the guest.
+    /// `NotFound` for the program; `Timeout` when it takes longer than its deadline; it goes on inside the guest.
     async fn exec_in_guest(&self, vm: &VmId, spec: &ExecSpec) -> Result<ExecOutput> {
         let _ = (vm, spec);
         unsupported(Operation::ExecInGuest)

@@ -4,14 +4,16 @@ use crate::conformance::context::Context;
 use crate::error::ErrorKind::{AlreadyExists, Conflict, InvalidInput};
 use crate::model::Feature::HotplugNic;
 use crate::model::{MacAddr, NetworkId, NicChange, NicId, NicSpec, VmId};
-use crate::operation::Operation::{AttachNic, CreateVm, DetachNic, GetVmConfig, StartVm, UpdateNic};
+use crate::operation::Operation::{
+    AttachNic, CreateVm, DetachNic, GetVmConfig, ListNetworks, StartVm, UpdateNic,
+};
 
 area! { "nics":
     a_nic_has_an_address [CreateVm, GetVmConfig];
     a_given_address_is_kept [CreateVm, GetVmConfig];
     two_nics_have_two_addresses [CreateVm, GetVmConfig];
     an_address_given_twice_is_refused [CreateVm];
-    an_unknown_network_is_refused [CreateVm];
+    an_unknown_network_is_refused [CreateVm, ListNetworks];
     a_nic_is_attached_cold [CreateVm, GetVmConfig, AttachNic];
     a_nic_is_detached_cold [CreateVm, GetVmConfig, DetachNic];
     an_address_in_use_is_not_attached [CreateVm, GetVmConfig, AttachNic];

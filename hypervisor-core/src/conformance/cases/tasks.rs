@@ -5,7 +5,7 @@ use crate::conformance::sweep::every;
 use crate::error::ErrorKind::{InvalidState, NotFound};
 use crate::model::Feature::FullClone;
 use crate::model::{CloneSpec, PowerAction, Started, TaskId, TaskQuery, TaskState, VmId};
-use crate::operation::Operation::{CancelTask, CloneVm, CreateVm, GetTask, GetTaskLog, ListTasks, StartVm};
+use crate::operation::Operation::{CancelTask, CloneVm, CreateVm, CreateVolume, GetTask, GetTaskLog, ListTasks, StartVm};
 
 area! { "tasks":
     an_unknown_task_is_not_found_or_forgotten [GetTask];
@@ -43,7 +43,12 @@ async fn what_a_call_returns_can_be_stored(cx: &Context) -> Check {
 
 /// A task that has ended: of the first of a create, a copy and a start that leaves one.
 async fn ended(cx: &Context) -> Check<TaskId> {
-    let created = cx.hv.create_vm(&cx.spec("vm")).await?;
+    let mut spec = cx.spec("vm");
+    // A copy of nothing is done at once.
+    if cx.has(CreateVolume) {
+        spec.disks.push(cx.small_disk().await?);
+    }
+    let created = cx.hv.create_vm(&spec).await?;
     let vm = created.output.clone();
     cx.keep(Made::Vm(vm.clone()));
     let mut task = created.task.clone();

@@ -157,6 +157,9 @@ impl World {
 
     pub(super) fn make_nic(&mut self, spec: &NicSpec, taken: &[NicInfo]) -> Result<NicInfo> {
         self.source_exists(&spec.source)?;
+        if let Some(mac) = spec.mac.filter(|mac| taken.iter().any(|nic| nic.mac == Some(*mac))) {
+            return Err(Error::already_exists(NicId::NOUN, mac));
+        }
         let id = (0_u32..).map(|number| NicId::from(format!("net{number}")));
         let id =
             id.into_iter().find(|id| taken.iter().all(|nic| nic.id != *id)).unwrap_or_else(|| "net".into());
