@@ -22,6 +22,8 @@ mod report;
 mod settings;
 mod steps;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 pub use case::{Case, Outcome};
 pub use cases::cases;
