@@ -5,7 +5,9 @@ use crate::conformance::sweep::every;
 use crate::error::ErrorKind::{InvalidState, NotFound};
 use crate::model::Feature::FullClone;
 use crate::model::{CloneSpec, PowerAction, Started, TaskId, TaskQuery, TaskState, VmId};
-use crate::operation::Operation::{CancelTask, CloneVm, CreateVm, CreateVolume, GetTask, GetTaskLog, ListTasks, StartVm};
+use crate::operation::Operation::{
+    CancelTask, CloneVm, CreateVm, CreateVolume, GetTask, GetTaskLog, ListTasks, StartVm,
+};
 
 area! { "tasks":
     an_unknown_task_is_not_found_or_forgotten [GetTask];
