@@ -27,8 +27,13 @@ fn in_virtual_time<F: Future>(work: F) -> F::Output {
 pub(crate) fn memory(case: &Case) -> Outcome {
     in_virtual_time(async {
         let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
-        case.run(&hv, &Settings::new()).await
+        case.run(&hv, &furnished()).await
     })
+}
+
+/// Paths that nothing lies at: the in-memory hypervisor boots and stores without reading them.
+fn furnished() -> Settings {
+    Settings::new().directory("/pools").kernel("/boot/vmlinuz").initrd("/boot/initrd")
 }
 
 /// The in-memory hypervisor as a slow cluster, with the usual layers around it.
@@ -42,7 +47,7 @@ pub(crate) fn layered(case: &Case) -> Outcome {
             .page_limit(5)
             .build();
         let hv = Stack::standard(Arc::new(memory)).build();
-        case.run(&hv, &Settings::new()).await
+        case.run(&hv, &furnished()).await
     })
 }
 
