@@ -158,7 +158,7 @@ impl Inner {
         self.run(operation, Lane::Slow, self.config.slow_timeout, work).await
     }
 
-    /// Runs an operation within its own limit.
+    /// Runs an operation within its own limit, unless the driver has no such operation.
     pub(crate) async fn run<T, F>(
         &self,
         operation: Operation,
@@ -170,6 +170,7 @@ impl Inner {
         T: Send + 'static,
         F: FnOnce(&Connect) -> Outcome<T> + Send + 'static,
     {
+        self.require(operation, &[])?;
         let outcome = self.pool.run(lane, operation.as_str(), limit, work).await;
         outcome.map_err(Error::from).map_err(named(operation))
     }

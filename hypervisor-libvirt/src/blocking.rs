@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::lane::{BACK_OFF, LaneState, Live, MAX_BACK_OFF, Refusal, Slot};
-use self::threads::{Abandon, Held, Threads};
+use self::threads::{Abandon, Done, Held, Threads};
 
 /// What is needed of a connection.
 pub(crate) trait Connection: Send + Sync + 'static {
@@ -248,15 +248,17 @@ impl<C: Connection, E: CallError> Pool<C, E> {
             let after = ticket.elapsed();
             // Finished first, sent second: who has the answer must not count the thread as abandoned.
             let late = ticket.finish();
-            if late || sender.send(result).is_err() {
-                tracing::warn!(
-                    call = what,
-                    ?after,
-                    error = failure,
-                    "a libvirt call ended after its caller was gone"
-                );
-            }
-            late
+            let deliver = move || {
+                if late || sender.send(result).is_err() {
+                    tracing::warn!(
+                        call = what,
+                        ?after,
+                        error = failure,
+                        "a libvirt call ended after its caller was gone"
+                    );
+                }
+            };
+            Done { retire: late, deliver: Box::new(deliver) }
         });
         abandon.map(|abandon| (receiver, abandon)).map_err(|error| Failure::NoThread(error.to_string()))
     }

@@ -1,7 +1,7 @@
 //! What the connected driver can do, found out once.
 
-use hypervisor_core::Operation;
 use hypervisor_core::model::{Capabilities, Feature};
+use hypervisor_core::{Operation, OperationClass};
 use virt::connect::Connect;
 
 use crate::config::LibvirtConfig;
@@ -52,7 +52,8 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
     let local = !config.uri().contains("://") || authority(config.uri()).is_empty();
     let scrub =
         local && ["/usr/bin/scrub", "/bin/scrub"].iter().any(|path| std::path::Path::new(path).exists());
-    let claims = if test { test_driver() } else { qemu_driver(&domain, version, scrub, config.read_only) };
+    let claims = if test { test_driver() } else { qemu_driver(&domain, version, scrub) };
+    let claims = if config.read_only { without_writes(claims) } else { claims };
     Ok(Probe {
         version: dotted(version),
         hypervisor_version: conn.get_hyp_version().ok().map(dotted),
@@ -147,7 +148,7 @@ fn common() -> Capabilities {
         .unsupported([Feature::TaskProgress], "libvirt does not tell how far a copy is")
 }
 
-fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, read_only: bool) -> Capabilities {
+fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabilities {
     use Operation as O;
     let offered = [
         (domain.uefi, Feature::Uefi, "the host has no UEFI firmware for this machine type"),
@@ -183,13 +184,14 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, read_only
     for (has, feature, reason) in offered {
         claims = if has { claims.native([feature]) } else { claims.unsupported([feature], reason) };
     }
-    if read_only {
-        let writes =
-            Operation::ALL.iter().copied().filter(|operation| !operation.as_str().starts_with("list_"));
-        let writes = writes.filter(|operation| operation.class() != hypervisor_core::OperationClass::Read);
-        claims = claims.unsupported(writes, "the connection is read-only");
-    }
     claims
+}
+
+/// What is left on a connection that can change nothing. Tasks are ours, not libvirt's.
+fn without_writes(claims: Capabilities) -> Capabilities {
+    let writes = Operation::ALL.iter().copied().filter(|operation| operation.class() != OperationClass::Read);
+    let writes = writes.filter(|operation| *operation != Operation::CancelTask);
+    claims.unsupported(writes, "the connection is read-only")
 }
 
 fn test_driver() -> Capabilities {
@@ -221,7 +223,7 @@ impl crate::Libvirt {
             spice: true,
             ..DomainCapabilities::default()
         };
-        qemu_driver(&host, 11_000_000, true, false)
+        qemu_driver(&host, 11_000_000, true)
     }
 
     /// What the driver does with libvirt's test driver. For documentation; what a connection can do, it says itself.
@@ -237,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_capability_is_claimed_or_refused_with_a_reason() {
-        let qemu = qemu_driver(&DomainCapabilities::default(), 9_000_000, false, false);
+        let qemu = qemu_driver(&DomainCapabilities::default(), 9_000_000, false);
         for claims in [test_driver(), qemu] {
             for (capability, support) in claims.iter() {
                 let silent =
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_read_only_connection_claims_no_writes() {
-        let claims = qemu_driver(&DomainCapabilities::default(), 9_000_000, false, true);
+        let claims = without_writes(qemu_driver(&DomainCapabilities::default(), 9_000_000, false));
         assert!(claims.has(Operation::ListVms) && !claims.has(Operation::StartVm));
     }
 

@@ -345,6 +345,20 @@ async fn what_it_does_not_claim_it_refuses() {
 }
 
 #[tokio::test]
+async fn a_read_only_connection_changes_nothing() {
+    let libvirt = Libvirt::connect("test:///default?hv_readonly=1".parse().unwrap()).await.unwrap();
+    let vm = libvirt.list_vms(&VmQuery::all(), &pool()).await.unwrap().items.remove(0);
+    assert!(libvirt.get_vm_config(&vm.id).await.is_ok());
+    assert!(libvirt.power_vm(&vm.id, &PowerAction::Pause).await.unwrap_err().is_unsupported());
+    // What the SDK does not know to be a change, libvirt does.
+    let outcome = libvirt.with_connection(|conn| {
+        let domains = conn.list_all_domains(0)?;
+        domains.iter().try_for_each(hypervisor_libvirt::virt::domain::Domain::destroy)
+    });
+    assert_eq!(outcome.await.unwrap_err().kind(), ErrorKind::PermissionDenied);
+}
+
+#[tokio::test]
 async fn ids_that_were_never_given_are_not_found() {
     let host = host().await;
     for id in ["", "web-1", "not a uuid", "a\0b", "00000000-0000-0000-0000-000000000000"] {

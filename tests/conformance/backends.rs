@@ -18,6 +18,11 @@ const NODE: &str = "<node>\
     <pool type='dir'><name>default</name><target><path>/default-pool</path></target></pool>\
     </node>";
 
+/// In memory no file has to be there, and every guest has an agent that answers. Without a folder for serial logs no guest boots.
+fn imagined() -> Settings {
+    Settings::new().kernel("/boot/vmlinuz").initrd("/boot/initrd").directory("/srv")
+}
+
 /// Time passes only while everybody waits, and then at once.
 fn in_virtual_time<F: Future>(work: F) -> F::Output {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -27,13 +32,8 @@ fn in_virtual_time<F: Future>(work: F) -> F::Output {
 pub(crate) fn memory(case: &Case) -> Outcome {
     in_virtual_time(async {
         let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
-        case.run(&hv, &furnished()).await
+        case.run(&hv, &imagined()).await
     })
-}
-
-/// Paths that nothing lies at: the in-memory hypervisor boots and stores without reading them.
-fn furnished() -> Settings {
-    Settings::new().directory("/pools").kernel("/boot/vmlinuz").initrd("/boot/initrd")
 }
 
 /// The in-memory hypervisor as a slow cluster, with the usual layers around it.
@@ -47,7 +47,7 @@ pub(crate) fn layered(case: &Case) -> Outcome {
             .page_limit(5)
             .build();
         let hv = Stack::standard(Arc::new(memory)).build();
-        case.run(&hv, &furnished()).await
+        case.run(&hv, &imagined()).await
     })
 }
 
@@ -56,9 +56,11 @@ pub(crate) fn libvirt_test(case: &Case) -> Outcome {
     let file = tempfile::Builder::new().prefix("hvt-").suffix(".xml").tempfile().expect("a file");
     std::fs::write(file.path(), NODE).expect("the file can be written");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // It does nothing that takes time.
+    let settings = Settings::new().deadline(Duration::from_secs(10));
     runtime.block_on(async {
         match hypervisor::connect(&format!("test://{}", file.path().display())).await {
-            Ok(hv) => case.run(&hv, &Settings::new()).await,
+            Ok(hv) => case.run(&hv, &settings).await,
             Err(error) => Outcome::Failed(format!("libvirt's test driver: {error}")),
         }
     })

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -91,8 +91,15 @@ impl Drop for Abandon {
     }
 }
 
-/// Says whether its thread is to end: an abandoned one is not used again.
-type Job = Box<dyn FnOnce() -> bool + Send>;
+type Job = Box<dyn FnOnce() -> Done + Send>;
+
+/// What a job leaves: it is delivered once the thread counts as idle, so that whoever gets it finds a thread for the
+/// next one.
+pub(super) struct Done {
+    /// The thread was abandoned, and is not used again.
+    pub(super) retire: bool,
+    pub(super) deliver: Box<dyn FnOnce() + Send>,
+}
 
 /// The threads of a pool.
 #[derive(Default)]
@@ -128,20 +135,20 @@ impl Threads {
 
     /// How many threads there are.
     pub(super) fn count(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).count
+        self.lock().count
     }
 
     /// Lets the threads end: idle ones now, others after their job.
     pub(super) fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.lock().closed = true;
         self.wake.notify_all();
     }
 
-    /// Runs a job on a thread. The job must return what [`Ticket::finish`] returns.
+    /// Runs a job on a thread. The job must call [`Ticket::finish`], whose answer says whether the thread retires.
     pub(super) fn submit(
         threads: &Arc<Self>,
         held: Option<Held>,
-        job: impl FnOnce(&Ticket) -> bool + Send + 'static,
+        job: impl FnOnce(&Ticket) -> Done + Send + 'static,
     ) -> std::io::Result<Abandon> {
         let (permit, stragglers) = held.map(|held| (held.permit, held.stragglers)).unzip();
         let ticket = Arc::new(Ticket {
@@ -153,7 +160,12 @@ impl Threads {
         });
         let theirs = Arc::clone(&ticket);
         // Given up before it began: what was not sent is not sent late.
-        let run = move || if theirs.is_abandoned() { theirs.finish() } else { job(&theirs) };
+        let run = move || {
+            if theirs.is_abandoned() {
+                return Done { retire: theirs.finish(), deliver: Box::new(|| {}) };
+            }
+            job(&theirs)
+        };
         Self::start(threads, Box::new(run))?;
         Ok(Abandon(ticket))
     }
@@ -164,7 +176,7 @@ impl Threads {
             if let Err(panic) = catch(job) {
                 tracing::debug!(panic, "closing a libvirt connection failed");
             }
-            false
+            Done { retire: false, deliver: Box::new(|| {}) }
         });
         if let Err(error) = Self::start(threads, job) {
             tracing::warn!(%error, "no thread to close a libvirt connection on");
@@ -172,7 +184,7 @@ impl Threads {
     }
 
     fn start(threads: &Arc<Self>, job: Job) -> std::io::Result<()> {
-        let mut state = threads.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = threads.lock();
         if state.idle > state.queue.len() {
             state.queue.push_back(job);
             drop(state);
@@ -189,22 +201,25 @@ impl Threads {
     fn work(&self, first: Job) {
         let mut job = Some(first);
         while let Some(run) = job.take() {
-            let retire = run();
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = run();
+            if done.retire {
+                (done.deliver)();
+                break;
+            }
+            self.lock().idle += 1;
+            (done.deliver)();
+            let wanted = |state: &mut State| state.queue.is_empty() && !state.closed;
+            let waited = self.wake.wait_timeout_while(self.lock(), IDLE, wanted);
+            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.idle = state.idle.saturating_sub(1);
             job = state.queue.pop_front();
-            if job.is_none() && !retire && !state.closed {
-                state.idle += 1;
-                let waited = self
-                    .wake
-                    .wait_timeout_while(state, IDLE, |state| state.queue.is_empty() && !state.closed);
-                (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                state.idle = state.idle.saturating_sub(1);
-                job = state.queue.pop_front();
-            }
-            if job.is_none() {
-                state.count = state.count.saturating_sub(1);
-            }
         }
+        let mut state = self.lock();
+        state.count = state.count.saturating_sub(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,13 +1,14 @@
 //! A guest's screen and serial port.
 
 use hypervisor_core::model::{ConsoleAccess, ConsoleKind, Screenshot, VmId};
-use hypervisor_core::{Error, Operation, Result};
+use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use virt::connect::Connect;
 use virt::stream::Stream;
 use virt_sys as sys;
 
 use super::{Shared, lookup};
 use crate::error::{Fail, Outcome};
+use crate::storage::stream::broken;
 use crate::xml::{Element, guest};
 
 /// A picture is some megabytes; more is no picture.
@@ -15,7 +16,6 @@ const MOST: usize = 256 << 20;
 
 /// How to reach a console.
 pub(super) async fn access(inner: &Shared, vm: &VmId, kind: ConsoleKind) -> Result<ConsoleAccess> {
-    inner.require(Operation::GetConsole, &[])?;
     let (id, read_only) = (vm.clone(), inner.config.read_only);
     let work = move |conn: &Connect| -> Outcome<ConsoleAccess> {
         let domain = lookup::domain(conn, &id)?;
@@ -50,15 +50,18 @@ pub(super) async fn screenshot(inner: &Shared, vm: &VmId) -> Result<Screenshot> 
             domain.screenshot(&stream, 0, 0).map_err(|error| lookup::named(&id)(Fail::from(error)))?;
         let mut picture = Vec::new();
         let mut part = vec![0; 256 << 10];
-        loop {
-            let count = stream.recv(&mut part)?;
-            picture.extend(part.iter().take(count));
-            if count == 0 || picture.len() > MOST {
-                break;
+        while picture.len() <= MOST {
+            match stream.recv(&mut part) {
+                Ok(0) => {
+                    stream.finish()?;
+                    return Ok(Screenshot::new(media_type, picture));
+                }
+                Ok(count) => picture.extend(part.iter().take(count)),
+                Err(error) => return Err(broken(stream, error)),
             }
         }
-        stream.finish()?;
-        Ok(Screenshot::new(media_type, picture))
+        stream.abort()?;
+        Err(Error::new(ErrorKind::Protocol, format!("the picture has more than {MOST} bytes")).into())
     };
     inner.call_slow(Operation::ScreenshotVm, work).await
 }

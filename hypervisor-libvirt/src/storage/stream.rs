@@ -126,8 +126,10 @@ fn write(conn: &Connect, id: &VolumeId, length: u64, mut parts: mpsc::Receiver<P
             Some(Part::Data(data)) => {
                 let mut rest = data.as_ref();
                 while !rest.is_empty() {
-                    let sent = stream.send(rest.get(..CHUNK.min(rest.len())).unwrap_or(rest))?;
-                    rest = rest.get(sent..).unwrap_or_default();
+                    match stream.send(rest.get(..CHUNK.min(rest.len())).unwrap_or(rest)) {
+                        Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                        Err(error) => return Err(broken(stream, error)),
+                    }
                 }
             }
             Some(Part::End) => return Ok(stream.finish()?),
@@ -137,6 +139,14 @@ fn write(conn: &Connect, id: &VolumeId, length: u64, mut parts: mpsc::Receiver<P
             }
         }
     }
+}
+
+/// Ends a stream that failed, so that the daemon does not keep its side open, and returns the failure.
+pub(crate) fn broken(stream: Stream, error: virt::error::Error) -> Fail {
+    let fail = Fail::from(error);
+    // It fails where the daemon has ended the stream itself.
+    drop(stream.abort());
+    fail
 }
 
 /// Reads a volume, or a part of it, as a stream.
@@ -201,10 +211,11 @@ fn read(
     volume.download(&stream, offset, length, 0)?;
     let mut part = vec![0; CHUNK];
     loop {
-        let count = stream.recv(&mut part)?;
-        if count == 0 {
-            return Ok(stream.finish()?);
-        }
+        let count = match stream.recv(&mut part) {
+            Ok(0) => return Ok(stream.finish()?),
+            Ok(count) => count,
+            Err(error) => return Err(broken(stream, error)),
+        };
         let chunk = part.get(..count).map(Bytes::copy_from_slice).unwrap_or_default();
         if chunks.blocking_send(Ok(chunk)).is_err() {
             stream.abort()?;
