@@ -7,7 +7,7 @@ mod delete;
 mod devices;
 mod host;
 mod lifecycle;
-mod list;
+pub(crate) mod list;
 pub(crate) mod lookup;
 mod template;
 mod update;

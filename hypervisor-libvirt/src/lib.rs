@@ -9,6 +9,7 @@ mod compute;
 mod config;
 mod error;
 mod events;
+mod facts;
 mod ffi;
 mod guest;
 mod metrics;

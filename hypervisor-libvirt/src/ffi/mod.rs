@@ -8,6 +8,8 @@ mod agent;
 mod connect;
 mod domain;
 mod error;
+mod event;
+mod event_loop;
 mod network;
 mod params;
 
@@ -16,6 +18,8 @@ pub(crate) use connect::{Credentials, all_stats, list_stats, node_cpu, node_memo
 pub use domain::JobInfo;
 pub(crate) use domain::{AddressSource, abort_job, interface_addresses, job_info, state};
 pub use error::LibvirtError;
+pub(crate) use event::{Listener, Signal, Sink};
+pub(crate) use event_loop::start_event_loop;
 pub(crate) use network::leases;
 #[cfg(test)]
 pub(crate) use params::Param;
