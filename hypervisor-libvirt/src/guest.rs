@@ -237,7 +237,7 @@ impl Libvirt {
 
 /// The state of libvirt in which CPUs run.
 const RUNNING: std::ops::RangeInclusive<i32> = 1..=2;
-/// The number of the error that a refused command gives.
+
 /// A file that is not in the guest: the agent says it in words only.
 fn missing(operation: Operation, path: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| {
@@ -248,4 +248,5 @@ fn missing(operation: Operation, path: &str) -> impl Fn(Error) -> Error + '_ {
     }
 }
 
+/// The number of the error that a refused command gives.
 const COMMAND_FAILED: u32 = sys::VIR_ERR_AGENT_COMMAND_FAILED;
