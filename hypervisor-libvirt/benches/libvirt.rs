@@ -100,7 +100,7 @@ fn inventory(c: &mut Criterion) {
     println!("inventory/first list, which reads every definition: {:?}", begun.elapsed());
 
     let uri = std::env::var(URI).expect("checked above");
-    let conn = Connect::open(Some(&uri)).expect("a bare connection");
+    let mut conn = Connect::open(Some(&uri)).expect("a bare connection");
     let mut group = c.benchmark_group("inventory of 1,000 guests");
     group.sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5));
     group.throughput(Throughput::Elements(GUESTS as u64));
@@ -110,11 +110,12 @@ fn inventory(c: &mut Criterion) {
     group.finish();
 
     let before = resident();
+    let first = PageRequest::first();
     for _ in 0..200 {
         runtime.block_on(list(&libvirt));
-        let page = libvirt.list_vm_metrics(&PageRequest::first());
-        black_box(runtime.block_on(page).expect("metrics"));
+        black_box(runtime.block_on(libvirt.list_vm_metrics(&first)).expect("metrics"));
     }
+    conn.close().expect("closed");
     println!(
         "inventory/200 rounds of list and metrics: {} KiB more resident",
         resident().saturating_sub(before)
@@ -144,7 +145,7 @@ fn scale(c: &mut Criterion) {
     std::fs::write(&file, node).expect("a file");
     let uri = format!("test://{}", file.display());
     let libvirt = connect(&runtime, &uri);
-    let conn = Connect::open(Some(&uri)).expect("a bare connection");
+    let mut conn = Connect::open(Some(&uri)).expect("a bare connection");
     assert_eq!(runtime.block_on(list(&libvirt)), bare(&conn));
 
     let mut group = c.benchmark_group("5,000 guests of the test driver");
@@ -153,7 +154,7 @@ fn scale(c: &mut Criterion) {
     group.bench_function("bare list + info", |b| b.iter(|| bare(&conn)));
     group.bench_function("bare list + info + definition", |b| b.iter(|| one_by_one(&conn)));
     group.finish();
-    drop(conn);
+    conn.close().expect("closed");
     std::fs::remove_file(&file).expect("the file was there");
 }
 
