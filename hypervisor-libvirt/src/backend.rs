@@ -13,7 +13,7 @@ use crate::compute::lookup;
 use crate::config::LibvirtConfig;
 use crate::error::{Fail, Outcome, named};
 use crate::events::Hub;
-use crate::ffi::{self, JobInfo};
+use crate::ffi::{self, Connection, JobInfo};
 use crate::probe::{Probe, probe};
 use crate::tasks::TaskTable;
 use crate::xml::guest::Facts;
@@ -37,7 +37,7 @@ pub struct Libvirt {
 /// What the calls share.
 pub(crate) struct Inner {
     pub(crate) config: LibvirtConfig,
-    pub(crate) pool: Pool<Connect, Fail>,
+    pub(crate) pool: Pool<Connection, Fail>,
     pub(crate) probe: Probe,
     info: BackendInfo,
     pub(crate) tasks: TaskTable,
@@ -72,7 +72,7 @@ impl Libvirt {
         });
         let probed = config.clone();
         let limit = config.open_timeout.saturating_add(config.timeout);
-        let probe = pool.run(Lane::Fast, "probe", limit, move |conn| probe(conn, &probed)).await;
+        let probe = pool.run(Lane::Fast, "probe", limit, move |conn: &Connection| probe(conn, &probed)).await;
         let probe = probe.map_err(|failure| Error::from(failure).with_backend(crate::BACKEND))?;
         let info = BackendInfo::new(crate::BACKEND, config.uri()).version(&probe.version);
         let events = Arc::<Hub>::default();
@@ -91,7 +91,8 @@ impl Libvirt {
         F: FnOnce(&Connect) -> Result<T, virt::error::Error> + Send + 'static,
     {
         let limit = self.inner.config.timeout;
-        let outcome = self.inner.pool.run(Lane::Fast, "raw", limit, move |conn| Ok(call(conn)?)).await;
+        let outcome =
+            self.inner.pool.run(Lane::Fast, "raw", limit, move |conn: &Connection| Ok(call(conn)?)).await;
         outcome.map_err(|failure| Error::from(failure).with_backend(crate::BACKEND))
     }
 
@@ -170,7 +171,8 @@ impl Inner {
         F: FnOnce(&Connect) -> Outcome<T> + Send + 'static,
     {
         self.require(operation, &[])?;
-        let outcome = self.pool.run(lane, operation.as_str(), limit, work).await;
+        let outcome =
+            self.pool.run(lane, operation.as_str(), limit, move |conn: &Connection| work(conn)).await;
         if outcome.as_ref().is_err_and(tells_of_the_daemon) {
             self.events.doubt();
         }

@@ -12,7 +12,7 @@ use super::table::Table;
 use crate::backend::Inner;
 use crate::blocking::{Disposer, Lane};
 use crate::error::{Fail, named};
-use crate::ffi::{Listener, Sink};
+use crate::ffi::{Connection, Listener, Sink};
 
 /// How often the daemon is asked whether it is still there. A loss is mostly told at once; this is for a daemon that hangs
 /// and for a network that swallows.
@@ -55,7 +55,7 @@ impl Session {
         });
         let limit = inner.config.open_timeout.saturating_add(inner.config.timeout);
         let host = inner.probe.host.clone();
-        let work = move |conn: &virt::connect::Connect| {
+        let work = move |conn: &Connection| {
             let listener = Listener::new(conn, &sink)?;
             let table = Table::read(conn, &host)?;
             Ok((listener, table))
@@ -77,7 +77,7 @@ impl Session {
     async fn ask<T: Send + 'static>(
         &self,
         inner: &Inner,
-        question: impl FnOnce(&virt::connect::Connect) -> std::result::Result<T, Fail> + Send + 'static,
+        question: impl FnOnce(&Connection) -> std::result::Result<T, Fail> + Send + 'static,
     ) -> Result<T> {
         let Some(listener) = self.listener.clone() else {
             return Err(Error::new(ErrorKind::Cancelled, "the connection is being given up"));
@@ -102,7 +102,7 @@ impl Session {
     /// Whether a guest's memory lies on disk for its next start.
     async fn is_saved(&self, inner: &Inner, uuid: &str) -> bool {
         let uuid = Uuid::parse_str(uuid);
-        let question = move |conn: &virt::connect::Connect| {
+        let question = move |conn: &Connection| {
             let uuid = uuid.map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
             Ok(Domain::lookup_by_uuid(conn, uuid)?.has_managed_save(0)?)
         };

@@ -10,9 +10,9 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use virt::connect::Connect;
 use virt_sys as sys;
 
+use super::connect::Connection;
 use super::error::{LibvirtError, text};
 use super::params::field;
 
@@ -50,7 +50,7 @@ type DomainCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr
 /// The registrations on a connection, which it keeps open; a connection has one of them at a time. Dropping it takes them
 /// back, which asks the daemon and may block.
 pub(crate) struct Listener {
-    conn: Connect,
+    conn: Connection,
     registered: Vec<(Deregister, Id)>,
     hears_close: bool,
 }
@@ -63,8 +63,8 @@ impl std::fmt::Debug for Listener {
 
 impl Listener {
     /// Registers for all that the driver tells. The lifecycle of guests is needed, the rest is taken where it is there.
-    pub(crate) fn new(conn: &Connect, sink: &Sink) -> Result<Self, LibvirtError> {
-        let mut own = Self { conn: conn.clone(), registered: Vec::new(), hears_close: false };
+    pub(crate) fn new(conn: &Connection, sink: &Sink) -> Result<Self, LibvirtError> {
+        let mut own = Self { conn: conn.another(), registered: Vec::new(), hears_close: false };
         for (event, callback) in domain_events() {
             let outcome = own.add(sink, sys::virConnectDomainEventDeregisterAny, |conn, opaque| {
                 // SAFETY: the connection is alive; libvirt owns `opaque` until it calls `forget`; the callback has the
@@ -104,7 +104,7 @@ impl Listener {
     }
 
     /// The connection that the events come from.
-    pub(crate) fn connection(&self) -> &Connect {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.conn
     }
 
@@ -501,7 +501,7 @@ mod tests {
 
     type Weak = std::sync::Weak<dyn Fn(Signal) + Send + Sync>;
 
-    fn listen(conn: &Connect) -> (Listener, Receiver<Signal>, Weak) {
+    fn listen(conn: &Connection) -> (Listener, Receiver<Signal>, Weak) {
         let (sender, receiver) = channel();
         let sink: Sink = Arc::new(move |signal| drop(sender.send(signal)));
         let weak = Arc::downgrade(&sink);
@@ -563,5 +563,8 @@ mod tests {
         assert_eq!(Arc::strong_count(&sink), 1, "a refused registration was not freed");
         drop(first);
         drop(Listener::new(&conn, &sink).unwrap());
+        let mut last = virt::connect::Connect::clone(&conn);
+        drop(conn);
+        assert_eq!(last.close().unwrap(), 0, "a listener that is gone holds the connection");
     }
 }
