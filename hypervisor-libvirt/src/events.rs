@@ -16,7 +16,7 @@ use hypervisor_core::model::{EventQuery, EventStream};
 use hypervisor_core::traits::{Backups, Batch, Events};
 use hypervisor_core::{Error, ErrorKind, Operation, Result, Retry};
 
-use self::session::{Session, guard};
+use self::session::{CutOff, Session, guard};
 use crate::backend::{Inner, Libvirt};
 use crate::error::named;
 
@@ -55,8 +55,7 @@ async fn begin(inner: &Arc<Inner>) -> Result<()> {
         drop(tokio::time::timeout(limit, hub.vacant()).await);
     }
     let session = Session::open(inner, None).await?;
-    let run = hub.guard();
-    tokio::spawn(guard(Arc::downgrade(inner), Arc::clone(hub), session, run));
+    tokio::spawn(guard(Arc::downgrade(inner), session, CutOff::new(hub)));
     Ok(())
 }
 
