@@ -561,6 +561,16 @@ pub struct Boot {
     pub direct: Option<DirectBoot>,
 }
 
+impl Boot {
+    /// As the backend does usually.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! { opt firmware: Firmware; val order: Vec<BootDevice>; opt direct: DirectBoot; }
+}
+
 open_enum! {
     /// How a guest's screen is served.
     GraphicsKind {

@@ -378,6 +378,7 @@ impl VmSpec {
         opt_into description: String; opt_into group: GroupId; opt_into machine: String; opt_into cpu_model: String;
         opt graphics: GraphicsKind; opt serial: SerialSpec; val agent: bool; val tpm: bool; opt cloud_init: CloudInit;
         val autostart: bool; val ephemeral: bool; val start: bool; opt_into client_token: String; val boot: Boot;
+        val options: Extra;
     }
     pushers! { disk => disks: DiskSpec; nic => nics: NicSpec; }
 
