@@ -558,6 +558,12 @@ impl VmQuery {
         opt_into tag: String; opt template: bool; opt_into client_token: String;
     }
 
+    /// What the backend must be able to do: without it, it would know no guest by its mark and say that there is none.
+    #[must_use]
+    pub fn needs(&self) -> Vec<Feature> {
+        if self.client_token.is_some() { vec![Feature::ClientToken] } else { Vec::new() }
+    }
+
     /// Whether the query wants this guest, for backends that cannot filter.
     #[must_use]
     pub fn matches(&self, vm: &VmInfo) -> bool {
@@ -1050,13 +1056,16 @@ impl CloneMany {
 
     setters! { val first: u32; val each: CloneSpec; val concurrency: u32; }
 
+    /// The most copies that one call makes.
+    pub const MOST: u32 = 10_000;
+
     /// The single clones.
     ///
     /// # Errors
     /// `InvalidInput` naming the field.
     pub fn specs(&self) -> Result<Vec<CloneSpec>> {
-        if self.count == 0 {
-            return Err(Error::invalid("count", "must be at least 1"));
+        if !(1..=Self::MOST).contains(&self.count) {
+            return Err(Error::invalid("count", format!("must be from 1 to {}", Self::MOST)));
         }
         let last = self.first.checked_add(self.count - 1);
         let last = last.ok_or_else(|| Error::invalid("count", "the last number would not fit 32 bits"))?;
@@ -1064,8 +1073,11 @@ impl CloneMany {
             let mut spec =
                 CloneSpec { name: format!("{}-{number}", self.prefix), id: None, ..self.each.clone() };
             spec.client_token = spec.client_token.map(|token| format!("{token}-{number}"));
-            spec.validate()
-                .map_err(|_| Error::invalid("prefix", format!("`{}` makes no valid names", self.prefix)))?;
+            let wrong = |error: Error| match error.fields().get("name") {
+                Some(why) => Error::invalid("prefix", format!("makes no valid names: {why}")),
+                None => error,
+            };
+            spec.validate().map_err(wrong)?;
             Ok(spec)
         });
         named.collect()
@@ -1321,8 +1333,12 @@ mod tests {
             CloneMany::new("web", 3).specs().unwrap().into_iter().map(|spec| spec.name).collect();
         assert_eq!(names, ["web-1", "web-2", "web-3"]);
         assert!(CloneMany::new("web", 0).specs().is_err());
-        assert!(CloneMany::new("--web", 2).specs().is_err());
-        assert!(CloneMany::new("web", 2).first(u32::MAX).specs().is_err());
+        let wrong = |many: CloneMany| field(many.specs().map(drop));
+        assert_eq!(wrong(CloneMany::new("--web", 2)), "prefix");
+        assert_eq!(wrong(CloneMany::new("web", 2).first(u32::MAX)), "count");
+        assert_eq!(wrong(CloneMany::new("web", u32::MAX)), "count");
+        let bell = CloneSpec::new("").description("\u{7}");
+        assert_eq!(wrong(CloneMany::new("web", 2).each(bell)), "description");
     }
 
     #[test]

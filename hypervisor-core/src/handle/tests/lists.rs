@@ -2,7 +2,8 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::error::ErrorKind;
 use crate::handle::scripted::Scripted;
-use crate::model::{Unreachable, VmInfo, VmQuery, VmState};
+use crate::layer::Stack;
+use crate::model::{Feature, PageRequest, Unreachable, VmInfo, VmQuery, VmState};
 use crate::operation::Operation;
 
 #[tokio::test(start_paused = true)]
@@ -46,4 +47,17 @@ async fn a_name_is_one_guest_or_an_error() {
     assert_eq!(vms.find_by_client_token("t").await.unwrap_err().kind(), ErrorKind::HostUnreachable);
     backend.lock().unreachable.clear();
     assert!(vms.find_by_client_token("t").await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_without_marks_is_not_asked_for_one() {
+    let backend = Scripted::with(|backend| backend.lacks(Feature::ClientToken));
+    backend.vm("a", VmState::Stopped);
+    let (vms, marked) = (backend.hv().vms(), VmQuery::all().client_token("order-1"));
+    assert!(vms.list(&marked).await.unwrap_err().is_unsupported());
+    assert!(vms.all(&marked).await.unwrap_err().is_unsupported());
+    assert!(vms.stream(&marked).try_collect::<Vec<_>>().await.unwrap_err().is_unsupported());
+    let layered = Stack::new(backend.hv()).build();
+    assert!(layered.list_vms(&marked, &PageRequest::first()).await.unwrap_err().is_unsupported());
+    assert_eq!(backend.count(Operation::ListVms), 0);
 }
