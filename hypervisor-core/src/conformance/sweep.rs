@@ -4,7 +4,8 @@ use super::context::ended;
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::model::{
-    Cursors, DeletePool, DeleteVm, NetworkId, Page, PageRequest, PoolId, PoolQuery, Started, VmId, VmQuery, VolumeId,
+    Cursors, DeletePool, DeleteVm, NetworkId, Page, PageRequest, PoolId, PoolQuery, Started, VmId, VmQuery,
+    VolumeId,
 };
 use crate::operation::Operation;
 use crate::traits::Hypervisor;
