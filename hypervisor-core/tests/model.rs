@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use hypervisor_core::Operation;
 use hypervisor_core::model::*;
+use hypervisor_core::{Error, Operation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -436,6 +436,23 @@ fn what_is_asked_for_survives_the_wire() {
     for output in made {
         survives(&output);
     }
+}
+
+#[test]
+fn what_a_batch_reports_survives_the_wire() {
+    let error = || Error::not_found(VmId::NOUN, "1").with_hint("look again");
+    let report = BatchReport::new(vec![
+        BatchOutcome::Done(BatchOutput::Vm("1".into())),
+        BatchOutcome::Failed(error()),
+        BatchOutcome::Skipped("why".into()),
+        BatchOutcome::Unknown { error: error(), task: Some("t".into()) },
+        BatchOutcome::Compensated,
+    ]);
+    let json = serde_json::to_string(&report).unwrap();
+    let back: BatchReport = serde_json::from_str(&json).unwrap();
+    // Errors cannot be compared; their text says all that they hold.
+    assert_eq!(format!("{back:#?}"), format!("{report:#?}"));
+    assert_eq!(serde_json::to_string(&back).unwrap(), json);
 }
 
 #[test]

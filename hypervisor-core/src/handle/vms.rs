@@ -9,9 +9,7 @@ use super::settle::Settle;
 use super::task::Task;
 use super::vm::Vm;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{
-    BatchReport, CloneMany, Page, PageRequest, VmId, VmInfo, VmMetrics, VmQuery, VmSpec,
-};
+use crate::model::{BatchReport, CloneMany, Page, PageRequest, VmId, VmInfo, VmMetrics, VmQuery, VmSpec};
 use crate::operation::Operation;
 use crate::traits::Hypervisor;
 

@@ -1,6 +1,7 @@
 //! Guests: what they are, how they are made, changed, moved and deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -187,8 +188,8 @@ impl VmInfo {
     }
 }
 
-/// A guest's whole configuration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A guest's whole configuration. `Debug` shows only the size of the native document, which may hold what cloud-init is to set.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VmConfig {
     /// The guest.
@@ -217,6 +218,20 @@ impl VmConfig {
     }
 
     setters! { val pending: Vec<PendingChange>; opt revision: Revision; opt_into native: String; }
+}
+
+impl fmt::Debug for VmConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VmConfig")
+            .field("id", &self.id)
+            .field("spec", &self.spec)
+            .field("disks", &self.disks)
+            .field("nics", &self.nics)
+            .field("pending", &self.pending)
+            .field("revision", &self.revision)
+            .field("native", &self.native.as_ref().map(|native| format!("{} bytes", native.len())))
+            .finish()
+    }
 }
 
 /// A change that waits for the next power cycle.
