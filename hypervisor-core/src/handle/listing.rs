@@ -28,6 +28,15 @@ impl<T> Listing<T> {
         if self.unreachable.is_empty() { Ok(self.items) } else { Err(missing(&self.unreachable)) }
     }
 
+    /// Names further hosts that could not be asked, each reason once.
+    pub(super) fn miss(&mut self, hosts: impl IntoIterator<Item = Unreachable>) {
+        for host in hosts {
+            if !self.unreachable.contains(&host) {
+                self.unreachable.push(host);
+            }
+        }
+    }
+
     /// Iterates over the items.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.items.iter()
@@ -125,11 +134,7 @@ impl<T: Send + 'static> Pages<T> {
         while let Some(page) = self.page().await {
             let page = page?;
             listing.items.extend(page.items);
-            for host in page.unreachable {
-                if !listing.unreachable.contains(&host) {
-                    listing.unreachable.push(host);
-                }
-            }
+            listing.miss(page.unreachable);
         }
         Ok(listing)
     }

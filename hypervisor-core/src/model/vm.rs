@@ -1127,6 +1127,21 @@ impl MigrateSpec {
 
     setters! { opt live: bool; val with_disks: bool; opt_into pool: PoolId; opt bandwidth: ByteSize; }
 
+    /// Checks what holds on every backend.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the field.
+    pub fn validate(&self) -> Result<()> {
+        if self.host.as_str().is_empty() {
+            return Err(Error::invalid("host", "must not be empty"));
+        }
+        // Nothing a second would never end, and some backends take it for no limit.
+        match self.bandwidth {
+            Some(ByteSize::ZERO) => Err(Error::invalid("bandwidth", "must be more than nothing")),
+            _ => Ok(()),
+        }
+    }
+
     /// What the backend must be able to do.
     #[must_use]
     pub fn needs(&self) -> Vec<Feature> {
@@ -1309,6 +1324,8 @@ mod tests {
     fn wrong_specs_are_refused_by_field() {
         let spec = || VmSpec::new("web-1");
         assert_eq!(field(spec().name("").validate()), "name");
+        assert_eq!(field(MigrateSpec::to("").validate()), "host");
+        assert_eq!(field(MigrateSpec::to("h").bandwidth(ByteSize::ZERO).validate()), "bandwidth");
         assert_eq!(field(spec().cpus(0).validate()), "cpus");
         assert_eq!(field(spec().memory(ByteSize::kib(4)).validate()), "memory");
         assert_eq!(field(spec().tag("A B").validate()), "tags");
