@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "calls into libvirt's C library; each block says why it is sound")]
 
 mod agent;
+mod block;
 mod connect;
 mod domain;
 mod error;
@@ -12,6 +13,7 @@ mod network;
 mod params;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
+pub(crate) use block::{BlockJobInfo, block_commit, block_copy, block_job, block_pull, end_block_job};
 pub(crate) use connect::{Credentials, all_stats, list_stats, node_cpu, node_memory, open};
 pub use domain::JobInfo;
 pub(crate) use domain::{AddressSource, abort_job, interface_addresses, job_info, state};
