@@ -22,7 +22,7 @@ pub mod xml;
 
 pub use backend::Libvirt;
 pub use block::{BlockCommit, BlockCopy, BlockPull};
-pub use config::{DomainType, LibvirtConfig};
+pub use config::{DomainType, LibvirtConfig, MigrationWay};
 pub use ffi::{JobInfo, LibvirtError};
 pub use virt;
 
