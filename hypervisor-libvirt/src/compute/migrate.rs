@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hypervisor_core::model::{ByteSize, Feature, HostId, MigrateSpec, PoolId, Started, VmId, VmState};
@@ -15,7 +16,7 @@ use super::{Shared, lookup};
 use crate::backend::Libvirt;
 use crate::blocking::Lane;
 use crate::config::{LibvirtConfig, MigrationWay};
-use crate::error::{Outcome, named};
+use crate::error::{Fail, Outcome, named};
 use crate::ffi::{self, JobInfo, Migration};
 use crate::storage::COPY_LIMIT;
 use crate::tasks::{Running, cancelled};
@@ -41,7 +42,15 @@ pub(super) async fn migrate(inner: &Shared, vm: &VmId, spec: &MigrateSpec) -> Re
         MigrationWay::Auto if target.credentials.is_some() => MigrationWay::Direct,
         way => way,
     };
-    let job = Job { inner: Arc::clone(inner), vm: vm.clone(), spec: spec.clone(), target, way, plan };
+    let job = Job {
+        inner: Arc::clone(inner),
+        vm: vm.clone(),
+        spec: spec.clone(),
+        target,
+        way,
+        plan,
+        begun: AtomicBool::new(false),
+    };
     let task = inner.tasks.spawn_watched(OPERATION, Some(vm), |running| async move {
         job.carry_out(&running).await.map_err(named(OPERATION))
     });
@@ -108,6 +117,15 @@ fn is_copied(disk: &Element) -> bool {
     hard_disk && disk.child("readonly").is_none() && disk.child("shareable").is_none()
 }
 
+/// What a migration failed with. A lost connection is the one to the other side while ours lives.
+fn failed(conn: &Connect, vm: &VmId, error: ffi::LibvirtError) -> Fail {
+    if error.is_disconnect() && conn.is_alive().unwrap_or(false) {
+        let ours = Error::new(ErrorKind::HostUnreachable, error.message.clone());
+        return Fail::Ours(ours.with_target(VmId::NOUN, vm).with_source(error));
+    }
+    lookup::named(vm)(error.into())
+}
+
 struct Job {
     inner: Shared,
     vm: VmId,
@@ -115,10 +133,22 @@ struct Job {
     target: LibvirtConfig,
     way: MigrationWay,
     plan: Plan,
+    /// Whether anything was sent to the other side.
+    begun: AtomicBool,
 }
 
 impl Job {
     async fn carry_out(&self, running: &Running) -> Result<()> {
+        let outcome = self.attempt(running).await;
+        self.inner.forget_facts(self.vm.as_str());
+        match &outcome {
+            Ok(()) => self.tell_what_stays(running),
+            Err(_) => self.tell_where_it_is(running).await,
+        }
+        outcome
+    }
+
+    async fn attempt(&self, running: &Running) -> Result<()> {
         running.stage(format!("connects to {}", self.target.uri()));
         let mut how = self.how();
         // The source's daemon connects by itself; we do where we have to know the other side.
@@ -129,26 +159,20 @@ impl Job {
         if let (Some(destination), Some(pool)) = (&destination, &self.spec.pool) {
             self.rewrite(destination, pool, &mut how).await?;
         }
-        let outcome = if self.way == MigrationWay::Direct {
-            self.directly(running, destination.as_ref(), how).await
-        } else {
-            match self.by_peer(running, how.clone()).await {
-                Err(error)
-                    if self.way == MigrationWay::Auto && error.kind() == ErrorKind::HostUnreachable =>
-                {
-                    running
-                        .say(format!("the source's daemon cannot reach the other one: {}", error.message()));
-                    self.directly(running, destination.as_ref(), how).await
-                }
-                other => other,
-            }
-        };
-        self.inner.forget_facts(self.vm.as_str());
-        match &outcome {
-            Ok(()) => self.tell_what_stays(running),
-            Err(_) => self.tell_where_it_is(running).await,
+        if self.way == MigrationWay::Direct {
+            return self.directly(running, destination.as_ref(), how).await;
         }
-        outcome
+        match self.by_peer(running, how.clone()).await {
+            Err(error)
+                if self.way == MigrationWay::Auto
+                    && error.kind() == ErrorKind::HostUnreachable
+                    && !self.begun.load(Ordering::Acquire) =>
+            {
+                running.say(format!("the source's daemon cannot reach the other one: {}", error.message()));
+                self.directly(running, destination.as_ref(), how).await
+            }
+            other => other,
+        }
     }
 
     fn how(&self) -> Migration {
@@ -195,7 +219,7 @@ impl Job {
         let (vm, uri) = (self.vm.clone(), self.target.uri().to_owned());
         let work = move |conn: &Connect| {
             let domain = lookup::domain(conn, &vm)?;
-            ffi::migrate_by_peer(&domain, &uri, &how).map_err(|error| lookup::named(&vm)(error.into()))
+            ffi::migrate_by_peer(&domain, &uri, &how).map_err(|error| failed(conn, &vm, error))
         };
         self.watch(running, self.inner.run(OPERATION, Lane::Slow, COPY_LIMIT, work)).await
     }
@@ -210,7 +234,7 @@ impl Job {
         let vm = self.vm.clone();
         let work = move |conn: &Connect| {
             let domain = lookup::domain(conn, &vm)?;
-            ffi::migrate_directly(&domain, &to, &how).map_err(|error| lookup::named(&vm)(error.into()))
+            ffi::migrate_directly(&domain, &to, &how).map_err(|error| failed(conn, &vm, error))
         };
         self.watch(running, self.inner.run(OPERATION, Lane::Slow, COPY_LIMIT, work)).await
     }
@@ -263,6 +287,7 @@ impl Job {
             running.stage("prepares");
             return;
         }
+        self.begun.store(true, Ordering::Release);
         // While disks are being copied, libvirt does not count the memory yet.
         let to_come = if job.memory_total == 0 { self.plan.memory.as_bytes() } else { 0 };
         let total = job.total.saturating_add(to_come);
