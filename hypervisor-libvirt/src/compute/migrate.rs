@@ -230,7 +230,7 @@ impl Job {
             None => Some(self.connect().await?),
         };
         let Some(destination) = known.or(opened.as_ref()) else { return Ok(()) };
-        let to = destination.with_connection(|conn| Ok(conn.clone())).await?;
+        let to = destination.with_connection(|conn| Ok(ffi::Connection::share(conn))).await?;
         let vm = self.vm.clone();
         let work = move |conn: &Connect| {
             let domain = lookup::domain(conn, &vm)?;

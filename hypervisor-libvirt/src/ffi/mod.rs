@@ -16,7 +16,7 @@ mod params;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
 pub(crate) use block::{BlockJobInfo, block_commit, block_copy, block_job, block_pull, end_block_job};
-pub(crate) use connect::{Credentials, all_stats, list_stats, node_cpu, node_memory, open};
+pub(crate) use connect::{Connection, Credentials, all_stats, list_stats, node_cpu, node_memory, open};
 pub(crate) use domain::{AddressSource, interface_addresses, state};
 pub use error::LibvirtError;
 pub use job::JobInfo;
