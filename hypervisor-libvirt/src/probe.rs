@@ -141,7 +141,6 @@ fn common() -> Capabilities {
             [Feature::NativeEvents],
             "this version of the driver does not listen to libvirt's events",
         )
-        .unsupported([Feature::TaskProgress], "libvirt does not tell how far a copy is")
 }
 
 fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabilities {
@@ -164,7 +163,7 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabi
             O::ListLeases,
         ])
         .native([O::MigrateVm])
-        .native([Feature::LiveMigration, Feature::OfflineMigration])
+        .native([Feature::LiveMigration, Feature::OfflineMigration, Feature::TaskProgress])
         .native([Feature::SerialLog, Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk])
         .native([
             Feature::AgentShutdown,
@@ -200,6 +199,7 @@ fn test_driver() -> Capabilities {
         .unsupported([O::DownloadVolume, O::ListLeases, O::PingAgent, O::ExecInGuest], NO_SUCH_CALL)
         .unsupported([O::ReadGuestFile, O::WriteGuestFile], NO_SUCH_CALL)
         .unsupported([O::MigrateVm], "libvirt's test driver has no other host")
+        .unsupported([Feature::TaskProgress], "what libvirt's test driver does takes no time")
         .unsupported(
             [Feature::LiveMigration, Feature::OfflineMigration],
             "libvirt's test driver has no other host",
