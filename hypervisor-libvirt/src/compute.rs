@@ -9,6 +9,7 @@ mod host;
 mod lifecycle;
 mod list;
 pub(crate) mod lookup;
+mod migrate;
 mod template;
 mod update;
 pub(crate) mod volumes;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hypervisor_core::model::{
     ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, HostId, HostInfo, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot,
+    DiskSpec, HostId, HostInfo, MigrateSpec, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot,
     Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
 };
 use hypervisor_core::traits::Compute;
@@ -86,6 +87,11 @@ impl Compute for Libvirt {
         spec.validate().map_err(named(Operation::CloneVm))?;
         self.inner.require(Operation::CloneVm, &spec.needs())?;
         clone::clone(&self.inner, Operation::CloneVm, vm, spec.clone(), clone::Finish::default()).await
+    }
+
+    async fn migrate_vm(&self, vm: &VmId, spec: &MigrateSpec) -> Result<Started<()>> {
+        self.inner.require(Operation::MigrateVm, &spec.needs())?;
+        migrate::migrate(&self.inner, vm, spec).await
     }
 
     async fn create_template(&self, vm: &VmId, spec: &TemplateSpec) -> Result<Started<VmId>> {

@@ -4,6 +4,7 @@
 //! with a deadline each, so that a daemon that hangs does not hang the program.
 
 mod backend;
+mod block;
 mod blocking;
 mod compute;
 mod config;
@@ -20,7 +21,8 @@ mod tasks;
 pub mod xml;
 
 pub use backend::Libvirt;
-pub use config::{DomainType, LibvirtConfig};
+pub use block::{BlockCommit, BlockCopy, BlockPull};
+pub use config::{DomainType, LibvirtConfig, MigrationWay};
 pub use ffi::{JobInfo, LibvirtError};
 pub use virt;
 
