@@ -7,6 +7,7 @@ mod backend;
 mod blocking;
 mod compute;
 mod config;
+mod console;
 mod error;
 mod events;
 mod ffi;
@@ -21,6 +22,7 @@ pub mod xml;
 
 pub use backend::Libvirt;
 pub use config::{DomainType, LibvirtConfig};
+pub use console::{ConsoleStream, OpenConsole};
 pub use ffi::{JobInfo, LibvirtError};
 pub use virt;
 

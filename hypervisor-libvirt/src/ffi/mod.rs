@@ -10,6 +10,7 @@ mod domain;
 mod error;
 mod network;
 mod params;
+mod stream;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
 pub(crate) use connect::{Credentials, all_stats, list_stats, node_cpu, node_memory, open};
@@ -20,3 +21,4 @@ pub(crate) use network::leases;
 #[cfg(test)]
 pub(crate) use params::Param;
 pub(crate) use params::{DomainStats, Params};
+pub(crate) use stream::{receive, send};
