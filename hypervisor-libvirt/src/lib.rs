@@ -14,7 +14,9 @@ mod ffi;
 mod guest;
 mod metrics;
 mod network;
+mod options;
 mod probe;
+mod seed;
 mod snapshots;
 mod storage;
 mod tasks;
@@ -24,6 +26,8 @@ pub use backend::Libvirt;
 pub use config::{DomainType, LibvirtConfig};
 pub use console::{ConsoleStream, OpenConsole};
 pub use ffi::{JobInfo, LibvirtError};
+pub use options::VmOptions;
+pub use seed::read_seed;
 pub use virt;
 
 /// The name of this backend.

@@ -125,9 +125,8 @@ fn common() -> Capabilities {
         .native([Feature::FullClone, Feature::VolumePreallocation])
         .emulated([Feature::ShutdownTimeout], "a look at the state every half second")
         .unsupported([Feature::Containers], "the driver makes virtual machines only")
-        .unsupported([Feature::CloudInit], "this version of the driver writes no seed image")
-        .unsupported([Feature::LiveUpdateCpus], "the guest has no spare CPUs to bring up")
-        .unsupported([Feature::LiveUpdateMemory], "the guest has no slots to plug memory into")
+        .emulated([Feature::LiveUpdateCpus], "up to the `max_cpus` that the guest was made with; more waits")
+        .emulated([Feature::LiveUpdateMemory], "by its balloon, up to what it has started with; more waits")
         .unsupported([Feature::CloneRunning], "the disks of a running guest change while they are copied")
         .unsupported([Feature::CloneSnapshot], "libvirt copies the present state of a volume only")
         .unsupported(
@@ -174,7 +173,7 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabi
             Feature::LinkedClone,
             Feature::VolumeBacking,
         ])
-        .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange]);
+        .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange, Feature::CloudInit]);
     let agent = [O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile];
     claims = if cfg!(feature = "qemu") {
         claims.native(agent)
@@ -201,6 +200,7 @@ fn test_driver() -> Capabilities {
         .unsupported([O::ResizeDisk, O::ResizeVolume, O::WipeVolume, O::UploadVolume], NO_SUCH_CALL)
         .unsupported([O::DownloadVolume, O::ListLeases, O::PingAgent, O::ExecInGuest], NO_SUCH_CALL)
         .unsupported([O::ReadGuestFile, O::WriteGuestFile], NO_SUCH_CALL)
+        .unsupported([Feature::CloudInit], "a seed is uploaded, and libvirt's test driver has no uploads")
         .unsupported([O::GetConsole], "libvirt's test driver opens no ports and no terminals")
         .unsupported([Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk], NO_SUCH_CALL)
         .unsupported([Feature::AgentShutdown, Feature::AgentAddresses, Feature::SerialLog], NO_SUCH_CALL)

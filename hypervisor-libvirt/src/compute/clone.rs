@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hypervisor_core::model::{
-    ByteSize, CloneSpec, NetworkId, NicChange, NicSource, Started, VmChange, VmId, VolumeFormat, VolumeSpec,
+    ByteSize, CloneSpec, CloudInit, NetworkId, NicChange, NicSource, Started, VmChange, VmId, VolumeFormat,
+    VolumeSpec,
 };
 use hypervisor_core::{Error, Operation, Result};
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use super::{Shared, lookup};
 use crate::backend::Inner;
 use crate::blocking::Lane;
 use crate::error::{Outcome, named};
+use crate::seed;
 use crate::storage;
 use crate::xml::Element;
 use crate::xml::device::{change_nic, random_mac, source_path};
@@ -32,6 +34,7 @@ pub(super) struct Finish {
     pub(super) network: Option<NetworkId>,
     pub(super) template: bool,
     pub(super) autostart: bool,
+    pub(super) cloud_init: Option<CloudInit>,
 }
 
 /// Copies a stopped guest. Disks that are copied are a task; links are made at once.
@@ -51,13 +54,18 @@ pub(super) async fn clone(
         Some(id) => Uuid::parse_str(id.as_str())
             .map_err(|error| named(operation)(Error::invalid("id", format!("must be a UUID: {error}"))))?,
     };
-    let job = Arc::new(Job { vm: vm.clone(), uuid, spec, finish });
+    finish.cloud_init.as_ref().map_or(Ok(()), seed::check).map_err(named(operation))?;
+    let seeded = finish.cloud_init.is_some();
+    let default_pool = inner.config.pool.clone();
+    let job = Arc::new(Job { vm: vm.clone(), uuid, spec, finish, default_pool });
     let checked = Arc::clone(&job);
     // Refused here rather than in the task, where nobody may look.
     let copies = inner.call(operation, move |conn| checked.check(conn)).await?;
     let id = VmId::from(uuid.to_string());
     if !copies || job.spec.linked {
-        inner.call(operation, move |conn| job.carry_out(conn)).await?;
+        let limit = if seeded { inner.config.slow_timeout } else { inner.config.timeout };
+        let lane = if seeded { Lane::Slow } else { Lane::Fast };
+        inner.run(operation, lane, limit, move |conn| job.carry_out(conn)).await?;
         return Ok(Started::done(id));
     }
     let own = Arc::clone(inner);
@@ -72,6 +80,8 @@ struct Job {
     uuid: Uuid,
     spec: CloneSpec,
     finish: Finish,
+    /// Where the seed goes if the guest has no disk of its own.
+    default_pool: String,
 }
 
 impl Job {
@@ -115,6 +125,12 @@ impl Job {
                 return Err(made.undo(fail));
             }
         }
+        if let Some(seed) = &self.finish.cloud_init {
+            let pool = made.first_pool().unwrap_or_else(|| self.default_pool.clone());
+            if let Err(fail) = seed::add(conn, &pool, seed, &mut definition, &mut made) {
+                return Err(made.undo(fail));
+            }
+        }
         self.define(conn, &definition).map_err(|fail| made.undo(fail))
     }
 
@@ -147,6 +163,7 @@ impl Job {
         marks.client_token.clone_from(&self.spec.client_token);
         marks.template = self.finish.template;
         marks.created = Some(SystemTime::now());
+        seed::remove(definition, &mut marks);
         marks.write(definition);
         apply(definition, &self.finish.change);
         let plug = self.finish.network.as_ref().map(|network| NicSource::Network(network.clone()));

@@ -38,6 +38,12 @@ pub(super) async fn deploy(inner: &Shared, template: &VmId, spec: &DeploySpec) -
     let mut change = VmChange::new();
     change.cpus = spec.cpus;
     change.memory = spec.memory;
-    let finish = Finish { change, network: spec.network.clone(), template: false, autostart: spec.autostart };
+    let finish = Finish {
+        change,
+        network: spec.network.clone(),
+        template: false,
+        autostart: spec.autostart,
+        cloud_init: spec.cloud_init.clone(),
+    };
     clone(inner, operation, template, spec.clone.clone(), finish).await
 }
