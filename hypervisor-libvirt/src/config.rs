@@ -1,6 +1,7 @@
 //! How to reach libvirt, and how long to wait for it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -75,6 +76,7 @@ pub struct LibvirtConfig {
     pub(crate) machine: Option<String>,
     pub(crate) pool: String,
     pub(crate) network: String,
+    pub(crate) virt_sysprep: Option<PathBuf>,
 }
 
 impl fmt::Debug for LibvirtConfig {
@@ -143,6 +145,7 @@ impl LibvirtConfig {
             machine: None,
             pool: "default".into(),
             network: "default".into(),
+            virt_sysprep: None,
         };
         let mut kept = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -285,6 +288,13 @@ impl LibvirtConfig {
     #[must_use]
     pub fn network(mut self, network: impl Into<String>) -> Self {
         self.network = network.into();
+        self
+    }
+
+    /// The program that seals templates; the first `virt-sysprep` on `PATH` otherwise. No URI names one: it is run.
+    #[must_use]
+    pub fn virt_sysprep(mut self, program: impl Into<PathBuf>) -> Self {
+        self.virt_sysprep = Some(program.into());
         self
     }
 

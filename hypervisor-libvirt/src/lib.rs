@@ -16,6 +16,7 @@ mod metrics;
 mod network;
 mod options;
 mod probe;
+mod seal;
 mod seed;
 mod snapshots;
 mod storage;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use common::bench::{BOOT, Bench};
 use common::done;
-use hypervisor_core::ErrorKind;
+use hypervisor_core::{ErrorKind, Hypervisor};
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
-use hypervisor_libvirt::{ConsoleStream, OpenConsole, VmOptions};
+use hypervisor_libvirt::{ConsoleStream, Libvirt, LibvirtConfig, OpenConsole, VmOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Reads on until the guest has said `text`.
@@ -212,5 +212,55 @@ async fn a_running_guest_is_changed() {
     assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
     let error = bench.update_vm(&brief, &VmChange::new().cpus(4)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_are_sealed() {
+    let Some(bench) = Bench::new("seal").await else { return };
+    let vm = bench.make(&bench.idle("a").disk(DiskSpec::new_volume(ByteSize::mib(16)))).await;
+    let config = || -> LibvirtConfig { std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").unwrap().parse().unwrap() };
+    let without = Libvirt::connect(config().virt_sysprep("/no/such/tool")).await.unwrap();
+    let copy = TemplateSpec::copy("seal-copy").seal(true);
+    let error = without.create_template(&vm, &copy).await.unwrap_err();
+    assert!(error.is_unsupported() && error.message().contains("virt-sysprep"), "{error}");
+
+    // Stands in for the real tool, which brings a machine of its own: what it is told is what is looked at.
+    let (tool, said, refuse) = (bench.folder.join("tool"), bench.folder.join("said"), bench.folder.join("refuse"));
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\nif [ -e {} ]; then echo 'no operating system' >&2; exit 1; fi\n",
+        said.display(),
+        refuse.display()
+    );
+    std::fs::write(&tool, script).unwrap();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let with = Libvirt::connect(config().virt_sysprep(&tool)).await.unwrap();
+    assert!(with.capabilities().has(Feature::SealTemplate));
+    let template = done(&with, with.create_template(&vm, &copy).await.unwrap()).await;
+    let path = bench.folder.join("pool/seal-copy-vda.qcow2");
+    let told = format!("--quiet --format qcow2 --add {}\n", path.display());
+    assert_eq!(std::fs::read_to_string(&said).unwrap(), told);
+    assert!(bench.get_vm(&template).await.unwrap().template && !bench.get_vm(&vm).await.unwrap().template);
+
+    // One that fails leaves no copy behind; the guest itself is no template then either.
+    std::fs::write(&refuse, "").unwrap();
+    for spec in [TemplateSpec::copy("seal-bad").seal(true), TemplateSpec::in_place().seal(true)] {
+        let task = with.create_template(&vm, &spec).await.unwrap().task.unwrap();
+        let info = loop {
+            let info = with.get_task(&task, Some(Duration::from_secs(1))).await.unwrap();
+            if info.state.is_final() {
+                break info;
+            }
+        };
+        assert!(info.state == TaskState::Failed && info.error.unwrap().contains("no operating system"));
+    }
+    assert_eq!(bench.volumes().await, ["seal-a-vda.qcow2", "seal-copy-vda.qcow2"]);
+    assert!(!bench.get_vm(&vm).await.unwrap().template);
+    std::fs::remove_file(&refuse).unwrap();
+    done(&with, with.create_template(&vm, &TemplateSpec::in_place().seal(true)).await.unwrap()).await;
+    assert!(bench.get_vm(&vm).await.unwrap().template);
+    let deployed =
+        done(&bench, bench.deploy_template(&template, &DeploySpec::new("seal-new")).await.unwrap()).await;
+    bench.power(&deployed, PowerAction::Start).await;
     bench.end().await;
 }

@@ -7,7 +7,7 @@ use hypervisor_core::model::{
     ByteSize, CloneSpec, CloudInit, NetworkId, NicChange, NicSource, Started, VmChange, VmId, VolumeFormat,
     VolumeSpec,
 };
-use hypervisor_core::{Error, Operation, Result};
+use hypervisor_core::{Effect, Error, Operation, Result};
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -15,10 +15,10 @@ use virt::domain::Domain;
 use super::create::undefine;
 use super::lifecycle::refuse_unless_off;
 use super::volumes::{Made, handle_at_path};
-use super::{Shared, lookup};
+use super::{Shared, lookup, template};
 use crate::backend::Inner;
 use crate::blocking::Lane;
-use crate::error::{Outcome, named};
+use crate::error::{Fail, Outcome, named};
 use crate::seed;
 use crate::storage;
 use crate::xml::Element;
@@ -35,6 +35,8 @@ pub(super) struct Finish {
     pub(super) template: bool,
     pub(super) autostart: bool,
     pub(super) cloud_init: Option<CloudInit>,
+    /// Whether the copies are sealed.
+    pub(super) seal: bool,
 }
 
 /// Copies a stopped guest. Disks that are copied are a task; links are made at once.
@@ -70,9 +72,28 @@ pub(super) async fn clone(
     }
     let own = Arc::clone(inner);
     let task = inner.tasks.spawn(operation, Some(&id), false, async move {
-        own.run(operation, Lane::Slow, storage::COPY_LIMIT, move |conn| job.carry_out(conn)).await
+        if job.finish.seal { sealed(&own, operation, job).await } else { whole(&own, operation, job).await }
     });
     Ok(Started::running(id, task))
+}
+
+async fn whole(inner: &Shared, operation: Operation, job: Arc<Job>) -> Result<()> {
+    inner.run(operation, Lane::Slow, storage::COPY_LIMIT, move |conn| job.carry_out(conn)).await
+}
+
+/// Copies, seals the copies, and only then defines the guest.
+async fn sealed(inner: &Shared, operation: Operation, job: Arc<Job>) -> Result<()> {
+    let copying = Arc::clone(&job);
+    let copies =
+        inner.run(operation, Lane::Slow, storage::COPY_LIMIT, move |conn| copying.copy(conn)).await?;
+    let (definition, made) = copies;
+    let outcome = template::seal(inner, &definition).await.map_err(named(operation));
+    let end = move |conn: &Connect| match outcome {
+        Ok(()) => job.define(conn, &definition).map_err(|fail| made.undo(fail)),
+        // The copies are taken back: nothing is left that is half sealed.
+        Err(error) => Err(made.undo(Fail::Ours(error.with_effect(Effect::None)))),
+    };
+    inner.call_slow(operation, end).await
 }
 
 struct Job {
@@ -114,6 +135,12 @@ impl Job {
     }
 
     fn carry_out(&self, conn: &Connect) -> Outcome<()> {
+        let (definition, made) = self.copy(conn)?;
+        self.define(conn, &definition).map_err(|fail| made.undo(fail))
+    }
+
+    /// Makes the copies, and the definition that names them.
+    fn copy(&self, conn: &Connect) -> Outcome<(Element, Made)> {
         let domain = lookup::domain(conn, &self.vm)?;
         let mut definition = lookup::whole_definition(&domain)?;
         self.identify(&mut definition)?;
@@ -131,7 +158,7 @@ impl Job {
                 return Err(made.undo(fail));
             }
         }
-        self.define(conn, &definition).map_err(|fail| made.undo(fail))
+        Ok((definition, made))
     }
 
     fn define(&self, conn: &Connect, definition: &Element) -> Outcome<()> {
@@ -223,7 +250,7 @@ impl Job {
 }
 
 /// Whether a disk has content of its own: drives and disks that nobody writes to are shared.
-fn is_copied(disk: &Element) -> bool {
+pub(super) fn is_copied(disk: &Element) -> bool {
     let hard_disk = disk.attr("device").is_none_or(|device| device == "disk");
     hard_disk && disk.child("readonly").is_none() && source_path(disk).is_some()
 }
