@@ -9,7 +9,6 @@ use hypervisor_core::model::VmId;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::stream::Stream;
 use virt_sys as sys;
@@ -20,7 +19,7 @@ use crate::backend::Libvirt;
 use crate::compute::{console, lookup};
 use crate::config::LibvirtConfig;
 use crate::error::{Fail, Outcome, named};
-use crate::ffi;
+use crate::ffi::{self, Connection};
 
 /// The first pause between two looks at a console that is silent; it doubles up to the last.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -125,7 +124,7 @@ impl Libvirt {
 struct Session {
     stream: Stream,
     domain: Domain,
-    _conn: Connect,
+    _conn: Connection,
 }
 
 fn open(config: &LibvirtConfig, vm: &VmId, options: &OpenConsole) -> Outcome<Session> {

@@ -13,7 +13,7 @@ mod params;
 mod stream;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
-pub(crate) use connect::{Credentials, all_stats, list_stats, node_cpu, node_memory, open};
+pub(crate) use connect::{Connection, Credentials, all_stats, list_stats, node_cpu, node_memory, open};
 pub use domain::JobInfo;
 pub(crate) use domain::{AddressSource, abort_job, interface_addresses, job_info, state};
 pub use error::LibvirtError;
