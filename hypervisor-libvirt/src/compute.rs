@@ -1,7 +1,7 @@
 //! Hosts and guests.
 
 mod clone;
-mod console;
+pub(crate) mod console;
 mod create;
 mod delete;
 mod devices;

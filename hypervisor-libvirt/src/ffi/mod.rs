@@ -13,6 +13,7 @@ mod job;
 mod migrate;
 mod network;
 mod params;
+mod stream;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
 pub(crate) use block::{BlockJobInfo, block_commit, block_copy, block_job, block_pull, end_block_job};
@@ -26,3 +27,4 @@ pub(crate) use network::leases;
 #[cfg(test)]
 pub(crate) use params::Param;
 pub(crate) use params::{DomainStats, Params};
+pub(crate) use stream::{receive, send};
