@@ -7,7 +7,7 @@ mod delete;
 mod devices;
 mod host;
 mod lifecycle;
-mod list;
+pub(crate) mod list;
 pub(crate) mod lookup;
 mod migrate;
 mod template;
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hypervisor_core::model::{
     ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, HostId, HostInfo, MigrateSpec, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot,
-    Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
+    DiskSpec, HostId, HostInfo, MigrateSpec, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction,
+    Screenshot, Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
 };
 use hypervisor_core::traits::Compute;
 use hypervisor_core::{Operation, Result};

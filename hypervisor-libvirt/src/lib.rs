@@ -11,6 +11,7 @@ mod config;
 mod console;
 mod error;
 mod events;
+mod facts;
 mod ffi;
 mod guest;
 mod metrics;

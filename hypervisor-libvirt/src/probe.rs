@@ -58,8 +58,13 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
     let scrub =
         local && ["/usr/bin/scrub", "/bin/scrub"].iter().any(|path| std::path::Path::new(path).exists());
     let virt_sysprep = local.then(|| seal::find(config.virt_sysprep.as_deref())).flatten();
-    let claims = if test { test_driver() } else { qemu_driver(&domain, version, scrub, virt_sysprep.is_some()) };
+    let claims =
+        if test { test_driver() } else { qemu_driver(&domain, version, scrub, virt_sysprep.is_some()) };
     let claims = if config.read_only { without_writes(claims) } else { claims };
+    let claims = match crate::ffi::start_event_loop() {
+        Ok(()) => claims,
+        Err(why) => claims.unsupported([Operation::Watch], why).unsupported([Feature::NativeEvents], why),
+    };
     Ok(Probe {
         version: dotted(version),
         hypervisor_version: conn.get_hyp_version().ok().map(dotted),
@@ -98,6 +103,8 @@ fn common() -> Capabilities {
         .native([O::ListSnapshots, O::GetSnapshot, O::CreateSnapshot, O::RevertSnapshot, O::DeleteSnapshot])
         .native([O::GetHostMetrics, O::GetVmMetrics, O::ListVmMetrics, O::ListAddresses])
         .native([O::FreezeFilesystems, O::ThawFilesystems])
+        .native([O::Watch])
+        .native([Feature::NativeEvents])
         .native([O::GetTask, O::ListTasks, O::GetTaskLog, O::CancelTask])
         .emulated([O::CloneVm], "a copy of each disk, then a definition with a new identity")
         .emulated([O::CloneVms, O::SubmitBatch], "one call for each item")
@@ -108,7 +115,6 @@ fn common() -> Capabilities {
         .unsupported([O::ListBackups, O::CreateBackup], "this version of the driver makes no backups")
         .unsupported([O::RestoreBackup, O::DeleteBackup], "this version of the driver makes no backups")
         .unsupported([O::GetMetricsHistory], "libvirt keeps no history of the load")
-        .unsupported([O::Watch], "this version of the driver does not listen to libvirt's events")
         .native([
             Feature::RequestedId,
             Feature::Tags,
@@ -142,10 +148,6 @@ fn common() -> Capabilities {
         .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], "this version makes no backups")
         .unsupported([Feature::ArpAddresses], "libvirt's reader of the ARP table fails on newer kernels")
         .unsupported([Feature::BulkPower], "libvirt has no power verb for many guests")
-        .unsupported(
-            [Feature::NativeEvents],
-            "this version of the driver does not listen to libvirt's events",
-        )
 }
 
 fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: bool) -> Capabilities {

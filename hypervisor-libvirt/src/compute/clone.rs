@@ -75,7 +75,11 @@ pub(super) async fn clone(
     let task = inner.tasks.spawn_watched(operation, Some(&id), |running| async move {
         let copies = Arc::clone(&job.copies);
         let work = async {
-            if job.finish.seal { sealed(&own, operation, job).await } else { whole(&own, operation, job).await }
+            if job.finish.seal {
+                sealed(&own, operation, job).await
+            } else {
+                whole(&own, operation, job).await
+            }
         };
         copies.watch(&own, &running, work).await
     });
