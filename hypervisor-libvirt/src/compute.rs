@@ -1,14 +1,16 @@
 //! Hosts and guests.
 
-mod clone;
+pub(crate) mod clone;
 mod console;
-mod create;
+pub(crate) mod create;
 mod delete;
 mod devices;
+pub(crate) mod halted;
 mod host;
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod list;
 pub(crate) mod lookup;
+mod saved;
 mod template;
 mod update;
 pub(crate) mod volumes;

@@ -98,8 +98,6 @@ fn common() -> Capabilities {
         .unsupported([O::MigrateVm, O::ExportVm], "this version of the driver cannot do it")
         .unsupported([O::ListGroups, O::GetGroup, O::CreateGroup], "libvirt has no resource groups")
         .unsupported([O::UpdateGroup, O::DeleteGroup], "libvirt has no resource groups")
-        .unsupported([O::ListBackups, O::CreateBackup], "this version of the driver makes no backups")
-        .unsupported([O::RestoreBackup, O::DeleteBackup], "this version of the driver makes no backups")
         .unsupported([O::GetMetricsHistory], "libvirt keeps no history of the load")
         .unsupported([O::Watch], "this version of the driver does not listen to libvirt's events")
         .native([
@@ -138,7 +136,6 @@ fn common() -> Capabilities {
         .unsupported([Feature::NetworkVlan], "libvirt's own networks carry no VLAN tags; Open vSwitch's do")
         .unsupported([Feature::DiskOnlySnapshot], "this version of the driver takes internal snapshots only")
         .unsupported([Feature::QuiescedSnapshot], "libvirt quiesces for external snapshots only")
-        .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], "this version makes no backups")
         .unsupported([Feature::ArpAddresses], "libvirt's reader of the ARP table fails on newer kernels")
         .unsupported([Feature::BulkPower], "libvirt has no power verb for many guests")
         .unsupported(
@@ -156,6 +153,7 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabi
         (domain.tpm, Feature::Tpm, "the host has no emulator for a TPM (swtpm)"),
         (domain.vnc || domain.spice, Feature::Graphics, "the host's QEMU has neither VNC nor SPICE"),
         (version >= 11_000_000, Feature::NicVlan, "libvirt tags NICs on Linux bridges from 11.0 on"),
+        (version >= 7_002_000, Feature::IncrementalBackup, "libvirt follows what changes from 7.2 on"),
         (scrub, Feature::WipeAlgorithms, "the host has no `scrub`, or is not this machine"),
     ];
     let mut claims = common()
@@ -174,7 +172,9 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabi
             Feature::LinkedClone,
             Feature::VolumeBacking,
         ])
-        .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange]);
+        .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange])
+        .native([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup])
+        .unsupported([Feature::CompressedBackup], "libvirt gives QEMU no way to compress a backup");
     let agent = [O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile];
     claims = if cfg!(feature = "qemu") {
         claims.native(agent)
@@ -207,6 +207,8 @@ fn test_driver() -> Capabilities {
         .unsupported([Feature::Uefi, Feature::SecureBoot, Feature::Tpm, Feature::NicVlan], NO_SUCH_CALL)
         .unsupported([Feature::LinkedClone, Feature::VolumeBacking, Feature::ShrinkVolume], NO_SUCH_CALL)
         .unsupported([Feature::UploadCreates, Feature::DownloadRange, Feature::WipeAlgorithms], NO_SUCH_CALL)
+        .unsupported([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup], NO_SUCH_CALL)
+        .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], NO_SUCH_CALL)
         .native([Feature::Graphics])
 }
 

@@ -1,6 +1,7 @@
 //! Storage pools and volumes.
 
 mod pools;
+pub(crate) mod small;
 pub(crate) mod stream;
 
 use std::sync::Arc;

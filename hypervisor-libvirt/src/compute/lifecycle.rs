@@ -101,7 +101,7 @@ async fn power_off_after(inner: &Shared, vm: &VmId, limit: Duration) -> Result<(
 }
 
 /// Refuses a guest that is not off.
-pub(super) fn refuse_unless_off(domain: &Domain, vm: &VmId) -> Outcome<()> {
+pub(crate) fn refuse_unless_off(domain: &Domain, vm: &VmId) -> Outcome<()> {
     match lookup::state(domain)? {
         VmState::Stopped | VmState::Crashed => Ok(()),
         state => {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "calls into libvirt's C library; each block says why it is sound")]
 
 mod agent;
+mod backup;
 mod connect;
 mod domain;
 mod error;
@@ -12,6 +13,9 @@ mod network;
 mod params;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
+pub(crate) use backup::{
+    JobEnd, backup_begin, checkpoints, delete_checkpoint, job_end, restore, save, saved_definition,
+};
 pub(crate) use connect::{Credentials, all_stats, list_stats, node_cpu, node_memory, open};
 pub use domain::JobInfo;
 pub(crate) use domain::{AddressSource, abort_job, interface_addresses, job_info, state};
