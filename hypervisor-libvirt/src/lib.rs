@@ -5,6 +5,7 @@
 
 mod backend;
 mod backups;
+mod block;
 mod blocking;
 mod compute;
 mod config;
@@ -21,6 +22,7 @@ mod tasks;
 pub mod xml;
 
 pub use backend::Libvirt;
+pub use block::{BlockCommit, BlockCopy, BlockPull};
 pub use config::{DomainType, LibvirtConfig};
 pub use ffi::{JobInfo, LibvirtError};
 pub use virt;
