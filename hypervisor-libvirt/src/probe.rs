@@ -134,8 +134,6 @@ fn common() -> Capabilities {
         )
         .unsupported([Feature::SealTemplate], "this version of the driver cannot do it")
         .unsupported([Feature::NetworkVlan], "libvirt's own networks carry no VLAN tags; Open vSwitch's do")
-        .unsupported([Feature::DiskOnlySnapshot], "this version of the driver takes internal snapshots only")
-        .unsupported([Feature::QuiescedSnapshot], "libvirt quiesces for external snapshots only")
         .unsupported([Feature::ArpAddresses], "libvirt's reader of the ARP table fails on newer kernels")
         .unsupported([Feature::BulkPower], "libvirt has no power verb for many guests")
         .unsupported(
@@ -174,6 +172,7 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabi
         ])
         .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange])
         .native([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup])
+        .native([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot])
         .unsupported([Feature::CompressedBackup], "libvirt gives QEMU no way to compress a backup");
     let agent = [O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile];
     claims = if cfg!(feature = "qemu") {
@@ -209,6 +208,7 @@ fn test_driver() -> Capabilities {
         .unsupported([Feature::UploadCreates, Feature::DownloadRange, Feature::WipeAlgorithms], NO_SUCH_CALL)
         .unsupported([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup], NO_SUCH_CALL)
         .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], NO_SUCH_CALL)
+        .unsupported([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot], NO_SUCH_CALL)
         .native([Feature::Graphics])
 }
 

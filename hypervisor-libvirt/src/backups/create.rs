@@ -97,7 +97,11 @@ impl Plan {
             let why = format!("it is {state}, but must be running, paused or stopped");
             return Err(Error::invalid_state(why).with_target(VmId::NOUN, vm).into());
         }
-        let pool = spec.pool.as_ref().map_or(default_pool, |pool| pool.as_str());
+        let pool = match &spec.pool {
+            Some(pool) => pool.to_string(),
+            None => usual_pool(conn, &domain, default_pool)?,
+        };
+        let pool = pool.as_str();
         if usable_pool(conn, pool)?.1.is_none() {
             let why = format!("pool `{pool}` holds devices, but backups are files");
             return Err(Error::invalid("pool", why).with_target(PoolId::NOUN, pool).into());
@@ -237,6 +241,22 @@ impl Plan {
             (None, calmed) => calmed,
         }
     }
+}
+
+/// The pool of backups whose spec names none: the configured one, and where there is none of that name, the one that
+/// the guest's first disk lies in.
+fn usual_pool(conn: &Connect, domain: &Domain, configured: &str) -> Outcome<String> {
+    match find_pool(conn, &configured.into()) {
+        Err(fail) if fail.kind() == ErrorKind::NotFound => {}
+        other => return other.map(|_| configured.to_owned()),
+    }
+    for disk in lookup::whole_definition(domain)?.all("devices/disk") {
+        let path = source_path(disk).filter(|_| is_copied(disk));
+        if let Some(volume) = path.map(|path| handle_at_path(conn, &path)).transpose()?.flatten() {
+            return Ok(StoragePool::lookup_by_volume(&volume)?.get_name()?);
+        }
+    }
+    Ok(configured.to_owned())
 }
 
 /// The backup that only the changes since are wanted of.
