@@ -13,7 +13,7 @@ use crate::blocking::{Lane, Pool};
 use crate::compute::lookup;
 use crate::config::LibvirtConfig;
 use crate::error::{Fail, Outcome, named};
-use crate::ffi::{self, JobInfo};
+use crate::ffi::{self, Connection, JobInfo};
 use crate::probe::{Probe, probe};
 use crate::tasks::TaskTable;
 use crate::xml::guest::Facts;
@@ -40,7 +40,7 @@ pub struct Libvirt {
 /// What the calls share.
 pub(crate) struct Inner {
     pub(crate) config: LibvirtConfig,
-    pool: Pool<Connect, Fail>,
+    pool: Pool<Connection, Fail>,
     pub(crate) probe: Probe,
     info: BackendInfo,
     pub(crate) tasks: TaskTable,
@@ -74,7 +74,7 @@ impl Libvirt {
         });
         let probed = config.clone();
         let limit = config.open_timeout.saturating_add(config.timeout);
-        let probe = pool.run(Lane::Fast, "probe", limit, move |conn| probe(conn, &probed)).await;
+        let probe = pool.run(Lane::Fast, "probe", limit, move |conn: &Connection| probe(conn, &probed)).await;
         let probe = probe.map_err(|failure| Error::from(failure).with_backend(crate::BACKEND))?;
         let info = BackendInfo::new(crate::BACKEND, config.uri()).version(&probe.version);
         let (tasks, facts) = (TaskTable::default(), Mutex::default());
@@ -92,7 +92,8 @@ impl Libvirt {
         F: FnOnce(&Connect) -> Result<T, virt::error::Error> + Send + 'static,
     {
         let limit = self.inner.config.timeout;
-        let outcome = self.inner.pool.run(Lane::Fast, "raw", limit, move |conn| Ok(call(conn)?)).await;
+        let outcome =
+            self.inner.pool.run(Lane::Fast, "raw", limit, move |conn: &Connection| Ok(call(conn)?)).await;
         outcome.map_err(|failure| Error::from(failure).with_backend(crate::BACKEND))
     }
 
@@ -171,7 +172,8 @@ impl Inner {
         F: FnOnce(&Connect) -> Outcome<T> + Send + 'static,
     {
         self.require(operation, &[])?;
-        let outcome = self.pool.run(lane, operation.as_str(), limit, work).await;
+        let outcome =
+            self.pool.run(lane, operation.as_str(), limit, move |conn: &Connection| work(conn)).await;
         outcome.map_err(Error::from).map_err(named(operation))
     }
 

@@ -1,6 +1,7 @@
 //! Opening with credentials, bulk statistics, and the host's counters.
 
 use std::ffi::{c_int, c_uint, c_void};
+use std::ops::Deref;
 use std::ptr;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -10,6 +11,33 @@ use virt_sys as sys;
 
 use super::error::{LibvirtError, c_string, check, text};
 use super::params::{DomainStats, Param, Params, field};
+
+/// A connection that is closed when it is dropped, which [`Connect`] is not.
+#[derive(Debug)]
+pub(crate) struct Connection(Connect);
+
+impl Deref for Connection {
+    type Target = Connect;
+
+    fn deref(&self) -> &Connect {
+        &self.0
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.close() {
+            tracing::debug!(%error, "a libvirt connection did not close");
+        }
+    }
+}
+
+impl crate::blocking::Connection for Connection {
+    fn looks_alive(&self) -> bool {
+        // Local: it looks at the socket's state, and asks nobody.
+        self.is_alive().unwrap_or(false)
+    }
+}
 
 /// What SASL asks for.
 #[derive(Debug, Clone)]
@@ -23,7 +51,7 @@ pub(crate) fn open(
     uri: &str,
     read_only: bool,
     credentials: Option<&Credentials>,
-) -> Result<Connect, LibvirtError> {
+) -> Result<Connection, LibvirtError> {
     virt::error::clear_error_callback();
     let name = c_string(uri)?;
     let mut kinds = [
@@ -45,8 +73,8 @@ pub(crate) fn open(
     if connection.is_null() {
         return Err(LibvirtError::last());
     }
-    // SAFETY: a new reference, given to us; `Connect` gives it back on drop.
-    Ok(unsafe { Connect::from_ptr(connection) })
+    // SAFETY: a new reference, given to us; `Connection` gives it back on drop.
+    Ok(Connection(unsafe { Connect::from_ptr(connection) }))
 }
 
 /// libvirt asks for credentials. Answers -1, which fails the opening, when there are none for a question.
@@ -191,6 +219,15 @@ mod tests {
         assert!(node_cpu(&conn).unwrap().u64("idle").is_some());
         let error = node_memory(&conn).unwrap_err();
         assert_eq!(error.code, sys::VIR_ERR_NO_SUPPORT);
+    }
+
+    #[test]
+    fn a_dropped_connection_is_closed() {
+        let connection = open("test:///default", false, None).unwrap();
+        let mut other = Connect::clone(&connection);
+        drop(connection);
+        // What is left is the number of references that are still held.
+        assert_eq!(other.close().unwrap(), 0);
     }
 
     #[test]

@@ -124,10 +124,10 @@ pub(crate) fn abort_job(domain: &Domain) -> Result<(), LibvirtError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::open;
+    use super::super::{Connection, open};
     use super::*;
 
-    fn test_domain() -> (virt::connect::Connect, Domain) {
+    fn test_domain() -> (Connection, Domain) {
         let conn = open("test:///default", false, None).unwrap();
         let domain = Domain::lookup_by_name(&conn, "test").unwrap();
         (conn, domain)

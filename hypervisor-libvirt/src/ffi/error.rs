@@ -107,10 +107,3 @@ impl crate::blocking::CallError for LibvirtError {
         Self::is_disconnect(self)
     }
 }
-
-impl crate::blocking::Connection for virt::connect::Connect {
-    fn looks_alive(&self) -> bool {
-        // Local: it looks at the socket's state, and asks nobody.
-        self.is_alive().unwrap_or(false)
-    }
-}

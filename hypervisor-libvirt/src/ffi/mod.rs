@@ -18,7 +18,7 @@ pub(crate) use backup::{
     JobEnd, backup_begin, checkpoints, delete_checkpoint, job_end, restore, save, saved_definition,
 };
 pub(crate) use block::{BlockJobInfo, block_commit, block_copy, block_job, block_pull, end_block_job};
-pub(crate) use connect::{Credentials, all_stats, list_stats, node_cpu, node_memory, open};
+pub(crate) use connect::{Connection, Credentials, all_stats, list_stats, node_cpu, node_memory, open};
 pub use domain::JobInfo;
 pub(crate) use domain::{AddressSource, abort_job, interface_addresses, job_info, state};
 pub use error::LibvirtError;

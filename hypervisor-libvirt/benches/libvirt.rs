@@ -1,0 +1,223 @@
+//! What the driver costs beside libvirt itself: `cargo bench -p hypervisor-libvirt`.
+//!
+//! Each figure stands beside the bare calls of the `virt` crate that give the same facts. What needs a daemon runs where
+//! `HYPERVISOR_TEST_LIBVIRT_URI` names one (`cargo xtask live up` prints it), and says so where not.
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::cast_precision_loss,
+    reason = "criterion's macros have no docs; a bench ends by a panic; its figures are printed, not used"
+)]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use futures::stream;
+use hypervisor_core::model::{
+    ByteSize, ByteStream, DeletePool, PageRequest, PoolSpec, UploadVolume, VmQuery, VolumeFormat, VolumeSpec,
+};
+use hypervisor_core::traits::{Compute, Metrics, Storage};
+use hypervisor_libvirt::Libvirt;
+use hypervisor_libvirt::virt::connect::Connect;
+use hypervisor_libvirt::virt::domain::Domain;
+use tokio::runtime::{Builder, Runtime};
+
+const URI: &str = "HYPERVISOR_TEST_LIBVIRT_URI";
+const GUESTS: usize = 1_000;
+const PREFIX: &str = "bench-";
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+fn connect(runtime: &Runtime, uri: &str) -> Arc<Libvirt> {
+    let config = uri.parse().expect("a URI");
+    Arc::new(runtime.block_on(Libvirt::connect(config)).expect("a connection"))
+}
+
+fn live(runtime: &Runtime, what: &str) -> Option<Arc<Libvirt>> {
+    match std::env::var(URI) {
+        Ok(uri) => Some(connect(runtime, &uri)),
+        Err(_) => {
+            eprintln!("SKIPPED {what}: {URI} is not set; `cargo xtask live up` prints it");
+            None
+        }
+    }
+}
+
+fn definition(index: usize) -> String {
+    format!(
+        "<domain type='qemu'><name>{PREFIX}{index:05}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>\
+         <os><type arch='x86_64'>hvm</type></os></domain>"
+    )
+}
+
+async fn list(libvirt: &Libvirt) -> usize {
+    let page = libvirt.list_vms(&VmQuery::all(), &PageRequest::first()).await.expect("a page");
+    black_box(page).items.len()
+}
+
+/// What a program does that knows no better: a list, and for each guest its info and its definition.
+fn one_by_one(conn: &Connect) -> usize {
+    let domains = conn.list_all_domains(0).expect("a list");
+    for domain in &domains {
+        black_box((domain.get_info().expect("info"), domain.get_xml_desc(0).expect("a definition")));
+    }
+    domains.len()
+}
+
+/// The least that gives names, ids and states without the bulk call.
+fn bare(conn: &Connect) -> usize {
+    let domains = conn.list_all_domains(0).expect("a list");
+    for domain in &domains {
+        let name = domain.get_name().expect("a name");
+        black_box((name, domain.get_uuid_string().expect("a uuid"), domain.get_info().expect("info")));
+    }
+    domains.len()
+}
+
+/// The bulk call alone, as `virt` wraps it. It leaks every record, so that it is called a few hundred times at most.
+fn bulk(conn: &Connect) -> usize {
+    black_box(conn.get_all_domain_stats(1, 0).expect("statistics")).len()
+}
+
+/// 1,000 defined guests at a real daemon.
+fn inventory(c: &mut Criterion) {
+    let runtime = runtime();
+    let Some(libvirt) = live(&runtime, "inventory") else { return };
+    let define = libvirt.with_connection(|conn| {
+        let mut domains = (0..GUESTS).map(|index| Domain::define_xml(conn, &definition(index)).map(drop));
+        domains.try_for_each(|domain| domain)
+    });
+    runtime.block_on(define).expect("1,000 guests");
+    let begun = Instant::now();
+    runtime.block_on(list(&libvirt));
+    println!("inventory/first list, which reads every definition: {:?}", begun.elapsed());
+
+    let uri = std::env::var(URI).expect("checked above");
+    let mut conn = Connect::open(Some(&uri)).expect("a bare connection");
+    let mut group = c.benchmark_group("inventory of 1,000 guests");
+    group.sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5));
+    group.throughput(Throughput::Elements(GUESTS as u64));
+    group.bench_function("list_vms", |b| b.to_async(&runtime).iter(|| list(&libvirt)));
+    group.bench_function("bare bulk call", |b| b.iter(|| bulk(&conn)));
+    group.bench_function("list + info + definition each", |b| b.iter(|| one_by_one(&conn)));
+    group.finish();
+
+    let before = resident();
+    let first = PageRequest::first();
+    for _ in 0..200 {
+        runtime.block_on(list(&libvirt));
+        black_box(runtime.block_on(libvirt.list_vm_metrics(&first)).expect("metrics"));
+    }
+    conn.close().expect("closed");
+    println!(
+        "inventory/200 rounds of list and metrics: {} KiB more resident",
+        resident().saturating_sub(before)
+    );
+
+    let remove = libvirt.with_connection(|conn| {
+        for domain in conn.list_all_domains(0)? {
+            if domain.get_name()?.starts_with(PREFIX) {
+                domain.undefine()?;
+            }
+        }
+        Ok(())
+    });
+    runtime.block_on(remove).expect("no guests left");
+}
+
+/// 5,000 guests of libvirt's test driver, where a call costs next to nothing and what we add shows most.
+fn scale(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut node = String::from("<node>");
+    for index in 0..5_000 {
+        let guest = definition(index).replace("'qemu'", "'test'").replace(" arch='x86_64'", "");
+        write!(node, "{guest}").expect("text");
+    }
+    node.push_str("</node>");
+    let file = std::env::temp_dir().join(format!("hypervisor-bench-{}.xml", std::process::id()));
+    std::fs::write(&file, node).expect("a file");
+    let uri = format!("test://{}", file.display());
+    let libvirt = connect(&runtime, &uri);
+    let mut conn = Connect::open(Some(&uri)).expect("a bare connection");
+    assert_eq!(runtime.block_on(list(&libvirt)), bare(&conn));
+
+    let mut group = c.benchmark_group("5,000 guests of the test driver");
+    group.sample_size(20).warm_up_time(Duration::from_secs(1));
+    group.bench_function("list_vms", |b| b.to_async(&runtime).iter(|| list(&libvirt)));
+    group.bench_function("bare list + info", |b| b.iter(|| bare(&conn)));
+    group.bench_function("bare list + info + definition", |b| b.iter(|| one_by_one(&conn)));
+    group.finish();
+    conn.close().expect("closed");
+    std::fs::remove_file(&file).expect("the file was there");
+}
+
+/// 1 GiB into a volume, beside `virsh vol-upload` of the same bytes.
+fn upload(_: &mut Criterion) {
+    const LENGTH: u64 = 1 << 30;
+    const CHUNK: usize = 1 << 20;
+    let runtime = runtime();
+    let Some(libvirt) = live(&runtime, "upload") else { return };
+    let Some(root) = std::env::var_os("HYPERVISOR_TEST_SERIAL_DIR") else { return };
+    let place = std::path::Path::new(&root).join(format!("bench-{}", std::process::id()));
+    let source = place.with_extension("src");
+    let name = format!("bench-{}", std::process::id());
+    let spec = PoolSpec::dir(&name, place.display().to_string());
+    let pool = runtime.block_on(libvirt.create_pool(&spec)).expect("a pool").output;
+    let volume = VolumeSpec::new(pool.clone(), "target", ByteSize::bytes(LENGTH)).format(VolumeFormat::Raw);
+    let volume = runtime.block_on(libvirt.create_volume(&volume)).expect("a volume").output;
+
+    let block = Bytes::from(vec![0xA5_u8; CHUNK]);
+    std::fs::write(&source, block.repeat(1024)).expect("a source file");
+    for round in 1..=3 {
+        let chunks = stream::iter((0..LENGTH / CHUNK as u64).map({
+            let block = block.clone();
+            move |_| Ok(block.clone())
+        }));
+        let before = resident();
+        let begun = Instant::now();
+        let target = UploadVolume::to(volume.clone());
+        let upload = libvirt.upload_volume(&target, ByteStream::new(LENGTH, chunks));
+        let started = runtime.block_on(upload).expect("an upload");
+        if let Some(task) = started.task {
+            wait(&runtime, &libvirt, &task);
+        }
+        let ours = begun.elapsed();
+        let grown = resident().saturating_sub(before);
+
+        let begun = Instant::now();
+        let uri = std::env::var(URI).expect("checked above");
+        let args = ["-q", "-c", &uri, "vol-upload", "--pool", &name, "target"];
+        let status = Command::new("virsh").args(args).arg(&source).status().expect("virsh");
+        assert!(status.success());
+        let theirs = begun.elapsed();
+        println!(
+            "upload of 1 GiB, round {round}: {ours:.2?}, virsh {theirs:.2?}, throughput {:.2} of virsh, {grown} KiB more resident",
+            theirs.as_secs_f64() / ours.as_secs_f64()
+        );
+    }
+    std::fs::remove_file(&source).expect("the source was there");
+    drop(runtime.block_on(libvirt.delete_pool(&pool, &DeletePool::with_content())).expect("no pool left"));
+}
+
+fn wait(runtime: &Runtime, libvirt: &Libvirt, task: &hypervisor_core::model::TaskId) {
+    use hypervisor_core::traits::Tasks;
+    let hold = Some(Duration::from_secs(1));
+    while !runtime.block_on(libvirt.get_task(task, hold)).expect("the task").state.is_final() {}
+}
+
+/// Resident memory in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+criterion_group!(benches, inventory, scale, upload);
+criterion_main!(benches);
