@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hypervisor_core::model::{BackendInfo, Capabilities, Feature, HostId, VmId};
 use hypervisor_core::{Error, Hypervisor, Operation, Result};
+use tokio::sync::Semaphore;
 use virt::connect::Connect;
 
 use crate::blocking::{Lane, Pool};
@@ -20,6 +21,8 @@ use crate::xml::guest::Facts;
 
 /// How long what a definition says is taken for true: others may change it, and nothing tells us.
 const FACTS_AGE: Duration = Duration::from_secs(5);
+/// How many consoles may be open at a time.
+const CONSOLES: usize = 16;
 
 /// A connection to libvirt.
 ///
@@ -45,6 +48,8 @@ pub(crate) struct Inner {
     info: BackendInfo,
     pub(crate) tasks: TaskTable,
     facts: Mutex<HashMap<String, (Instant, Facts)>>,
+    /// Places for open consoles, each of which has a thread.
+    pub(crate) consoles: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Libvirt {
@@ -78,7 +83,8 @@ impl Libvirt {
         let probe = probe.map_err(|failure| Error::from(failure).with_backend(crate::BACKEND))?;
         let info = BackendInfo::new(crate::BACKEND, config.uri()).version(&probe.version);
         let (tasks, facts) = (TaskTable::default(), Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { config, pool, probe, info, tasks, facts }) })
+        let consoles = Arc::new(Semaphore::new(CONSOLES));
+        Ok(Self { inner: Arc::new(Inner { config, pool, probe, info, tasks, facts, consoles }) })
     }
 
     /// Runs something that the SDK does not offer on a connection of libvirt's own, on a thread that may block, within

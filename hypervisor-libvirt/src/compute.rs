@@ -1,10 +1,11 @@
 //! Hosts and guests.
 
 pub(crate) mod clone;
-mod console;
+pub(crate) mod console;
 pub(crate) mod create;
 mod delete;
 mod devices;
+mod export;
 pub(crate) mod halted;
 mod host;
 pub(crate) mod lifecycle;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hypervisor_core::model::{
     ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, HostId, HostInfo, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot,
+    DiskSpec, ExportSpec, ExportedVm, HostId, HostInfo, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot,
     Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
 };
 use hypervisor_core::traits::Compute;
@@ -101,6 +102,12 @@ impl Compute for Libvirt {
         self.inner.check_cpus(spec.cpus).map_err(named(Operation::DeployTemplate))?;
         self.inner.require(Operation::DeployTemplate, &spec.needs())?;
         template::deploy(&self.inner, template, spec).await
+    }
+
+    async fn export_vm(&self, vm: &VmId, spec: &ExportSpec) -> Result<Started<ExportedVm>> {
+        spec.validate().map_err(named(Operation::ExportVm))?;
+        self.inner.require(Operation::ExportVm, &[])?;
+        export::export(&self.inner, vm, spec.clone()).await
     }
 
     async fn attach_disk(&self, vm: &VmId, disk: &DiskSpec) -> Result<Started<DiskId>> {

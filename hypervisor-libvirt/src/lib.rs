@@ -9,6 +9,7 @@ mod block;
 mod blocking;
 mod compute;
 mod config;
+mod console;
 mod error;
 mod events;
 mod ffi;
@@ -24,6 +25,7 @@ pub mod xml;
 pub use backend::Libvirt;
 pub use block::{BlockCommit, BlockCopy, BlockPull};
 pub use config::{DomainType, LibvirtConfig};
+pub use console::{ConsoleStream, OpenConsole};
 pub use ffi::{JobInfo, LibvirtError};
 pub use virt;
 

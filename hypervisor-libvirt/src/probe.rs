@@ -95,7 +95,7 @@ fn common() -> Capabilities {
         .emulated([O::CloneVm], "a copy of each disk, then a definition with a new identity")
         .emulated([O::CloneVms, O::SubmitBatch], "one call for each item")
         .emulated([O::CreateTemplate, O::DeployTemplate], "a mark in the definition; a deployment is a clone")
-        .unsupported([O::MigrateVm, O::ExportVm], "this version of the driver cannot do it")
+        .unsupported([O::MigrateVm], "this version of the driver cannot do it")
         .unsupported([O::ListGroups, O::GetGroup, O::CreateGroup], "libvirt has no resource groups")
         .unsupported([O::UpdateGroup, O::DeleteGroup], "libvirt has no resource groups")
         .unsupported([O::GetMetricsHistory], "libvirt keeps no history of the load")
@@ -171,7 +171,7 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabi
             Feature::VolumeBacking,
         ])
         .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange])
-        .native([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup])
+        .native([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup, O::ExportVm])
         .native([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot])
         .unsupported([Feature::CompressedBackup], "libvirt gives QEMU no way to compress a backup");
     let agent = [O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile];
@@ -207,6 +207,7 @@ fn test_driver() -> Capabilities {
         .unsupported([Feature::LinkedClone, Feature::VolumeBacking, Feature::ShrinkVolume], NO_SUCH_CALL)
         .unsupported([Feature::UploadCreates, Feature::DownloadRange, Feature::WipeAlgorithms], NO_SUCH_CALL)
         .unsupported([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup], NO_SUCH_CALL)
+        .unsupported([O::ExportVm], "libvirt's test driver has volumes without content")
         .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], NO_SUCH_CALL)
         .unsupported([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot], NO_SUCH_CALL)
         .native([Feature::Graphics])

@@ -12,6 +12,7 @@ mod domain;
 mod error;
 mod network;
 mod params;
+mod stream;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
 pub(crate) use backup::{
@@ -26,3 +27,4 @@ pub(crate) use network::leases;
 #[cfg(test)]
 pub(crate) use params::Param;
 pub(crate) use params::{DomainStats, Params};
+pub(crate) use stream::{receive, send};
