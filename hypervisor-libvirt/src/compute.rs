@@ -21,8 +21,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hypervisor_core::model::{
     ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, ExportSpec, ExportedVm, HostId, HostInfo, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot,
-    Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
+    DiskSpec, ExportSpec, ExportedVm, HostId, HostInfo, NicChange, NicId, NicSpec, Page, PageRequest,
+    PowerAction, Screenshot, Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery,
+    VmSpec,
 };
 use hypervisor_core::traits::Compute;
 use hypervisor_core::{Operation, Result};

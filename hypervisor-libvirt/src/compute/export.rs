@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hypervisor_core::model::{
-    ByteSize, ExportSpec, ExportedVm, Started, VmId, VolumeFormat, VolumeSpec,
-};
+use hypervisor_core::model::{ByteSize, ExportSpec, ExportedVm, Started, VmId, VolumeFormat, VolumeSpec};
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use uuid::Uuid;
 use virt::connect::Connect;
@@ -120,7 +118,8 @@ impl Plan {
     fn carry_out(&self, conn: &Connect, running: &Running) -> Outcome<()> {
         let place = Place::open(conn, &self.directory)?;
         let mut made = Made::default();
-        let outcome = self.refuse_taken(&place.pool).and_then(|()| self.write(conn, &place, &mut made, running));
+        let outcome =
+            self.refuse_taken(&place.pool).and_then(|()| self.write(conn, &place, &mut made, running));
         let outcome = outcome.map_err(|fail| made.undo(fail));
         let closed = place.close();
         outcome.and(closed)
@@ -138,9 +137,8 @@ impl Plan {
                 return Err(cancelled().into());
             }
             running.stage(format!("copies {}", disk.slot));
-            let original = handle_at_path(conn, &disk.from)?.ok_or_else(|| {
-                Error::invalid_state(format!("no pool knows {} any more", disk.from))
-            })?;
+            let original = handle_at_path(conn, &disk.from)?
+                .ok_or_else(|| Error::invalid_state(format!("no pool knows {} any more", disk.from)))?;
             let spec = VolumeSpec::new(pool.as_str(), &disk.file, disk.capacity);
             let copy = make_volume(&place.pool, &spec, Some(&disk.format), None, Some(&original))?;
             if self.compress {
