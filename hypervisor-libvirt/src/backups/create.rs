@@ -40,7 +40,7 @@ pub(super) async fn create(
     vm: &VmId,
     spec: BackupSpec,
 ) -> Result<Started<Option<BackupId>>> {
-    let (id, mode, pool) = (vm.clone(), spec.mode.clone(), inner.config.pool.clone());
+    let (id, mode, pool) = (vm.clone(), spec.mode, inner.config.pool.clone());
     // Refused here rather than in the task, where nobody may look.
     let plan = inner.call_slow(OPERATION, move |conn| Plan::make(conn, &id, &spec, &pool)).await?;
     let backup = plan.place.id();
@@ -378,10 +378,13 @@ async fn shut_down(inner: &Arc<Inner>, plan: &Plan) -> Result<bool> {
         };
         inner.call_slow(OPERATION, work).await?
     };
-    while asked {
+    if !asked {
+        return Ok(false);
+    }
+    loop {
         let id = vm.clone();
         if !inner.call(OPERATION, move |conn| lookup::is_active(&lookup::domain(conn, &id)?)).await? {
-            break;
+            return Ok(true);
         }
         if tokio::time::Instant::now() >= deadline {
             let why = format!("the guest did not power off within {:?}", inner.config.slow_timeout);
@@ -389,7 +392,6 @@ async fn shut_down(inner: &Arc<Inner>, plan: &Plan) -> Result<bool> {
         }
         tokio::time::sleep(LAST_LOOK).await;
     }
-    Ok(asked)
 }
 
 async fn carry_out(inner: &Arc<Inner>, plan: &Arc<Plan>, running: &Running) -> Result<()> {
