@@ -4,6 +4,7 @@
 //! with a deadline each, so that a daemon that hangs does not hang the program.
 
 mod backend;
+mod backups;
 mod block;
 mod blocking;
 mod compute;

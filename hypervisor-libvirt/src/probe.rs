@@ -109,11 +109,8 @@ fn common() -> Capabilities {
         .emulated([O::CloneVm], "a copy of each disk, then a definition with a new identity")
         .emulated([O::CloneVms, O::SubmitBatch], "one call for each item")
         .emulated([O::CreateTemplate, O::DeployTemplate], "a mark in the definition; a deployment is a clone")
-        .unsupported([O::ExportVm], "this version of the driver cannot do it")
         .unsupported([O::ListGroups, O::GetGroup, O::CreateGroup], "libvirt has no resource groups")
         .unsupported([O::UpdateGroup, O::DeleteGroup], "libvirt has no resource groups")
-        .unsupported([O::ListBackups, O::CreateBackup], "this version of the driver makes no backups")
-        .unsupported([O::RestoreBackup, O::DeleteBackup], "this version of the driver makes no backups")
         .unsupported([O::GetMetricsHistory], "libvirt keeps no history of the load")
         .native([
             Feature::RequestedId,
@@ -143,9 +140,6 @@ fn common() -> Capabilities {
         .unsupported([Feature::CloneRunning], "the disks of a running guest change while they are copied")
         .unsupported([Feature::CloneSnapshot], "libvirt copies the present state of a volume only")
         .unsupported([Feature::NetworkVlan], "libvirt's own networks carry no VLAN tags; Open vSwitch's do")
-        .unsupported([Feature::DiskOnlySnapshot], "this version of the driver takes internal snapshots only")
-        .unsupported([Feature::QuiescedSnapshot], "libvirt quiesces for external snapshots only")
-        .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], "this version makes no backups")
         .unsupported([Feature::ArpAddresses], "libvirt's reader of the ARP table fails on newer kernels")
         .unsupported([Feature::BulkPower], "libvirt has no power verb for many guests")
 }
@@ -159,6 +153,7 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: 
         (domain.vnc || domain.spice, Feature::Graphics, "the host's QEMU has neither VNC nor SPICE"),
         (version >= 11_000_000, Feature::NicVlan, "libvirt tags NICs on Linux bridges from 11.0 on"),
         (sysprep, Feature::SealTemplate, "the host has no `virt-sysprep`, or is not this machine"),
+        (version >= 7_002_000, Feature::IncrementalBackup, "libvirt follows what changes from 7.2 on"),
         (scrub, Feature::WipeAlgorithms, "the host has no `scrub`, or is not this machine"),
     ];
     let mut claims = common()
@@ -179,7 +174,10 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: 
             Feature::LinkedClone,
             Feature::VolumeBacking,
         ])
-        .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange, Feature::CloudInit]);
+        .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange, Feature::CloudInit])
+        .native([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup, O::ExportVm])
+        .native([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot])
+        .unsupported([Feature::CompressedBackup], "libvirt gives QEMU no way to compress a backup");
     let agent = [O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile];
     claims = if cfg!(feature = "qemu") {
         claims.native(agent)
@@ -220,6 +218,10 @@ fn test_driver() -> Capabilities {
         .unsupported([Feature::Uefi, Feature::SecureBoot, Feature::Tpm, Feature::NicVlan], NO_SUCH_CALL)
         .unsupported([Feature::LinkedClone, Feature::VolumeBacking, Feature::ShrinkVolume], NO_SUCH_CALL)
         .unsupported([Feature::UploadCreates, Feature::DownloadRange, Feature::WipeAlgorithms], NO_SUCH_CALL)
+        .unsupported([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup], NO_SUCH_CALL)
+        .unsupported([O::ExportVm], "libvirt's test driver has volumes without content")
+        .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], NO_SUCH_CALL)
+        .unsupported([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot], NO_SUCH_CALL)
         .native([Feature::Graphics])
 }
 

@@ -43,6 +43,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Of work that is no task: nobody sees it, and nobody cancels it.
+    #[cfg(test)]
     pub(crate) fn unseen() -> Self {
         Self { task: None, cancel: watch::channel(false).1 }
     }

@@ -192,12 +192,7 @@ impl Job {
 
     /// Gives the definition a name, a UUID, addresses and marks of its own.
     fn identify(&self, definition: &mut Element) -> Outcome<()> {
-        definition.set_child_text("name", &self.spec.name).set_child_text("uuid", self.uuid.to_string());
-        // Both would say that it is the same machine.
-        definition.remove("genid");
-        if let Some(os) = definition.child_mut("os") {
-            os.remove("nvram");
-        }
+        new_identity(definition, &self.spec.name, self.uuid);
         if let Some(description) = &self.spec.description {
             definition.set_child_text("description", description);
         }
@@ -210,17 +205,10 @@ impl Job {
         apply(definition, &self.finish.change);
         let plug = self.finish.network.as_ref().map(|network| NicSource::Network(network.clone()));
         let mut first = plug.map(|source| NicChange::new().source(source));
-        for device in definition.ensure("devices").elements_mut() {
-            match device.name.as_str() {
-                "interface" => {
-                    device.ensure("mac").set_attr("address", random_mac().to_string());
-                    if let Some(change) = first.take() {
-                        change_nic(device, &change)?;
-                    }
-                }
-                // Two guests must not write into one file.
-                "serial" | "console" => drop(device.remove("log")),
-                _ => {}
+        let nics = definition.ensure("devices").elements_mut().filter(|device| device.name == "interface");
+        for nic in nics {
+            if let Some(change) = first.take() {
+                change_nic(nic, &change)?;
             }
         }
         Ok(())
@@ -267,8 +255,26 @@ impl Job {
     }
 }
 
+/// Gives a definition a name, a UUID and addresses of its own.
+pub(crate) fn new_identity(definition: &mut Element, name: &str, uuid: Uuid) {
+    definition.set_child_text("name", name).set_child_text("uuid", uuid.to_string());
+    // Both would say that it is the same machine.
+    definition.remove("genid");
+    if let Some(os) = definition.child_mut("os") {
+        os.remove("nvram");
+    }
+    for device in definition.ensure("devices").elements_mut() {
+        match device.name.as_str() {
+            "interface" => drop(device.ensure("mac").set_attr("address", random_mac().to_string())),
+            // Two guests must not write into one file.
+            "serial" | "console" => drop(device.remove("log")),
+            _ => {}
+        }
+    }
+}
+
 /// Whether a disk has content of its own: drives and disks that nobody writes to are shared.
-pub(super) fn is_copied(disk: &Element) -> bool {
+pub(crate) fn is_copied(disk: &Element) -> bool {
     let hard_disk = disk.attr("device").is_none_or(|device| device == "disk");
     hard_disk && disk.child("readonly").is_none() && source_path(disk).is_some()
 }

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "calls into libvirt's C library; each block says why it is sound")]
 
 mod agent;
+mod backup;
 mod block;
 mod connect;
 mod domain;
@@ -18,6 +19,9 @@ mod params;
 mod stream;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
+pub(crate) use backup::{
+    JobEnd, backup_begin, checkpoints, delete_checkpoint, job_end, restore, save, saved_definition,
+};
 pub(crate) use block::{BlockJobInfo, block_commit, block_copy, block_job, block_pull, end_block_job};
 pub(crate) use connect::{Connection, Credentials, all_stats, list_stats, node_cpu, node_memory, open};
 pub(crate) use domain::{AddressSource, interface_addresses, state};

@@ -26,7 +26,7 @@ use crate::xml::storage::volume_id;
 /// Chunks on their way between the two sides.
 const IN_FLIGHT: usize = 4;
 /// As much as libvirt's protocol carries in one message.
-const CHUNK: usize = 256 << 10;
+pub(crate) const CHUNK: usize = 256 << 10;
 
 /// What is given to the thread.
 enum Part {
