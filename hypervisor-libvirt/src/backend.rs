@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hypervisor_core::model::{BackendInfo, Capabilities, Feature, HostId, VmId};
 use hypervisor_core::{Error, Hypervisor, Operation, Result};
+use tokio::sync::Semaphore;
 use virt::connect::Connect;
 
 use crate::blocking::{CallError, Failure, Lane, Pool};
@@ -17,6 +18,9 @@ use crate::ffi::{self, Connection, JobInfo};
 use crate::probe::{Probe, probe};
 use crate::tasks::TaskTable;
 use crate::xml::guest::Facts;
+
+/// How many consoles may be open at a time.
+const CONSOLES: usize = 16;
 
 /// A connection to libvirt.
 ///
@@ -42,6 +46,8 @@ pub(crate) struct Inner {
     info: BackendInfo,
     pub(crate) tasks: TaskTable,
     pub(crate) events: Arc<Hub>,
+    /// Places for open consoles, each of which has a thread.
+    pub(crate) consoles: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Libvirt {
@@ -77,7 +83,8 @@ impl Libvirt {
         let info = BackendInfo::new(crate::BACKEND, config.uri()).version(&probe.version);
         let events = Arc::<Hub>::default();
         let tasks = TaskTable::new(&events);
-        Ok(Self { inner: Arc::new(Inner { config, pool, probe, info, tasks, events }) })
+        let consoles = Arc::new(Semaphore::new(CONSOLES));
+        Ok(Self { inner: Arc::new(Inner { config, pool, probe, info, tasks, events, consoles }) })
     }
 
     /// Runs something that the SDK does not offer on a connection of libvirt's own, on a thread that may block, within

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use hypervisor_core::model::{EventQuery, EventStream};
-use hypervisor_core::traits::{Backups, Batch, Events};
+use hypervisor_core::traits::{Batch, Events};
 use hypervisor_core::{Error, ErrorKind, Operation, Result, Retry};
 
 use self::session::{CutOff, Session, guard};
@@ -58,8 +58,6 @@ async fn begin(inner: &Arc<Inner>) -> Result<()> {
     tokio::spawn(guard(Arc::downgrade(inner), session, CutOff::new(hub)));
     Ok(())
 }
-
-impl Backups for Libvirt {}
 
 /// libvirt has no bulk calls that change anything: core's own algorithm.
 impl Batch for Libvirt {}

@@ -110,7 +110,7 @@ fn pending(domain: &Domain, definition: &Element) -> Outcome<Vec<PendingChange>>
         let (now, next) = (now.nr_virt_cpu.to_string(), next.cpus.to_string());
         pending.push(PendingChange::new("cpus", Some(now), Some(next)));
     }
-    let memory = hypervisor_core::model::ByteSize::kib(now.max_mem);
+    let memory = hypervisor_core::model::ByteSize::kib(now.memory);
     if memory != next.memory {
         let (now, next) = (memory.to_string(), next.memory.to_string());
         pending.push(PendingChange::new("memory", Some(now), Some(next)));

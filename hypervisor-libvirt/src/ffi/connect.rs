@@ -17,9 +17,9 @@ use super::params::{DomainStats, Param, Params, field};
 pub(crate) struct Connection(Connect);
 
 impl Connection {
-    /// Another hold on the same connection: it is closed with the last one.
-    pub(crate) fn another(&self) -> Self {
-        Self(self.0.clone())
+    /// One more hold on an open connection, which stays open until all are given up.
+    pub(crate) fn share(conn: &Connect) -> Self {
+        Self(conn.clone())
     }
 }
 

@@ -64,7 +64,7 @@ impl std::fmt::Debug for Listener {
 impl Listener {
     /// Registers for all that the driver tells. The lifecycle of guests is needed, the rest is taken where it is there.
     pub(crate) fn new(conn: &Connection, sink: &Sink) -> Result<Self, LibvirtError> {
-        let mut own = Self { conn: conn.another(), registered: Vec::new(), hears_close: false };
+        let mut own = Self { conn: Connection::share(conn), registered: Vec::new(), hears_close: false };
         for (event, callback) in domain_events() {
             let outcome = own.add(sink, sys::virConnectDomainEventDeregisterAny, |conn, opaque| {
                 // SAFETY: the connection is alive; libvirt owns `opaque` until it calls `forget`; the callback has the
