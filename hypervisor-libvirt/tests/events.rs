@@ -148,12 +148,15 @@ async fn places(libvirt: &Libvirt, pool: &PoolSpec, network: &NetworkSpec) {
     up_to(&mut events, &EventKind::PoolChanged(pool.clone()), all).await;
     let spec = VolumeSpec::new(pool.clone(), "a", ByteSize::mib(1));
     let volume = libvirt.create_volume(&spec).await.unwrap().output;
+    up_to(&mut events, &EventKind::VolumeChanged(volume.clone()), all).await;
     let copy = libvirt.clone_volume(&volume, &CloneVolume::new("b")).await.unwrap();
     let task = copy.task.clone().unwrap();
     let ended = EventKind::TaskChanged { task: task.clone(), state: TaskState::Succeeded };
-    let seen = up_to(&mut events, &ended, |kind| matches!(kind, EventKind::TaskChanged { .. })).await;
+    let place = |kind: &EventKind| matches!(kind, EventKind::PoolChanged(_));
+    let seen = up_to(&mut events, &ended, |kind| !place(kind)).await;
     assert_eq!(seen[0], EventKind::TaskChanged { task, state: TaskState::Running });
-    silence(&mut events, |kind| !matches!(kind, EventKind::Resync { .. })).await;
+    assert!(seen.contains(&EventKind::VolumeChanged(copy.output)), "{seen:?}");
+    assert!(seen.iter().all(|kind| !matches!(kind, EventKind::Resync { .. })), "{seen:?}");
     let _ = libvirt.delete_pool(&pool, &DeletePool::with_content()).await.unwrap();
     up_to(&mut events, &EventKind::PoolChanged(pool), all).await;
 }
@@ -224,6 +227,19 @@ async fn lists_follow_what_others_change() {
         assert_eq!(bench.list_vms(&query, &PageRequest::first()).await.unwrap().items[0].cpus, Some(cpus));
     }
     bench.end().await;
+}
+
+#[tokio::test]
+async fn snapshots_of_ours_are_told() {
+    let host = host().await;
+    let libvirt = &host.libvirt;
+    let vm = libvirt.create_vm(&VmSpec::new("s").start(true)).await.unwrap().output;
+    let mut events = libvirt.watch(&EventQuery::all().vm(&vm)).await.unwrap();
+    let id = libvirt.create_snapshot(&vm, &SnapshotSpec::new("one")).await.unwrap().output;
+    let told = EventKind::SnapshotsChanged { vm: vm.clone(), snapshot: Some(id.clone()) };
+    up_to(&mut events, &told, |_| true).await;
+    done(libvirt, libvirt.delete_snapshot(&vm, &id, &DeleteSnapshot::only()).await.unwrap()).await;
+    up_to(&mut events, &told, |_| true).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hypervisor_core::model::VmId;
-use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
+use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
 use super::hub::{Duty, Hub};
 use super::table::Table;
@@ -92,21 +92,20 @@ impl Session {
         let outcome = self.ask(inner, |conn| Ok(conn.get_lib_version()?)).await;
         match outcome {
             Ok(_) => None,
-            // Nothing was asked: it says nothing about the daemon.
+            // No thread was to be had: it says nothing about the daemon.
             Err(error) if error.kind() == ErrorKind::Exhausted => None,
-            Err(error) if error.kind() == ErrorKind::Timeout && error.effect() == Effect::None => None,
             Err(error) => Some(error.message().to_owned()),
         }
     }
 
     /// Whether a guest's memory was saved for its next start. One that has started since is taken for such a guest.
-    async fn was_saved(&self, inner: &Inner, uuid: &str) -> bool {
+    async fn was_saved(&self, inner: &Inner, uuid: &str) -> Result<bool> {
         let vm = VmId::from(uuid);
         let question = move |conn: &Connection| {
             let domain = lookup::domain(conn, &vm)?;
             Ok(lookup::is_active(&domain)? || domain.has_managed_save(0)?)
         };
-        self.ask(inner, question).await.unwrap_or_default()
+        self.ask(inner, question).await
     }
 }
 
@@ -155,7 +154,12 @@ pub(super) async fn guard(inner: Weak<Inner>, session: Session, end: CutOff) {
             (Duty::Ask(uuid), Some(session)) => {
                 let Some(inner) = inner.upgrade() else { return };
                 let saved = session.was_saved(&inner, &uuid).await;
-                hub.answer(&uuid, saved);
+                match &saved {
+                    // What hangs here hangs for the next question too.
+                    Err(error) if error.kind() == ErrorKind::Timeout => hub.lose(error.message()),
+                    _ => {}
+                }
+                hub.answer(&uuid, saved.unwrap_or_default());
             }
             (Duty::Look, Some(session)) => look(&inner, &hub, session).await,
             (Duty::Nothing, Some(session)) => {
