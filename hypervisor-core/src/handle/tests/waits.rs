@@ -106,6 +106,20 @@ async fn a_server_that_asks_for_an_eternity_does_not_outlast_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_without_pauses_does_not_look_all_the_time() {
+    let backend = Scripted::with(|backend| backend.latency = Duration::ZERO);
+    let hv = backend.hv();
+    // Forgotten, and what it works on is never at rest.
+    backend.vm("busy", VmState::Starting);
+    backend.lock().power.insert("busy".into(), Power::Task(Duration::ZERO, TaskState::Forgotten));
+    let hasty = WaitOptions::new().pauses(Duration::ZERO, Duration::ZERO).deadline(Duration::from_secs(1));
+    let task = hv.vm("busy").start().await.unwrap().with_options(hasty);
+    assert_eq!(task.wait().await.unwrap_err().kind(), ErrorKind::Timeout);
+    let looks = backend.count(Operation::GetVm);
+    assert!((10..=100).contains(&looks), "{looks} looks in a second");
+}
+
+#[tokio::test(start_paused = true)]
 async fn looks_that_will_never_succeed_end_the_wait_but_not_the_task() {
     let backend = Scripted::new();
     let id = backend.task(SHORT, ends("t", TaskState::Succeeded));
