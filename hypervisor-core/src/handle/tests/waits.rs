@@ -154,6 +154,21 @@ async fn a_fresh_task_may_be_invisible_for_a_moment() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fresh_task_that_the_server_calls_forgotten_is_looked_at_again() {
+    let backend = Scripted::new();
+    backend.task(Duration::ZERO, ends("create-web", TaskState::Forgotten));
+    let task = backend.hv().vms().create(&VmSpec::new("web")).await.unwrap();
+    let appears = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        backend.task(SHORT * 10, ends("create-web", TaskState::Succeeded));
+        tokio::time::sleep(SHORT * 10).await;
+        backend.vm("web", VmState::Stopped);
+    };
+    let (waited, ()) = tokio::join!(task.wait(), appears);
+    assert_eq!(waited.unwrap().id().as_str(), "web");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forgotten_task_is_settled_by_looking_at_the_object() {
     let backend = Scripted::new();
     let hv = backend.hv();
