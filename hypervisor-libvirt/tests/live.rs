@@ -5,143 +5,14 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use common::bench::{BOOT, Bench, page};
 use common::{done, reaches};
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
 use hypervisor_core::{ErrorKind, Hypervisor};
-use hypervisor_libvirt::Libvirt;
-
-const BOOT: Duration = Duration::from_secs(90);
-
-/// A pool, a network and a prefix of its own on the live host; what is left of it is removed at the end.
-struct Bench {
-    libvirt: Libvirt,
-    name: String,
-    folder: PathBuf,
-}
-
-impl std::ops::Deref for Bench {
-    type Target = Libvirt;
-
-    fn deref(&self) -> &Libvirt {
-        &self.libvirt
-    }
-}
-
-fn page() -> PageRequest {
-    PageRequest::first()
-}
-
-impl Bench {
-    /// `None`, said loudly, where there is no live host.
-    async fn new(name: &str) -> Option<Self> {
-        let Ok(uri) = std::env::var("HYPERVISOR_TEST_LIBVIRT_URI") else {
-            eprintln!("SKIPPED: {name} needs HYPERVISOR_TEST_LIBVIRT_URI to name a libvirtd with QEMU");
-            return None;
-        };
-        let folder = Path::new(&std::env::var("HYPERVISOR_TEST_SERIAL_DIR").unwrap()).join(name);
-        let libvirt = Libvirt::connect(format!("{uri}&hv_pool={name}").parse().unwrap()).await.unwrap();
-        let bench = Self { libvirt, name: name.to_owned(), folder };
-        bench.clean().await;
-        // Logs of a run that failed would be taken for this one's.
-        drop(std::fs::remove_dir_all(&bench.folder));
-        std::fs::create_dir_all(&bench.folder).unwrap();
-        let pool = PoolSpec::dir(name, bench.folder.join("pool").display().to_string());
-        let _ = bench.create_pool(&pool).await.unwrap();
-        Some(bench)
-    }
-
-    async fn clean(&self) {
-        for vm in self.list_vms(&VmQuery::all(), &page()).await.unwrap().items {
-            if vm.name.starts_with(&self.name) {
-                let _ = self
-                    .delete_vm(&vm.id, &DeleteVm::with_disks().power_off(true).snapshots(true))
-                    .await
-                    .unwrap();
-            }
-        }
-        let pool = PoolId::from(self.name.as_str());
-        if self.get_pool(&pool).await.is_ok() {
-            let _ = self.delete_pool(&pool, &DeletePool::with_content()).await.unwrap();
-        }
-        let network = NetworkId::from(self.name.as_str());
-        if let Ok(found) = self.get_network(&network).await {
-            if found.active {
-                let _ = self.stop_network(&network).await.unwrap();
-            }
-            let _ = self.delete_network(&network).await.unwrap();
-        }
-    }
-
-    /// A guest that idles in its firmware: it starts in no time and has no system.
-    fn idle(&self, suffix: &str) -> VmSpec {
-        VmSpec::new(format!("{}-{suffix}", self.name)).memory(ByteSize::mib(64)).cpu_model("qemu64")
-    }
-
-    /// A guest that boots.
-    fn booting(&self, suffix: &str) -> VmSpec {
-        let variable = |name: &str| std::env::var(name).unwrap();
-        let kernel = DirectBoot::new(variable("HYPERVISOR_TEST_KERNEL"))
-            .initrd(variable("HYPERVISOR_TEST_INITRD"))
-            .cmdline("console=ttyS0 quiet panic=-1");
-        self.idle(suffix)
-            .memory(ByteSize::mib(128))
-            .agent(true)
-            .direct_boot(kernel)
-            .serial(SerialSpec::new().log(self.log(suffix).display().to_string()))
-    }
-
-    fn log(&self, suffix: &str) -> PathBuf {
-        self.folder.join(format!("{suffix}.log"))
-    }
-
-    async fn sees(&self, suffix: &str, text: &str) {
-        let wait = async {
-            while !std::fs::read(self.log(suffix))
-                .is_ok_and(|log| String::from_utf8_lossy(&log).contains(text))
-            {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let outcome = tokio::time::timeout(BOOT, wait).await;
-        assert!(
-            outcome.is_ok(),
-            "the guest does not say {text}: {:?}",
-            std::fs::read_to_string(self.log(suffix))
-        );
-    }
-
-    async fn has_agent(&self, vm: &VmId) {
-        let wait = async {
-            while self.ping_agent(vm).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        };
-        assert!(tokio::time::timeout(BOOT, wait).await.is_ok(), "the guest's agent does not answer");
-    }
-
-    async fn make(&self, spec: &VmSpec) -> VmId {
-        done(&self.libvirt, self.create_vm(spec).await.unwrap()).await
-    }
-
-    async fn power(&self, vm: &VmId, action: PowerAction) {
-        done(&self.libvirt, self.power_vm(vm, &action).await.unwrap()).await;
-    }
-
-    async fn volumes(&self) -> Vec<String> {
-        let all = self.list_volumes(&self.name.as_str().into(), &page()).await.unwrap();
-        all.items.into_iter().map(|volume| volume.name).collect()
-    }
-
-    async fn end(self) {
-        self.clean().await;
-        drop(std::fs::remove_dir_all(&self.folder));
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_boots_and_shuts_down() {

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+pub(crate) mod bench;
+
 use std::time::Duration;
 
 use hypervisor_core::model::{Started, TaskId, TaskState, VmId, VmState};
