@@ -204,6 +204,20 @@ async fn a_forgotten_task_is_settled_by_looking_at_the_object() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_guest_that_has_not_followed_a_forgotten_shutdown_yet_has_not_refused_it() {
+    let backend = Scripted::new();
+    for (id, state) in [("slow", VmState::Running), ("quick", VmState::Stopped)] {
+        backend.vm(id, state);
+        backend.lock().power.insert(id.into(), Power::Task(Duration::ZERO, TaskState::Forgotten));
+    }
+    let error = backend.hv().vm("slow").shutdown().await.unwrap().await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Backend, Effect::Unknown));
+    backend.hv().vm("quick").shutdown().await.unwrap().await.unwrap();
+    let error = backend.hv().vm("slow").power_off().await.unwrap().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TaskFailed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_survives_as_plain_data() {
     let backend = Scripted::new();
     backend.task(SHORT, ends("create-web", TaskState::Succeeded));
