@@ -193,6 +193,7 @@ fn kind(error: &LibvirtError) -> ErrorKind {
         _ if says("No space left on device") || says("Not enough space") => ErrorKind::Exhausted,
         _ if says("Failed to connect to remote libvirt URI") => ErrorKind::HostUnreachable,
         _ if says("already exists") || says("exists already") => ErrorKind::AlreadyExists,
+        _ if says("Active console session exists") => ErrorKind::Locked,
         _ if says("already in use") => ErrorKind::Conflict,
         sys::VIR_ERR_OPERATION_INVALID | sys::VIR_ERR_SNAPSHOT_REVERT_RISKY | sys::VIR_ERR_MIGRATE_UNSAFE => {
             ErrorKind::InvalidState

@@ -4,17 +4,23 @@
 //! with a deadline each, so that a daemon that hangs does not hang the program.
 
 mod backend;
+mod backups;
 mod block;
 mod blocking;
 mod compute;
 mod config;
+mod console;
 mod error;
 mod events;
+mod facts;
 mod ffi;
 mod guest;
 mod metrics;
 mod network;
+mod options;
 mod probe;
+mod seal;
+mod seed;
 mod snapshots;
 mod storage;
 mod tasks;
@@ -23,7 +29,10 @@ pub mod xml;
 pub use backend::Libvirt;
 pub use block::{BlockCommit, BlockCopy, BlockPull};
 pub use config::{DomainType, LibvirtConfig, MigrationWay};
+pub use console::{ConsoleStream, OpenConsole};
 pub use ffi::{JobInfo, LibvirtError};
+pub use options::VmOptions;
+pub use seed::read_seed;
 pub use virt;
 
 /// The name of this backend.

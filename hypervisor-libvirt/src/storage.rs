@@ -2,6 +2,7 @@
 
 pub(crate) mod copy;
 mod pools;
+pub(crate) mod small;
 pub(crate) mod stream;
 
 use std::sync::Arc;

@@ -30,7 +30,7 @@ pub(super) async fn access(inner: &Shared, vm: &VmId, kind: ConsoleKind) -> Resu
     inner.call(Operation::GetConsole, work).await
 }
 
-fn refuse_unless_active(domain: &virt::domain::Domain, vm: &VmId) -> Outcome<()> {
+pub(crate) fn refuse_unless_active(domain: &virt::domain::Domain, vm: &VmId) -> Outcome<()> {
     if lookup::is_active(domain)? {
         return Ok(());
     }

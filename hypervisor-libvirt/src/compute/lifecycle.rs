@@ -109,7 +109,7 @@ async fn power_off_after(inner: &Shared, running: &Running, vm: &VmId, limit: Du
 }
 
 /// Refuses a guest that is not off.
-pub(super) fn refuse_unless_off(domain: &Domain, vm: &VmId) -> Outcome<()> {
+pub(crate) fn refuse_unless_off(domain: &Domain, vm: &VmId) -> Outcome<()> {
     match lookup::state(domain)? {
         VmState::Stopped | VmState::Crashed => Ok(()),
         state => {
