@@ -58,7 +58,8 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
     let scrub =
         local && ["/usr/bin/scrub", "/bin/scrub"].iter().any(|path| std::path::Path::new(path).exists());
     let virt_sysprep = local.then(|| seal::find(config.virt_sysprep.as_deref())).flatten();
-    let claims = if test { test_driver() } else { qemu_driver(&domain, version, scrub, virt_sysprep.is_some()) };
+    let claims =
+        if test { test_driver() } else { qemu_driver(&domain, version, scrub, virt_sysprep.is_some()) };
     let claims = if config.read_only { without_writes(claims) } else { claims };
     Ok(Probe {
         version: dotted(version),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use common::bench::{BOOT, Bench};
 use common::done;
-use hypervisor_core::{ErrorKind, Hypervisor};
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
+use hypervisor_core::{ErrorKind, Hypervisor};
 use hypervisor_libvirt::{ConsoleStream, Libvirt, LibvirtConfig, OpenConsole, VmOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -219,14 +219,16 @@ async fn a_running_guest_is_changed() {
 async fn templates_are_sealed() {
     let Some(bench) = Bench::new("seal").await else { return };
     let vm = bench.make(&bench.idle("a").disk(DiskSpec::new_volume(ByteSize::mib(16)))).await;
-    let config = || -> LibvirtConfig { std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").unwrap().parse().unwrap() };
+    let config =
+        || -> LibvirtConfig { std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").unwrap().parse().unwrap() };
     let without = Libvirt::connect(config().virt_sysprep("/no/such/tool")).await.unwrap();
     let copy = TemplateSpec::copy("seal-copy").seal(true);
     let error = without.create_template(&vm, &copy).await.unwrap_err();
     assert!(error.is_unsupported() && error.message().contains("virt-sysprep"), "{error}");
 
     // Stands in for the real tool, which brings a machine of its own: what it is told is what is looked at.
-    let (tool, said, refuse) = (bench.folder.join("tool"), bench.folder.join("said"), bench.folder.join("refuse"));
+    let (tool, said, refuse) =
+        (bench.folder.join("tool"), bench.folder.join("said"), bench.folder.join("refuse"));
     let script = format!(
         "#!/bin/sh\necho \"$@\" >> {}\nif [ -e {} ]; then echo 'no operating system' >&2; exit 1; fi\n",
         said.display(),

@@ -22,7 +22,14 @@ pub(super) async fn create(inner: &Shared, vm: &VmId, spec: &TemplateSpec) -> Re
     if let Some(name) = &spec.name {
         let mut copy = CloneSpec::new(name);
         copy.description.clone_from(&spec.description);
-        return clone(inner, operation, vm, copy, Finish { template: true, seal: spec.seal, ..Finish::default() }).await;
+        return clone(
+            inner,
+            operation,
+            vm,
+            copy,
+            Finish { template: true, seal: spec.seal, ..Finish::default() },
+        )
+        .await;
     }
     let (id, description) = (vm.clone(), spec.description.clone());
     let mark = move |conn: &Connect| Inner::mark_template(conn, &id, description.as_deref());
