@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::bench::{BOOT, Bench};
@@ -264,5 +265,67 @@ async fn templates_are_sealed() {
     let deployed =
         done(&bench, bench.deploy_template(&template, &DeploySpec::new("seal-new")).await.unwrap()).await;
     bench.power(&deployed, PowerAction::Start).await;
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_say_where_they_are_known_from() {
+    let Some(bench) = Bench::new("addr").await else { return };
+    let network = NetworkSpec::nat("addr", "10.77.9.1/24".parse().unwrap())
+        .dhcp_from_cidr()
+        .bridge("hvaddr0")
+        .start(true);
+    let _ = bench.create_network(&network).await.unwrap();
+    let spec = bench.booting("a").nic(NicSpec::network("addr")).start(true);
+    let id = bench.make(&spec).await;
+    let uri = std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").unwrap();
+    // Opened while a guest runs, so that what libvirt makes of the host's ARP table is known.
+    let hv: Arc<dyn Hypervisor> = Arc::new(Libvirt::connect(uri.parse().unwrap()).await.unwrap());
+    let vm = hv.vm(id.clone());
+    let leased = vm.wait_for_address(BOOT, |found| found.source == AddressSource::Lease).await.unwrap();
+    let mac = bench.get_vm_config(&id).await.unwrap().nics[0].mac;
+    assert!(leased.is_reachable() && leased.mac == mac, "{leased:?}");
+    let told = vm.wait_for_address(BOOT, |found| {
+        found.source == AddressSource::Agent && found.address == leased.address
+    });
+    assert_eq!(told.await.unwrap().interface.as_deref(), Some("eth0"));
+    let never = vm.wait_for_address(Duration::from_secs(2), |found| found.address.is_unspecified()).await;
+    let error = never.unwrap_err();
+    assert!(error.kind() == ErrorKind::Timeout && error.message().contains("10.77.9."), "{error}");
+    // The host has spoken with the guest, as its DHCP server.
+    match vm.addresses_from(AddressSource::Arp).await {
+        Ok(found) => {
+            assert!(hv.capabilities().has(Feature::ArpAddresses));
+            assert!(found.iter().all(|found| found.source == AddressSource::Arp), "{found:?}");
+        }
+        Err(error) => {
+            assert!(error.is_unsupported() && error.message().contains("ARP table"), "{error}");
+            assert!(!hv.capabilities().has(Feature::ArpAddresses));
+        }
+    }
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_to_wipe_is_taken_or_refused() {
+    let Some(bench) = Bench::new("wipe").await else { return };
+    let content = vec![b'x'; 1 << 20];
+    let volume = VolumeSpec::new("wipe", "w.img", ByteSize::mib(1)).format(VolumeFormat::Raw);
+    let volume = bench.create_volume(&volume).await.unwrap().output;
+    assert_eq!(WipeAlgorithm::ALL.len(), 9);
+    for algorithm in WipeAlgorithm::ALL.iter().copied() {
+        let fill = ByteStream::from_bytes(content.clone());
+        let _ = bench.upload_volume(&UploadVolume::to(&volume), fill).await.unwrap();
+        let wiped = bench.wipe_volume(&volume, algorithm).await;
+        if algorithm != WipeAlgorithm::Zero && !bench.capabilities().has(Feature::WipeAlgorithms) {
+            let error = wiped.unwrap_err();
+            assert!(error.is_unsupported() && error.message().contains("scrub"), "{algorithm}: {error}");
+            continue;
+        }
+        done(&bench, wiped.unwrap()).await;
+        let left = bench.download_volume(&volume, &DownloadVolume::all()).await.unwrap();
+        let left = left.collect(2 << 20).await.unwrap();
+        assert!(!left.windows(64).any(|part| part == &content[..64]), "{algorithm} leaves the content");
+    }
     bench.end().await;
 }
