@@ -66,6 +66,7 @@ const NEEDS: &[Need] = &[
         "a daemon with passwords",
         &["sasl2-bin", "libsasl2-modules"],
     ),
+    need(Level::Live, Probe::Program("scrub"), "the ways to wipe a volume", &["scrub"]),
     need(Level::Live, Probe::Program("tini"), "to reap the daemon's QEMU processes", &["tini"]),
 ];
 
