@@ -1,14 +1,18 @@
 //! Hosts and guests.
 
-mod clone;
+pub(crate) mod clone;
 pub(crate) mod console;
-mod create;
+pub(crate) mod create;
 mod delete;
 mod devices;
+mod export;
+pub(crate) mod halted;
 mod host;
-mod lifecycle;
-mod list;
+pub(crate) mod lifecycle;
+pub(crate) mod list;
 pub(crate) mod lookup;
+mod migrate;
+mod saved;
 mod template;
 mod update;
 pub(crate) mod volumes;
@@ -18,8 +22,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hypervisor_core::model::{
     ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, HostId, HostInfo, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot,
-    Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
+    DiskSpec, ExportSpec, ExportedVm, HostId, HostInfo, MigrateSpec, NicChange, NicId, NicSpec, Page,
+    PageRequest, PowerAction, Screenshot, Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId,
+    VmInfo, VmQuery, VmSpec,
 };
 use hypervisor_core::traits::Compute;
 use hypervisor_core::{Operation, Result};
@@ -88,6 +93,11 @@ impl Compute for Libvirt {
         clone::clone(&self.inner, Operation::CloneVm, vm, spec.clone(), clone::Finish::default()).await
     }
 
+    async fn migrate_vm(&self, vm: &VmId, spec: &MigrateSpec) -> Result<Started<()>> {
+        self.inner.require(Operation::MigrateVm, &spec.needs())?;
+        migrate::migrate(&self.inner, vm, spec).await
+    }
+
     async fn create_template(&self, vm: &VmId, spec: &TemplateSpec) -> Result<Started<VmId>> {
         spec.validate().map_err(named(Operation::CreateTemplate))?;
         self.inner.require(Operation::CreateTemplate, &spec.needs())?;
@@ -99,6 +109,12 @@ impl Compute for Libvirt {
         self.inner.check_cpus(spec.cpus).map_err(named(Operation::DeployTemplate))?;
         self.inner.require(Operation::DeployTemplate, &spec.needs())?;
         template::deploy(&self.inner, template, spec).await
+    }
+
+    async fn export_vm(&self, vm: &VmId, spec: &ExportSpec) -> Result<Started<ExportedVm>> {
+        spec.validate().map_err(named(Operation::ExportVm))?;
+        self.inner.require(Operation::ExportVm, &[])?;
+        export::export(&self.inner, vm, spec.clone()).await
     }
 
     async fn attach_disk(&self, vm: &VmId, disk: &DiskSpec) -> Result<Started<DiskId>> {

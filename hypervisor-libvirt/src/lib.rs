@@ -4,12 +4,15 @@
 //! with a deadline each, so that a daemon that hangs does not hang the program.
 
 mod backend;
+mod backups;
+mod block;
 mod blocking;
 mod compute;
 mod config;
 mod console;
 mod error;
 mod events;
+mod facts;
 mod ffi;
 mod guest;
 mod metrics;
@@ -24,7 +27,8 @@ mod tasks;
 pub mod xml;
 
 pub use backend::Libvirt;
-pub use config::{DomainType, LibvirtConfig};
+pub use block::{BlockCommit, BlockCopy, BlockPull};
+pub use config::{DomainType, LibvirtConfig, MigrationWay};
 pub use console::{ConsoleStream, OpenConsole};
 pub use ffi::{JobInfo, LibvirtError};
 pub use options::VmOptions;

@@ -70,6 +70,10 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
         _ => claims,
     };
     let claims = if config.read_only { without_writes(claims) } else { claims };
+    let claims = match crate::ffi::start_event_loop() {
+        Ok(()) => claims,
+        Err(why) => claims.unsupported([Operation::Watch], why).unsupported([Feature::NativeEvents], why),
+    };
     Ok(Probe {
         version: dotted(version),
         hypervisor_version: conn.get_hyp_version().ok().map(dotted),
@@ -116,17 +120,15 @@ fn common() -> Capabilities {
         .native([O::ListSnapshots, O::GetSnapshot, O::CreateSnapshot, O::RevertSnapshot, O::DeleteSnapshot])
         .native([O::GetHostMetrics, O::GetVmMetrics, O::ListVmMetrics, O::ListAddresses])
         .native([O::FreezeFilesystems, O::ThawFilesystems])
+        .native([O::Watch])
+        .native([Feature::NativeEvents])
         .native([O::GetTask, O::ListTasks, O::GetTaskLog, O::CancelTask])
         .emulated([O::CloneVm], "a copy of each disk, then a definition with a new identity")
         .emulated([O::CloneVms, O::SubmitBatch], "one call for each item")
         .emulated([O::CreateTemplate, O::DeployTemplate], "a mark in the definition; a deployment is a clone")
-        .unsupported([O::MigrateVm, O::ExportVm], "this version of the driver cannot do it")
         .unsupported([O::ListGroups, O::GetGroup, O::CreateGroup], "libvirt has no resource groups")
         .unsupported([O::UpdateGroup, O::DeleteGroup], "libvirt has no resource groups")
-        .unsupported([O::ListBackups, O::CreateBackup], "this version of the driver makes no backups")
-        .unsupported([O::RestoreBackup, O::DeleteBackup], "this version of the driver makes no backups")
         .unsupported([O::GetMetricsHistory], "libvirt keeps no history of the load")
-        .unsupported([O::Watch], "this version of the driver does not listen to libvirt's events")
         .native([
             Feature::RequestedId,
             Feature::Tags,
@@ -154,20 +156,8 @@ fn common() -> Capabilities {
         .emulated([Feature::LiveUpdateMemory], "by its balloon, up to what it has started with; more waits")
         .unsupported([Feature::CloneRunning], "the disks of a running guest change while they are copied")
         .unsupported([Feature::CloneSnapshot], "libvirt copies the present state of a volume only")
-        .unsupported(
-            [Feature::LiveMigration, Feature::OfflineMigration],
-            "this version of the driver cannot do it",
-        )
         .unsupported([Feature::NetworkVlan], "libvirt's own networks carry no VLAN tags; Open vSwitch's do")
-        .unsupported([Feature::DiskOnlySnapshot], "this version of the driver takes internal snapshots only")
-        .unsupported([Feature::QuiescedSnapshot], "libvirt quiesces for external snapshots only")
-        .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], "this version makes no backups")
         .unsupported([Feature::BulkPower], "libvirt has no power verb for many guests")
-        .unsupported(
-            [Feature::NativeEvents],
-            "this version of the driver does not listen to libvirt's events",
-        )
-        .unsupported([Feature::TaskProgress], "libvirt does not tell how far a copy is")
 }
 
 fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: bool) -> Capabilities {
@@ -179,6 +169,7 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: 
         (domain.vnc || domain.spice, Feature::Graphics, "the host's QEMU has neither VNC nor SPICE"),
         (version >= 11_000_000, Feature::NicVlan, "libvirt tags NICs on Linux bridges from 11.0 on"),
         (sysprep, Feature::SealTemplate, "the host has no `virt-sysprep`, or is not this machine"),
+        (version >= 7_002_000, Feature::IncrementalBackup, "libvirt follows what changes from 7.2 on"),
         (scrub, Feature::WipeAlgorithms, "the host has no `scrub`, or is not this machine"),
     ];
     let mut claims = common()
@@ -190,6 +181,8 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: 
             O::DownloadVolume,
             O::ListLeases,
         ])
+        .native([O::MigrateVm])
+        .native([Feature::LiveMigration, Feature::OfflineMigration, Feature::TaskProgress])
         .native([Feature::SerialLog, Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk])
         .native([
             Feature::AgentShutdown,
@@ -198,6 +191,9 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: 
             Feature::VolumeBacking,
         ])
         .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange, Feature::CloudInit])
+        .native([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup, O::ExportVm])
+        .native([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot])
+        .unsupported([Feature::CompressedBackup], "libvirt gives QEMU no way to compress a backup")
         .native([Feature::ArpAddresses]);
     let agent = [O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile];
     claims = if cfg!(feature = "qemu") {
@@ -226,6 +222,12 @@ fn test_driver() -> Capabilities {
         .unsupported([O::DownloadVolume, O::ListLeases, O::PingAgent, O::ExecInGuest], NO_SUCH_CALL)
         .unsupported([O::ReadGuestFile, O::WriteGuestFile], NO_SUCH_CALL)
         .unsupported([Feature::ArpAddresses], "the addresses of libvirt's test driver are in no ARP table")
+        .unsupported([O::MigrateVm], "libvirt's test driver has no other host")
+        .unsupported([Feature::TaskProgress], "what libvirt's test driver does takes no time")
+        .unsupported(
+            [Feature::LiveMigration, Feature::OfflineMigration],
+            "libvirt's test driver has no other host",
+        )
         .unsupported([Feature::SealTemplate], "the disks of libvirt's test driver are not there")
         .unsupported([Feature::CloudInit], "a seed is uploaded, and libvirt's test driver has no uploads")
         .unsupported([O::GetConsole], "libvirt's test driver opens no ports and no terminals")
@@ -234,6 +236,10 @@ fn test_driver() -> Capabilities {
         .unsupported([Feature::Uefi, Feature::SecureBoot, Feature::Tpm, Feature::NicVlan], NO_SUCH_CALL)
         .unsupported([Feature::LinkedClone, Feature::VolumeBacking, Feature::ShrinkVolume], NO_SUCH_CALL)
         .unsupported([Feature::UploadCreates, Feature::DownloadRange, Feature::WipeAlgorithms], NO_SUCH_CALL)
+        .unsupported([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup], NO_SUCH_CALL)
+        .unsupported([O::ExportVm], "libvirt's test driver has volumes without content")
+        .unsupported([Feature::IncrementalBackup, Feature::CompressedBackup], NO_SUCH_CALL)
+        .unsupported([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot], NO_SUCH_CALL)
         .native([Feature::Graphics])
 }
 

@@ -1,4 +1,10 @@
-//! Internal snapshots.
+//! Snapshots: internal ones, which lie inside the disks, and external ones without the memory.
+//!
+//! libvirt loses one kind when the other is deleted or reverted to, so that a guest has one kind only.
+
+pub(crate) mod external;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
@@ -11,11 +17,17 @@ use virt::domain::Domain;
 use virt::domain_snapshot::DomainSnapshot;
 use virt_sys as sys;
 
+use self::external::Kinds;
 use crate::backend::Libvirt;
+use crate::blocking::Lane;
 use crate::compute::lookup;
 use crate::error::{Fail, Outcome, named};
+use crate::storage::COPY_LIMIT;
 use crate::xml::Element;
 use crate::xml::snapshot as xml;
+
+/// The version of libvirt that reverts to external snapshots.
+const REVERTS_EXTERNAL: u32 = 9_009_000;
 
 fn find(domain: &Domain, id: &SnapshotId) -> Outcome<DomainSnapshot> {
     // A name with a zero byte was not given by us, and cannot be asked for.
@@ -41,9 +53,18 @@ fn take(conn: &Connect, vm: &VmId, spec: &SnapshotSpec) -> Outcome<SnapshotId> {
         Err(fail) if fail.kind() == ErrorKind::NotFound => {}
         Err(fail) => return Err(fail),
     }
+    let (active, kinds) = (lookup::is_active(&domain)?, Kinds::of(&domain)?);
+    let is_external = spec.quiesce || if active { spec.memory == Some(false) } else { kinds.external };
+    if let Some(other) = mixed(is_external, &kinds) {
+        return Err(other.with_target(VmId::NOUN, vm).into());
+    }
+    if is_external {
+        external::take(conn, &domain, vm, spec)?;
+        return Ok(id);
+    }
     let text = xml::snapshot(spec).to_string();
-    DomainSnapshot::create_xml(&domain, &text, 0).map(|_| id).map_err(|error| {
-        let fail = Fail::from(error);
+    let create = || Ok(DomainSnapshot::create_xml(&domain, &text, 0)?);
+    untracked(&domain, create).map(|_| id).map_err(|fail| {
         // It is this guest's disks or firmware that cannot have one, not the driver.
         let disks = fail.has_code(sys::VIR_ERR_CONFIG_UNSUPPORTED)
             || fail.has_code(sys::VIR_ERR_OPERATION_UNSUPPORTED);
@@ -55,6 +76,44 @@ fn take(conn: &Connect, vm: &VmId, spec: &SnapshotSpec) -> Outcome<SnapshotId> {
         };
         Fail::Ours(error.with_target(VmId::NOUN, vm))
     })
+}
+
+/// Why a snapshot of this kind is refused.
+fn mixed(is_external: bool, kinds: &Kinds) -> Option<Error> {
+    let (has, hint) = match (is_external, kinds) {
+        (true, Kinds { internal: true, .. }) => {
+            ("internal", "Delete those first, or take this one with the memory or while the guest is off")
+        }
+        (false, Kinds { external: true, .. }) => {
+            ("external", "Delete those first, or take this one without the memory")
+        }
+        _ => return None,
+    };
+    let why = format!("it has {has} snapshots, which would be lost when the kinds are mixed");
+    Some(Error::invalid_state(why).with_hint(hint))
+}
+
+/// Does something to a guest's disks. Where libvirt refuses it because it follows their changes for backups, that is
+/// given up: the next backup is a full one.
+fn untracked<T>(domain: &Domain, work: impl Fn() -> Outcome<T>) -> Outcome<T> {
+    match work() {
+        Err(fail) if fail.to_string().contains("checkpoint exists") => {
+            crate::backups::give_up_tracking(domain)?;
+            work()
+        }
+        other => other,
+    }
+}
+
+/// Refuses what this libvirt cannot do.
+fn refuse_revert(conn: &Connect, found: &DomainSnapshot) -> Outcome<()> {
+    let version = conn.get_lib_version()?;
+    if version < REVERTS_EXTERNAL && xml::is_external(&Element::parse(&found.get_xml_desc(0)?)?) {
+        let why = "it is external, and libvirt reverts to those from 9.9 on";
+        let error = Error::unsupported(Operation::RevertSnapshot, why);
+        return Err(error.with_hint("Restore a backup, or take snapshots with the memory").into());
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -99,6 +158,9 @@ impl Snapshots for Libvirt {
         let work = move |conn: &Connect| {
             let domain = lookup::domain(conn, &id)?;
             let found = find(&domain, &snapshot)?;
+            refuse_revert(conn, &found)?;
+            // The disks change as nothing follows.
+            crate::backups::give_up_tracking(&domain)?;
             let flags = if start { sys::VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING } else { 0 };
             found.revert(flags).map_err(|error| lookup::named(&id)(Fail::from(error)))?;
             // The test driver takes the flag and does nothing about it.
@@ -120,13 +182,29 @@ impl Snapshots for Libvirt {
     ) -> Result<Started<()>> {
         let operation = Operation::DeleteSnapshot;
         self.inner.require(operation, &options.needs())?;
-        let (id, snapshot, children) = (vm.clone(), snapshot.clone(), options.children);
+        let (id, name, children) = (vm.clone(), snapshot.clone(), options.children);
         let work = move |conn: &Connect| {
             let domain = lookup::domain(conn, &id)?;
-            let found = find(&domain, &snapshot)?;
+            let found = find(&domain, &name)?;
+            if xml::is_external(&Element::parse(&found.get_xml_desc(0)?)?) {
+                return Ok(true);
+            }
             let flags = if children { sys::VIR_DOMAIN_SNAPSHOT_DELETE_CHILDREN } else { 0 };
-            found.delete(flags).map_err(|error| lookup::named(&id)(Fail::from(error)))
+            let delete = || Ok(found.delete(flags)?);
+            untracked(&domain, delete).map_err(lookup::named(&id)).map(|()| false)
         };
-        self.inner.call_slow(operation, work).await.map(Started::done)
+        if !self.inner.call_slow(operation, work).await? {
+            return Ok(Started::done(()));
+        }
+        // Files are merged, which may take long.
+        let (own, id, name) = (Arc::clone(&self.inner), vm.clone(), snapshot.clone());
+        let task = self.inner.tasks.spawn(operation, Some(vm), false, async move {
+            let work = move |conn: &Connect| {
+                let found = find(&lookup::domain(conn, &id)?, &name)?;
+                external::delete(conn, &id, &found, children)
+            };
+            own.run(operation, Lane::Slow, COPY_LIMIT, work).await
+        });
+        Ok(Started::running((), task))
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    Page, PageRequest, TaskId, TaskInfo, TaskLog, TaskLogLine, TaskQuery, TaskState, VmId,
+    EventKind, Page, PageRequest, TaskId, TaskInfo, TaskLog, TaskLogLine, TaskQuery, TaskState, VmId,
 };
 use hypervisor_core::traits::Tasks;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -16,22 +16,117 @@ use tokio::task::AbortHandle;
 
 use crate::backend::Libvirt;
 use crate::error::named;
+use crate::events::Hub;
 
 /// How many ended tasks are remembered.
 const REMEMBERED: usize = 1_000;
 
 /// The tasks of one connection. They end with it; a call that libvirt is at work on goes on in the daemon.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct TaskTable(Arc<Mutex<BTreeMap<TaskId, Entry>>>);
+pub(crate) struct TaskTable(Arc<Mutex<BTreeMap<TaskId, Entry>>>, Arc<Hub>);
 
 #[derive(Debug)]
 struct Entry {
     state: watch::Sender<TaskInfo>,
     log: Vec<TaskLogLine>,
     abort: Option<AbortHandle>,
+    /// Tells work that ends itself that somebody wants it to.
+    cancel: Option<watch::Sender<bool>>,
+}
+
+/// A task as its own work sees it: it says how far it is, and asks whether it is still wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    task: Option<(TaskTable, TaskId)>,
+    cancel: watch::Receiver<bool>,
+}
+
+impl Running {
+    /// Of work that is no task: nobody sees it, and nobody cancels it.
+    #[cfg(test)]
+    pub(crate) fn unseen() -> Self {
+        Self { task: None, cancel: watch::channel(false).1 }
+    }
+
+    /// So much is done, from 0.0 to 1.0. It never goes back.
+    pub(crate) fn progress(&self, done: f64) {
+        self.change(|info| {
+            let done = if done.is_finite() { done.clamp(0.0, 1.0) } else { 0.0 };
+            info.progress = Some(info.progress.map_or(done, |before| before.max(done)));
+        });
+    }
+
+    /// So many of so many bytes are done.
+    pub(crate) fn bytes(&self, done: u64, total: u64) {
+        // In thousandths, so that the numbers are exact whatever their size.
+        let part = u128::from(done.min(total)) * 1000 / u128::from(total.max(1));
+        self.progress(f64::from(u16::try_from(part).unwrap_or(1000)) / 1000.0);
+    }
+
+    /// What is being done now; a line of the log when it is something else than before.
+    pub(crate) fn stage(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut changed = false;
+        self.change(|info| {
+            changed = info.stage.as_ref() != Some(&text);
+            info.stage = Some(text.clone());
+        });
+        if changed {
+            self.say(text);
+        }
+    }
+
+    /// A line of the log.
+    pub(crate) fn say(&self, text: impl Into<String>) {
+        if let Some((table, id)) = &self.task {
+            table.log(id, text);
+        }
+    }
+
+    /// Something that the caller should know although the task succeeds.
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        let text = text.into();
+        self.say(&text);
+        self.change(|info| info.warnings.push(text));
+    }
+
+    /// Whether somebody wants it to end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        *self.cancel.borrow()
+    }
+
+    /// Comes back when somebody wants it to end, and never if nobody does.
+    pub(crate) async fn cancelled(&self) {
+        let mut cancel = self.cancel.clone();
+        if cancel.wait_for(|wanted| *wanted).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut TaskInfo)) {
+        if let Some((table, id)) = &self.task
+            && let Some(entry) = table.lock().get(id)
+        {
+            entry.state.send_modify(change);
+        }
+    }
+}
+
+/// The end of work that was cancelled.
+pub(crate) fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "it was cancelled")
 }
 
 impl TaskTable {
+    /// A table that tells of its tasks.
+    pub(crate) fn new(events: &Arc<Hub>) -> Self {
+        Self(Arc::default(), Arc::clone(events))
+    }
+
+    fn tell(&self, id: &TaskId, state: TaskState) {
+        self.1.tell(EventKind::TaskChanged { task: id.clone(), state });
+    }
+
     /// Starts a task. `work` runs until it ends or, where it can be cancelled, is cancelled.
     pub(crate) fn spawn(
         &self,
@@ -40,19 +135,52 @@ impl TaskTable {
         can_cancel: bool,
         work: impl Future<Output = Result<()>> + Send + 'static,
     ) -> TaskId {
+        self.enter(operation, vm, can_cancel, None, |_| work)
+    }
+
+    /// Starts a task that says how far it is, and that ends itself when it is asked to: it then fails as `Cancelled`.
+    pub(crate) fn spawn_watched<F>(
+        &self,
+        operation: Operation,
+        vm: Option<&VmId>,
+        work: impl FnOnce(Running) -> F,
+    ) -> TaskId
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.enter(operation, vm, true, Some(watch::Sender::new(false)), work)
+    }
+
+    fn enter<F>(
+        &self,
+        operation: Operation,
+        vm: Option<&VmId>,
+        can_cancel: bool,
+        cancel: Option<watch::Sender<bool>>,
+        work: impl FnOnce(Running) -> F,
+    ) -> TaskId
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
         // Version 7 sorts by time.
         let id = TaskId::from(uuid::Uuid::now_v7().to_string());
         let mut info = TaskInfo::new(&id, TaskState::Running).operation(operation).can_cancel(can_cancel);
         info.vm = vm.cloned();
         info.started = Some(SystemTime::now());
-        let entry = Entry { state: watch::Sender::new(info), log: Vec::new(), abort: None };
+        let seen = cancel.as_ref().map_or_else(|| watch::channel(false).1, watch::Sender::subscribe);
+        let entry = Entry { state: watch::Sender::new(info), log: Vec::new(), abort: None, cancel };
         self.lock().insert(id.clone(), entry);
         self.log(&id, format!("{operation} begins"));
+        self.tell(&id, TaskState::Running);
         let (table, own) = (self.clone(), id.clone());
+        let work = work(Running { task: Some((self.clone(), id.clone())), cancel: seen });
         let task = tokio::spawn(async move {
             let outcome = work.await;
             match outcome {
                 Ok(()) => table.end(&own, TaskState::Succeeded, None),
+                Err(error) if error.kind() == ErrorKind::Cancelled => {
+                    table.end(&own, TaskState::Cancelled, Some(error.to_string()));
+                }
                 Err(error) => table.end(&own, TaskState::Failed, Some(error.to_string())),
             }
         });
@@ -75,10 +203,14 @@ impl TaskTable {
 
     fn end(&self, id: &TaskId, state: TaskState, error: Option<String>) {
         self.log(id, error.as_deref().map_or_else(|| state.to_string(), |error| format!("{state}: {error}")));
+        let told = state;
         let mut tasks = self.lock();
         if let Some(entry) = tasks.get_mut(id) {
             entry.abort = None;
             entry.state.send_modify(|info| {
+                if state == TaskState::Succeeded && info.progress.is_some() {
+                    info.progress = Some(1.0);
+                }
                 info.state = state;
                 info.error = error;
                 info.ended = Some(SystemTime::now());
@@ -92,6 +224,8 @@ impl TaskTable {
             spare -= usize::from(forget);
             !forget
         });
+        drop(tasks);
+        self.tell(id, told);
     }
 
     /// Ends all tasks: their connection is given up.
@@ -103,16 +237,26 @@ impl TaskTable {
         }
     }
 
-    fn look(&self, id: &TaskId) -> Result<watch::Receiver<TaskInfo>> {
+    /// A task, to be watched.
+    pub(crate) fn look(&self, id: &TaskId) -> Result<watch::Receiver<TaskInfo>> {
         self.lock().get(id).map(|entry| entry.state.subscribe()).ok_or_else(|| id.not_found())
     }
 
-    fn cancel(&self, id: &TaskId) -> Result<()> {
+    /// Ends a task, or asks it to end.
+    pub(crate) fn cancel(&self, id: &TaskId) -> Result<()> {
         let mut tasks = self.lock();
         let entry = tasks.get_mut(id).ok_or_else(|| id.not_found())?;
         let info = entry.state.borrow().clone();
         if info.state.is_final() {
             return Err(Error::invalid_state(format!("it is {}", info.state)).with_target(TaskId::NOUN, id));
+        }
+        if let Some(cancel) = &entry.cancel {
+            let again = cancel.send_replace(true);
+            drop(tasks);
+            if !again {
+                self.log(id, "it is asked to end");
+            }
+            return Ok(());
         }
         let Some(abort) = entry.abort.take().filter(|_| info.can_cancel) else {
             let why = "libvirt cannot end what it is at work on";
@@ -190,6 +334,32 @@ mod tests {
         table.cancel(&soft).unwrap();
         assert_eq!(table.look(&soft).unwrap().borrow().state, TaskState::Cancelled);
         table.abort_all();
+    }
+
+    #[tokio::test]
+    async fn watched_work_tells_how_far_it_is_and_ends_itself() {
+        let table = TaskTable::default();
+        let id = table.spawn_watched(Operation::CloneVolume, None, |running| async move {
+            running.stage("copies");
+            running.bytes(u64::MAX / 2, u64::MAX);
+            running.progress(0.1);
+            running.warn("a copy is left");
+            running.cancelled().await;
+            assert!(running.is_cancelled());
+            Err(cancelled())
+        });
+        let mut state = table.look(&id).unwrap();
+        let info = state.wait_for(|info| !info.warnings.is_empty()).await.unwrap().clone();
+        assert_eq!((info.progress, info.stage.as_deref()), (Some(0.499), Some("copies")));
+        table.cancel(&id).unwrap();
+        table.cancel(&id).unwrap();
+        let info = state.wait_for(|info| info.state.is_final()).await.unwrap().clone();
+        assert_eq!((info.state, info.can_cancel), (TaskState::Cancelled, false));
+        let lines: Vec<_> = table.lock()[&id].log.iter().map(|line| line.text.clone()).collect();
+        assert_eq!(lines[1..4], ["copies", "a copy is left", "it is asked to end"]);
+        let unseen = Running::unseen();
+        unseen.progress(f64::NAN);
+        assert!(!unseen.is_cancelled());
     }
 
     #[tokio::test]

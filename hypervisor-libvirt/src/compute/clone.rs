@@ -21,6 +21,7 @@ use crate::blocking::Lane;
 use crate::error::{Fail, Outcome, named};
 use crate::seed;
 use crate::storage;
+use crate::storage::copy::Copies;
 use crate::xml::Element;
 use crate::xml::device::{change_nic, random_mac, source_path};
 use crate::xml::domain::apply;
@@ -59,7 +60,7 @@ pub(super) async fn clone(
     finish.cloud_init.as_ref().map_or(Ok(()), seed::check).map_err(named(operation))?;
     let seeded = finish.cloud_init.is_some();
     let default_pool = inner.config.pool.clone();
-    let job = Arc::new(Job { vm: vm.clone(), uuid, spec, finish, default_pool });
+    let job = Arc::new(Job { vm: vm.clone(), uuid, spec, finish, default_pool, copies: Arc::default() });
     let checked = Arc::clone(&job);
     // Refused here rather than in the task, where nobody may look.
     let copies = inner.call(operation, move |conn| checked.check(conn)).await?;
@@ -71,8 +72,16 @@ pub(super) async fn clone(
         return Ok(Started::done(id));
     }
     let own = Arc::clone(inner);
-    let task = inner.tasks.spawn(operation, Some(&id), false, async move {
-        if job.finish.seal { sealed(&own, operation, job).await } else { whole(&own, operation, job).await }
+    let task = inner.tasks.spawn_watched(operation, Some(&id), |running| async move {
+        let copies = Arc::clone(&job.copies);
+        let work = async {
+            if job.finish.seal {
+                sealed(&own, operation, job).await
+            } else {
+                whole(&own, operation, job).await
+            }
+        };
+        copies.watch(&own, &running, work).await
     });
     Ok(Started::running(id, task))
 }
@@ -101,6 +110,7 @@ struct Job {
     uuid: Uuid,
     spec: CloneSpec,
     finish: Finish,
+    copies: Arc<Copies>,
     /// Where the seed goes if the guest has no disk of its own.
     default_pool: String,
 }
@@ -121,16 +131,18 @@ impl Job {
             crate::network::find(conn, network)?;
         }
         let definition = lookup::whole_definition(&domain)?;
-        let mut any = false;
+        let (mut any, mut size) = (false, 0_u64);
         for disk in definition.all("devices/disk").into_iter().filter(|disk| is_copied(disk)) {
             let path = source_path(disk).unwrap_or_default();
-            if handle_at_path(conn, &path)?.is_none() {
+            let Some(volume) = handle_at_path(conn, &path)? else {
                 let slot = disk.attr_at("target", "dev").unwrap_or_default();
                 let why = format!("its disk `{slot}` at {path} lies in no pool, and cannot be copied");
                 return Err(Error::invalid_state(why).with_target(VmId::NOUN, &self.vm).into());
-            }
+            };
+            size = size.saturating_add(volume.get_info()?.allocation);
             any = true;
         }
+        self.copies.expect(size);
         Ok(any)
     }
 
@@ -151,6 +163,9 @@ impl Job {
             if let Err(fail) = self.copy_disk(conn, disk, &mut made) {
                 return Err(made.undo(fail));
             }
+        }
+        if let Err(fail) = self.copies.check() {
+            return Err(made.undo(fail));
         }
         if let Some(seed) = &self.finish.cloud_init {
             let pool = made.first_pool().unwrap_or_else(|| self.default_pool.clone());
@@ -177,12 +192,7 @@ impl Job {
 
     /// Gives the definition a name, a UUID, addresses and marks of its own.
     fn identify(&self, definition: &mut Element) -> Outcome<()> {
-        definition.set_child_text("name", &self.spec.name).set_child_text("uuid", self.uuid.to_string());
-        // Both would say that it is the same machine.
-        definition.remove("genid");
-        if let Some(os) = definition.child_mut("os") {
-            os.remove("nvram");
-        }
+        new_identity(definition, &self.spec.name, self.uuid);
         if let Some(description) = &self.spec.description {
             definition.set_child_text("description", description);
         }
@@ -195,17 +205,10 @@ impl Job {
         apply(definition, &self.finish.change);
         let plug = self.finish.network.as_ref().map(|network| NicSource::Network(network.clone()));
         let mut first = plug.map(|source| NicChange::new().source(source));
-        for device in definition.ensure("devices").elements_mut() {
-            match device.name.as_str() {
-                "interface" => {
-                    device.ensure("mac").set_attr("address", random_mac().to_string());
-                    if let Some(change) = first.take() {
-                        change_nic(device, &change)?;
-                    }
-                }
-                // Two guests must not write into one file.
-                "serial" | "console" => drop(device.remove("log")),
-                _ => {}
+        let nics = definition.ensure("devices").elements_mut().filter(|device| device.name == "interface");
+        for nic in nics {
+            if let Some(change) = first.take() {
+                change_nic(nic, &change)?;
             }
         }
         Ok(())
@@ -235,6 +238,9 @@ impl Job {
         storage::refuse_taken_volume(&pool, wanted, &name)?;
         let spec = VolumeSpec::new(wanted, &name, original.capacity.max(ByteSize::bytes(1)));
         let copied = (!self.spec.linked).then_some(&volume);
+        if copied.is_some() {
+            self.copies.begin(volume_id(wanted, &name), volume.get_info()?.allocation)?;
+        }
         let copy = storage::make_volume(&pool, &spec, format.as_ref(), backing.as_ref(), copied)?;
         let at = copy.get_path();
         made.push(volume_id(wanted, &name), copy);
@@ -249,8 +255,26 @@ impl Job {
     }
 }
 
+/// Gives a definition a name, a UUID and addresses of its own.
+pub(crate) fn new_identity(definition: &mut Element, name: &str, uuid: Uuid) {
+    definition.set_child_text("name", name).set_child_text("uuid", uuid.to_string());
+    // Both would say that it is the same machine.
+    definition.remove("genid");
+    if let Some(os) = definition.child_mut("os") {
+        os.remove("nvram");
+    }
+    for device in definition.ensure("devices").elements_mut() {
+        match device.name.as_str() {
+            "interface" => drop(device.ensure("mac").set_attr("address", random_mac().to_string())),
+            // Two guests must not write into one file.
+            "serial" | "console" => drop(device.remove("log")),
+            _ => {}
+        }
+    }
+}
+
 /// Whether a disk has content of its own: drives and disks that nobody writes to are shared.
-pub(super) fn is_copied(disk: &Element) -> bool {
+pub(crate) fn is_copied(disk: &Element) -> bool {
     let hard_disk = disk.attr("device").is_none_or(|device| device == "disk");
     hard_disk && disk.child("readonly").is_none() && source_path(disk).is_some()
 }

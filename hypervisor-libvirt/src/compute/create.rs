@@ -116,7 +116,7 @@ fn define(conn: &Connect, spec: &VmSpec, definition: &Element) -> Outcome<()> {
 }
 
 /// Removes a definition that is no longer wanted, and returns the failure that led to this.
-pub(super) fn undefine(domain: &Domain, fail: Fail) -> Fail {
+pub(crate) fn undefine(domain: &Domain, fail: Fail) -> Fail {
     match domain.undefine_flags(sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE) {
         Ok(()) => fail,
         Err(left) => {

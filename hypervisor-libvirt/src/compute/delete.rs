@@ -9,6 +9,8 @@ use virt_sys as sys;
 use super::volumes::{delete_all, handle_at_path};
 use super::{Shared, lookup};
 use crate::error::{Fail, Outcome};
+use crate::snapshots::external::chain;
+use crate::xml::snapshot::is_external;
 use crate::xml::{Element, guest};
 
 /// Deletes a guest.
@@ -24,7 +26,8 @@ fn remove(conn: &Connect, vm: &VmId, options: &DeleteVm, test: bool) -> Outcome<
     let domain = lookup::domain(conn, vm)?;
     lookup::check_uid(&domain, vm, options.expected_uid.as_deref())?;
     let definition = Element::parse(&lookup::definition(&domain)?)?;
-    let paths = doomed(conn, &guest::plain_disks(&definition), &options.disks)?;
+    let disks = guest::plain_disks(&definition);
+    let mut paths = doomed(conn, &disks, &options.disks)?;
     let active = lookup::is_active(&domain)?;
     if active && !options.power_off {
         return Err(
@@ -40,12 +43,21 @@ fn remove(conn: &Connect, vm: &VmId, options: &DeleteVm, test: bool) -> Outcome<
         );
         return Err(Error::invalid_state(why).into());
     }
+    if !snapshots.is_empty() {
+        let going = disks.iter().filter_map(|disk| Some((disk.id.to_string(), disk.path.clone()?)));
+        let going: Vec<_> = going.filter(|(_, path)| paths.contains(path)).collect();
+        paths.extend(chain(conn, &domain, &going)?);
+    }
     if active {
         domain.destroy()?;
     }
     if options.disks != DisposeDisks::Delete {
         // They lie inside disks that stay. Children first: their parents would take them over otherwise.
         for root in snapshots.iter().filter(|snapshot| snapshot.get_parent(0).is_err()) {
+            // The files of external ones are what the disks consist of.
+            if is_external(&Element::parse(&root.get_xml_desc(0)?)?) {
+                continue;
+            }
             root.delete(sys::VIR_DOMAIN_SNAPSHOT_DELETE_CHILDREN)?;
         }
     }

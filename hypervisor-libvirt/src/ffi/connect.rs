@@ -16,6 +16,13 @@ use super::params::{DomainStats, Param, Params, field};
 #[derive(Debug)]
 pub(crate) struct Connection(Connect);
 
+impl Connection {
+    /// One more hold on an open connection, which stays open until all are given up.
+    pub(crate) fn share(conn: &Connect) -> Self {
+        Self(conn.clone())
+    }
+}
+
 impl Deref for Connection {
     type Target = Connect;
 
@@ -53,6 +60,10 @@ pub(crate) fn open(
     credentials: Option<&Credentials>,
 ) -> Result<Connection, LibvirtError> {
     virt::error::clear_error_callback();
+    // Before the first connection of the process; one that has none works all the same, but tells no events.
+    if let Err(why) = super::start_event_loop() {
+        tracing::debug!(why, "libvirt's events are not to be had");
+    }
     let name = c_string(uri)?;
     let mut kinds = [
         sys::VIR_CRED_USERNAME,

@@ -1,10 +1,12 @@
 //! libvirt's typed parameters as an owned map.
 
 use std::collections::BTreeMap;
+use std::ffi::{CStr, c_int};
+use std::ptr;
 
 use virt_sys as sys;
 
-use super::error::text;
+use super::error::{LibvirtError, c_string, check, text};
 
 /// One value.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +93,51 @@ fn value(item: &sys::virTypedParameter) -> Option<Param> {
         }
     };
     Some(value)
+}
+
+/// Parameters for a call, freed with it. `virt`'s own leak their strings.
+#[derive(Debug)]
+pub(super) struct ParamList {
+    first: sys::virTypedParameterPtr,
+    count: c_int,
+    room: c_int,
+}
+
+impl Default for ParamList {
+    fn default() -> Self {
+        Self { first: ptr::null_mut(), count: 0, room: 0 }
+    }
+}
+
+impl Drop for ParamList {
+    fn drop(&mut self) {
+        // SAFETY: null, or an array that libvirt allocated and whose `count` entries it filled; freed once.
+        unsafe { sys::virTypedParamsFree(self.first, self.count) };
+    }
+}
+
+impl ParamList {
+    /// Adds a text.
+    pub(super) fn add_text(&mut self, name: &CStr, value: &str) -> Result<(), LibvirtError> {
+        let value = c_string(value)?;
+        let (first, count, room) = (&raw mut self.first, &raw mut self.count, &raw mut self.room);
+        // SAFETY: the three belong together and are libvirt's to change; it copies both strings.
+        let added =
+            unsafe { sys::virTypedParamsAddString(first, count, room, name.as_ptr(), value.as_ptr()) };
+        check(added).map(drop)
+    }
+
+    /// Adds a number.
+    pub(super) fn add_u64(&mut self, name: &CStr, value: u64) -> Result<(), LibvirtError> {
+        let (first, count, room) = (&raw mut self.first, &raw mut self.count, &raw mut self.room);
+        // SAFETY: the three belong together and are libvirt's to change; it copies the name.
+        check(unsafe { sys::virTypedParamsAddULLong(first, count, room, name.as_ptr(), value) }).map(drop)
+    }
+
+    /// The array and its length, for a call that only reads it.
+    pub(super) fn raw(&self) -> (sys::virTypedParameterPtr, c_int) {
+        (self.first, self.count)
+    }
 }
 
 /// The statistics of one domain.

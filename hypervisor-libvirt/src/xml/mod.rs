@@ -1,5 +1,6 @@
 //! libvirt's XML, without a connection: an ordered tree, and what is read from it and written to it.
 
+pub(crate) mod backup;
 pub(crate) mod capabilities;
 pub(crate) mod device;
 pub(crate) mod domain;

@@ -15,6 +15,43 @@ pub(crate) fn snapshot(spec: &SnapshotSpec) -> Element {
     snapshot
 }
 
+/// A disk of an external snapshot, and the file that the guest writes into from then on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Overlay {
+    pub(crate) slot: String,
+    pub(crate) path: String,
+}
+
+/// An external snapshot into files that exist; the other disks are left as they are.
+pub(crate) fn external(spec: &SnapshotSpec, wanted: &[Overlay], others: &[String]) -> Element {
+    let disk =
+        |slot: &str, kind: &str| Element::new("disk").with_attr("name", slot).with_attr("snapshot", kind);
+    let wanted = wanted.iter().map(|overlay| {
+        disk(&overlay.slot, "external")
+            .with_attr("type", "file")
+            .with(Element::new("driver").with_attr("type", "qcow2"))
+            .with(Element::new("source").with_attr("file", &overlay.path))
+    });
+    let others = others.iter().map(|slot| disk(slot, "no"));
+    snapshot(spec).with(Element::new("disks").with_all(wanted).with_all(others))
+}
+
+/// Whether a snapshot's content lies in files of its own, rather than inside the disks.
+pub(crate) fn is_external(snapshot: &Element) -> bool {
+    let memory = snapshot.attr_at("memory", "snapshot") == Some("external");
+    memory || snapshot.all("disks/disk").into_iter().any(|disk| disk.attr_is("snapshot", "external"))
+}
+
+/// The files of an external snapshot.
+pub(crate) fn overlays(snapshot: &Element) -> Vec<Overlay> {
+    let disks = snapshot.all("disks/disk").into_iter().filter(|disk| disk.attr_is("snapshot", "external"));
+    let overlay = |disk: &Element| {
+        let (slot, path) = (disk.attr("name")?.to_owned(), super::device::source_path(disk)?);
+        Some(Overlay { slot, path })
+    };
+    disks.filter_map(overlay).collect()
+}
+
 /// What a snapshot's definition says about it.
 pub(crate) fn info(snapshot: &Element, current: bool) -> Result<SnapshotInfo, XmlError> {
     let name = snapshot.text_at("name").ok_or_else(|| XmlError::new("<name> of the snapshot is missing"))?;
@@ -37,6 +74,9 @@ pub(crate) fn info(snapshot: &Element, current: bool) -> Result<SnapshotInfo, Xm
         // The test driver writes no <memory>; its snapshots of running guests have one.
         None => info.state.as_ref().is_some_and(VmState::is_active),
     };
+    if is_external(snapshot) {
+        info.extra.insert(crate::BACKEND, "external", true);
+    }
     Ok(info)
 }
 
@@ -56,6 +96,22 @@ mod tests {
             "<domainsnapshot><name>c</name><state>shutoff</state><memory snapshot='no'/></domainsnapshot>";
         let found = info(&Element::parse(off).unwrap(), false).unwrap();
         assert_eq!((found.state, found.memory), (Some(VmState::Stopped), false));
+    }
+
+    #[test]
+    fn an_external_one_tells_its_files() {
+        let overlay = Overlay { slot: "vda".into(), path: "/p/a.s1".into() };
+        let spec = SnapshotSpec::new("s1");
+        let written = external(&spec, std::slice::from_ref(&overlay), &["sda".into()]);
+        assert_eq!(
+            written.to_string(),
+            "<domainsnapshot><name>s1</name><disks><disk name=\"vda\" snapshot=\"external\" type=\"file\">\
+             <driver type=\"qcow2\"/><source file=\"/p/a.s1\"/></disk><disk name=\"sda\" snapshot=\"no\"/></disks></domainsnapshot>"
+        );
+        assert!(is_external(&written) && !is_external(&snapshot(&spec)));
+        assert_eq!(overlays(&written), [overlay]);
+        let found = info(&written, true).unwrap();
+        assert_eq!(found.extra.get(crate::BACKEND)["external"], true);
     }
 
     #[test]

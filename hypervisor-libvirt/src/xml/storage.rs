@@ -97,7 +97,12 @@ pub(crate) fn volume(spec: &VolumeSpec, format: Option<&VolumeFormat>, backing: 
         volume.push(Element::new("allocation").with_attr("unit", "bytes").with_text(0));
     }
     if let Some(format) = format {
-        volume.push(Element::new("target").with(format_element(format)));
+        let mut target = Element::new("target").with(format_element(format));
+        if *format == VolumeFormat::Qcow2 {
+            // libvirt's own default is the layout of 2008, which can hold no record of what changes.
+            target.push(Element::new("compat").with_text("1.1"));
+        }
+        volume.push(target);
     }
     if let Some(backing) = backing {
         let store = Element::new("backingStore").with_child("path", &backing.path);
@@ -134,8 +139,8 @@ mod tests {
         assert_eq!(
             written.to_string(),
             "<volume><name>a.qcow2</name><capacity unit=\"bytes\">1073741824</capacity>\
-             <allocation unit=\"bytes\">0</allocation><target><format type=\"qcow2\"/></target>\
-             <backingStore><path>/p/base.raw</path><format type=\"raw\"/></backingStore></volume>"
+             <allocation unit=\"bytes\">0</allocation><target><format type=\"qcow2\"/>\
+             <compat>1.1</compat></target><backingStore><path>/p/base.raw</path><format type=\"raw\"/></backingStore></volume>"
         );
         let info = volume_info("default", &written).unwrap();
         assert_eq!(info.id.as_str(), "default/a.qcow2");
