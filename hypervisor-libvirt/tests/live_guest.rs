@@ -37,8 +37,11 @@ async fn a_shell_answers_on_the_console() {
     let vm = bench.make(&bench.booting("a").graphics(GraphicsKind::Vnc)).await;
     let first = OpenConsole::new();
     assert_eq!(bench.console_stream(&vm, &first).await.unwrap_err().kind(), ErrorKind::InvalidState);
-    bench.power(&vm, PowerAction::Start).await;
+    // Held before its first word, so that none of them is missed.
+    bench.start_paused(&vm).await.unwrap();
+    assert_eq!(bench.get_vm(&vm).await.unwrap().state, VmState::Paused);
     let mut console = bench.console_stream(&vm, &first).await.unwrap();
+    bench.power(&vm, PowerAction::Resume).await;
     read_until(&mut console, "GUEST-READY").await;
     console.write_all(b"\n").await.unwrap();
     console.write_all(b"echo sum-$((1200+34))\n").await.unwrap();
@@ -116,7 +119,7 @@ async fn a_guest_gets_its_seed() {
     assert_eq!(seed_of(&bench, &vm, "meta-data").await.unwrap(), meta);
     // Snapshots pass it by: nobody writes to it.
     let _ = bench.create_snapshot(&vm, &SnapshotSpec::new("s")).await.unwrap();
-    let _ = bench.delete_snapshot(&vm, &"s".into(), &DeleteSnapshot::only()).await.unwrap();
+    done(&bench, bench.delete_snapshot(&vm, &"s".into(), &DeleteSnapshot::only()).await.unwrap()).await;
 
     // A copy has none of its original's, and one of its own where it is deployed with one.
     let copy = done(&bench, bench.clone_vm(&vm, &CloneSpec::new("seed-copy")).await.unwrap()).await;
@@ -264,6 +267,8 @@ async fn templates_are_sealed() {
     assert!(bench.get_vm(&vm).await.unwrap().template);
     let deployed =
         done(&bench, bench.deploy_template(&template, &DeploySpec::new("seal-new")).await.unwrap()).await;
+    let error = bench.start_paused(&template).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
     bench.power(&deployed, PowerAction::Start).await;
     bench.end().await;
 }
