@@ -1,14 +1,15 @@
 //! A daemon that hangs or dies, where `HYPERVISOR_TEST_LIBVIRTD_PID_FILE` says which one may be treated so, and
 //! `HYPERVISOR_TEST_XTASK` with `HYPERVISOR_TEST_LIVE_DIR` how it is started again.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use hypervisor_core::model::{PageRequest, VmQuery};
+use hypervisor_core::model::{ByteSize, DeleteVm, PageRequest, SerialSpec, VmQuery, VmSpec};
 use hypervisor_core::traits::Compute;
 use hypervisor_core::{Effect, ErrorKind, Retry};
-use hypervisor_libvirt::{Libvirt, LibvirtConfig};
+use hypervisor_libvirt::{Libvirt, LibvirtConfig, OpenConsole};
+use tokio::io::AsyncReadExt as _;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -71,8 +72,14 @@ async fn a_daemon_that_hangs_or_dies_hangs_nobody() {
     let Some(daemon) = Daemon::new("a_daemon_that_hangs_or_dies_hangs_nobody") else { return };
     let libvirt = Libvirt::connect(daemon.config()).await.unwrap();
     list(&libvirt).await.unwrap();
+    let spec = VmSpec::new("faults-tty").memory(ByteSize::mib(64)).serial(SerialSpec::new()).start(true);
+    let vm = libvirt.create_vm(&spec).await.unwrap().output;
+    let dropped = libvirt.console_stream(&vm, &OpenConsole::new()).await.unwrap();
 
     daemon.signal("-STOP");
+    let before = Instant::now();
+    drop(dropped);
+    assert!(before.elapsed() < LIMIT, "a console whose daemon hangs cannot be dropped");
     let calls = futures::future::join_all((0..4).map(|_| list(&libvirt)));
     let before = Instant::now();
     let outcomes = calls.await;
@@ -97,9 +104,13 @@ async fn a_daemon_that_hangs_or_dies_hangs_nobody() {
     assert!(at_once < LIMIT * 2, "{at_once:?}");
     eventually(&libvirt).await;
 
+    let mut console = libvirt.console_stream(&vm, &OpenConsole::new().take_over(true)).await.unwrap();
     let generation = libvirt.generation();
     daemon.signal("-KILL");
     let before = Instant::now();
+    let mut said = Vec::new();
+    let over = tokio::time::timeout(LIMIT, console.read_to_end(&mut said)).await;
+    assert!(over.expect("the console of a daemon that is gone goes on").is_err());
     let error = list(&libvirt).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Transport | ErrorKind::Connect), "{error}");
     assert!(before.elapsed() < LIMIT);
@@ -108,4 +119,5 @@ async fn a_daemon_that_hangs_or_dies_hangs_nobody() {
     daemon.restart();
     list(&libvirt).await.unwrap();
     assert!(libvirt.generation() > generation);
+    let _ = libvirt.delete_vm(&vm, &DeleteVm::with_disks().power_off(true)).await.unwrap();
 }

@@ -1,7 +1,13 @@
 //! Ways to a daemon: TCP with SASL to a session daemon of its own, ssh, a socket, and a connection that only reads.
 //!
 //! Runs where `HYPERVISOR_TEST_LIBVIRT_URI` names a live host, whose socket the stand-in for ssh leads to.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
