@@ -111,13 +111,20 @@ async fn a_guest_gets_its_seed() {
     let look = "dd if=/dev/vdb bs=1 skip=43 count=6 2>/dev/null; cat /sys/block/vdb/ro";
     let seen = bench.exec_in_guest(&vm, &ExecSpec::new("/bin/sh").arg("-c").arg(look)).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&seen.stdout), "CIDATA1\n");
+    // What keeps the guest's disks passes the seed by: nobody writes to it.
+    let disks = SnapshotSpec::new("disks").memory(false);
+    let kept = done(&bench, bench.create_snapshot(&vm, &disks).await.unwrap()).await;
+    done(&bench, bench.delete_snapshot(&vm, &kept, &DeleteSnapshot::only()).await.unwrap()).await;
+    done(&bench, bench.create_backup(&vm, &BackupSpec::new()).await.unwrap()).await;
+    let backups = bench.list_backups(&BackupQuery::all(), &PageRequest::first()).await.unwrap().items;
+    let backup = backups.iter().find(|backup| backup.vm.as_ref() == Some(&vm)).unwrap();
+    done(&bench, bench.delete_backup(&backup.id).await.unwrap()).await;
     bench.power(&vm, PowerAction::PowerOff).await;
     assert_eq!(bench.volumes().await, ["seed-a-seed.img", "seed-a-vda.qcow2"]);
     assert!(seed_of(&bench, &vm, "user-data").await.unwrap().contains("hostname: web"));
     assert_eq!(seed_of(&bench, &vm, "network-config").await.unwrap(), "version: 2\n");
     let meta = format!("instance-id: {vm}\nlocal-hostname: seed-a\n");
     assert_eq!(seed_of(&bench, &vm, "meta-data").await.unwrap(), meta);
-    // Snapshots pass it by: nobody writes to it.
     let _ = bench.create_snapshot(&vm, &SnapshotSpec::new("s")).await.unwrap();
     done(&bench, bench.delete_snapshot(&vm, &"s".into(), &DeleteSnapshot::only()).await.unwrap()).await;
 
