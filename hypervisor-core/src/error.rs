@@ -1,5 +1,7 @@
 //! The one error type of the SDK: what happened, to what, whether it may have had an effect, and what to do.
 
+mod wire;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error as StdError;

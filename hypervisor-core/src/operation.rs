@@ -191,6 +191,14 @@ impl<'de> Deserialize<'de> for Operation {
     }
 }
 
+/// For what a server reports: an operation that only a newer version has is none.
+pub(crate) fn if_known<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Operation>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    Ok(name.and_then(|name| name.parse().ok()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ mod host;
 pub(crate) mod lifecycle;
 mod list;
 pub(crate) mod lookup;
+mod migrate;
 mod saved;
 mod template;
 mod update;
@@ -21,9 +22,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hypervisor_core::model::{
     ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, ExportSpec, ExportedVm, HostId, HostInfo, NicChange, NicId, NicSpec, Page, PageRequest,
-    PowerAction, Screenshot, Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery,
-    VmSpec,
+    DiskSpec, ExportSpec, ExportedVm, HostId, HostInfo, MigrateSpec, NicChange, NicId, NicSpec, Page,
+    PageRequest, PowerAction, Screenshot, Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId,
+    VmInfo, VmQuery, VmSpec,
 };
 use hypervisor_core::traits::Compute;
 use hypervisor_core::{Operation, Result};
@@ -90,6 +91,11 @@ impl Compute for Libvirt {
         spec.validate().map_err(named(Operation::CloneVm))?;
         self.inner.require(Operation::CloneVm, &spec.needs())?;
         clone::clone(&self.inner, Operation::CloneVm, vm, spec.clone(), clone::Finish::default()).await
+    }
+
+    async fn migrate_vm(&self, vm: &VmId, spec: &MigrateSpec) -> Result<Started<()>> {
+        self.inner.require(Operation::MigrateVm, &spec.needs())?;
+        migrate::migrate(&self.inner, vm, spec).await
     }
 
     async fn create_template(&self, vm: &VmId, spec: &TemplateSpec) -> Result<Started<VmId>> {

@@ -53,6 +53,32 @@ impl FromStr for DomainType {
     }
 }
 
+/// Who carries a migration out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MigrationWay {
+    /// The source's daemon, and we where it cannot reach the other one.
+    #[default]
+    Auto,
+    /// The source's daemon, which connects to the other one: it goes on when we end.
+    PeerToPeer,
+    /// We, with a connection to either daemon.
+    Direct,
+}
+
+impl FromStr for MigrationWay {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "p2p" => Ok(Self::PeerToPeer),
+            "direct" => Ok(Self::Direct),
+            _ => Err(bad(format!("`{name}` is not a way to migrate: use auto, p2p or direct"))),
+        }
+    }
+}
+
 /// How to reach libvirt. Neither `Debug` nor `Display` shows a password.
 ///
 /// ```
@@ -75,6 +101,9 @@ pub struct LibvirtConfig {
     pub(crate) machine: Option<String>,
     pub(crate) pool: String,
     pub(crate) network: String,
+    pub(crate) migration: Option<MigrationWay>,
+    pub(crate) migrate_uri: Option<String>,
+    pub(crate) disks_uri: Option<String>,
 }
 
 impl fmt::Debug for LibvirtConfig {
@@ -104,6 +133,9 @@ impl LibvirtConfig {
     /// `hv_slow_timeout`, `hv_agent_timeout` (`500ms`, `30s`, `5m`), `hv_domain_type` (`auto`, `qemu`, `kvm`),
     /// `hv_machine`, `hv_pool`, `hv_network`, `hv_readonly` (`1`). A password inside the URI is taken out of it and
     /// used for SASL.
+    ///
+    /// A URI that a guest is moved to may say how: `hv_migrate` (`auto`, `p2p`, `direct`), `hv_migrate_uri` (where
+    /// QEMU sends the memory: `tcp://10.0.0.2`, `unix:///path`) and `hv_disks_uri` (where it sends the disks).
     ///
     /// # Errors
     /// `Config` when the URI is none, names a driver or transport that is not known, or has an unknown parameter.
@@ -143,6 +175,9 @@ impl LibvirtConfig {
             machine: None,
             pool: "default".into(),
             network: "default".into(),
+            migration: None,
+            migrate_uri: None,
+            disks_uri: None,
         };
         let mut kept = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -188,10 +223,13 @@ impl LibvirtConfig {
             "hv_machine" => self.machine = Some(named(name, value)?),
             "hv_pool" => self.pool = named(name, value)?,
             "hv_network" => self.network = named(name, value)?,
+            "hv_migrate" => self.migration = Some(value.parse()?),
+            "hv_migrate_uri" => self.migrate_uri = Some(named(name, value)?),
+            "hv_disks_uri" => self.disks_uri = Some(named(name, value)?),
             "hv_readonly" => self.read_only = matches!(value, "" | "1" | "true"),
             _ => {
                 let known = "hv_timeout, hv_open_timeout, hv_slow_timeout, hv_agent_timeout, hv_domain_type, \
-                             hv_machine, hv_pool, hv_network, hv_readonly";
+                             hv_machine, hv_pool, hv_network, hv_readonly, hv_migrate, hv_migrate_uri, hv_disks_uri";
                 return Err(bad(format!("`{name}` is not a parameter: known are {known}")));
             }
         }
@@ -285,6 +323,14 @@ impl LibvirtConfig {
     #[must_use]
     pub fn network(mut self, network: impl Into<String>) -> Self {
         self.network = network.into();
+        self
+    }
+
+    /// Who carries migrations from here out, where the host that a guest moves to does not say: by default the
+    /// source's daemon, and we where it cannot reach the other one.
+    #[must_use]
+    pub fn migration(mut self, way: MigrationWay) -> Self {
+        self.migration = Some(way);
         self
     }
 

@@ -191,6 +191,7 @@ fn kind(error: &LibvirtError) -> ErrorKind {
         | sys::VIR_ERR_LIBSSH => ErrorKind::Connect,
         _ if error.is_disconnect() => ErrorKind::Transport,
         _ if says("No space left on device") || says("Not enough space") => ErrorKind::Exhausted,
+        _ if says("Failed to connect to remote libvirt URI") => ErrorKind::HostUnreachable,
         _ if says("already exists") || says("exists already") => ErrorKind::AlreadyExists,
         _ if says("Active console session exists") => ErrorKind::Locked,
         _ if says("already in use") => ErrorKind::Conflict,

@@ -24,7 +24,7 @@ pub mod xml;
 
 pub use backend::Libvirt;
 pub use block::{BlockCommit, BlockCopy, BlockPull};
-pub use config::{DomainType, LibvirtConfig};
+pub use config::{DomainType, LibvirtConfig, MigrationWay};
 pub use console::{ConsoleStream, OpenConsole};
 pub use ffi::{JobInfo, LibvirtError};
 pub use virt;

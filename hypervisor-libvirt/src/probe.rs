@@ -95,7 +95,6 @@ fn common() -> Capabilities {
         .emulated([O::CloneVm], "a copy of each disk, then a definition with a new identity")
         .emulated([O::CloneVms, O::SubmitBatch], "one call for each item")
         .emulated([O::CreateTemplate, O::DeployTemplate], "a mark in the definition; a deployment is a clone")
-        .unsupported([O::MigrateVm], "this version of the driver cannot do it")
         .unsupported([O::ListGroups, O::GetGroup, O::CreateGroup], "libvirt has no resource groups")
         .unsupported([O::UpdateGroup, O::DeleteGroup], "libvirt has no resource groups")
         .unsupported([O::GetMetricsHistory], "libvirt keeps no history of the load")
@@ -128,10 +127,6 @@ fn common() -> Capabilities {
         .unsupported([Feature::LiveUpdateMemory], "the guest has no slots to plug memory into")
         .unsupported([Feature::CloneRunning], "the disks of a running guest change while they are copied")
         .unsupported([Feature::CloneSnapshot], "libvirt copies the present state of a volume only")
-        .unsupported(
-            [Feature::LiveMigration, Feature::OfflineMigration],
-            "this version of the driver cannot do it",
-        )
         .unsupported([Feature::SealTemplate], "this version of the driver cannot do it")
         .unsupported([Feature::NetworkVlan], "libvirt's own networks carry no VLAN tags; Open vSwitch's do")
         .unsupported([Feature::ArpAddresses], "libvirt's reader of the ARP table fails on newer kernels")
@@ -140,7 +135,6 @@ fn common() -> Capabilities {
             [Feature::NativeEvents],
             "this version of the driver does not listen to libvirt's events",
         )
-        .unsupported([Feature::TaskProgress], "libvirt does not tell how far a copy is")
 }
 
 fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabilities {
@@ -163,6 +157,8 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabi
             O::DownloadVolume,
             O::ListLeases,
         ])
+        .native([O::MigrateVm])
+        .native([Feature::LiveMigration, Feature::OfflineMigration, Feature::TaskProgress])
         .native([Feature::SerialLog, Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk])
         .native([
             Feature::AgentShutdown,
@@ -200,6 +196,12 @@ fn test_driver() -> Capabilities {
         .unsupported([O::ResizeDisk, O::ResizeVolume, O::WipeVolume, O::UploadVolume], NO_SUCH_CALL)
         .unsupported([O::DownloadVolume, O::ListLeases, O::PingAgent, O::ExecInGuest], NO_SUCH_CALL)
         .unsupported([O::ReadGuestFile, O::WriteGuestFile], NO_SUCH_CALL)
+        .unsupported([O::MigrateVm], "libvirt's test driver has no other host")
+        .unsupported([Feature::TaskProgress], "what libvirt's test driver does takes no time")
+        .unsupported(
+            [Feature::LiveMigration, Feature::OfflineMigration],
+            "libvirt's test driver has no other host",
+        )
         .unsupported([O::GetConsole], "libvirt's test driver opens no ports and no terminals")
         .unsupported([Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk], NO_SUCH_CALL)
         .unsupported([Feature::AgentShutdown, Feature::AgentAddresses, Feature::SerialLog], NO_SUCH_CALL)

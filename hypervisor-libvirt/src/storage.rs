@@ -1,5 +1,6 @@
 //! Storage pools and volumes.
 
+pub(crate) mod copy;
 mod pools;
 pub(crate) mod small;
 pub(crate) mod stream;
@@ -22,6 +23,7 @@ use virt_sys as sys;
 
 use crate::backend::Libvirt;
 use crate::blocking::Lane;
+use crate::compute::volumes::Made;
 use crate::error::{Fail, Outcome, named};
 use crate::xml::Element;
 use crate::xml::storage as xml;
@@ -101,7 +103,7 @@ pub(crate) fn make_volume(
     match grown() {
         Ok(()) => Ok(made),
         Err(fail) => {
-            let mut undo = crate::compute::volumes::Made::default();
+            let mut undo = Made::default();
             undo.push(id.clone(), made);
             Err(undo.undo(fail))
         }
@@ -211,16 +213,27 @@ impl Storage for Libvirt {
             let (original, spec) = (original.clone(), spec.clone());
             self.inner.call(operation, move |conn| copy_plan(conn, &original, &spec)).await?
         };
+        let (plan, size) = plan;
         let id = xml::volume_id(plan.pool.as_str(), &plan.name);
-        let inner = Arc::clone(&self.inner);
-        let task = self.inner.tasks.spawn(operation, None, false, async move {
+        let (inner, copy) = (Arc::clone(&self.inner), id.clone());
+        let task = self.inner.tasks.spawn_watched(operation, None, |running| async move {
+            let copies = Arc::new(copy::Copies::default());
+            copies.expect(size);
+            let told = Arc::clone(&copies);
             let work = move |conn: &Connect| {
                 let (_, volume) = find_volume(conn, &original)?;
                 let (pool, usual) = usable_pool(conn, plan.pool.as_str())?;
                 let format = plan.format.clone().filter(|_| usual.is_some()).or(usual);
-                make_volume(&pool, &plan, format.as_ref(), None, Some(&volume)).map(drop)
+                told.begin(copy.clone(), size)?;
+                let made = make_volume(&pool, &plan, format.as_ref(), None, Some(&volume))?;
+                told.check().map_err(|fail| {
+                    let mut undo = Made::default();
+                    undo.push(copy, made);
+                    undo.undo(fail)
+                })
             };
-            inner.run(operation, Lane::Slow, COPY_LIMIT, work).await
+            let work = inner.run(operation, Lane::Slow, COPY_LIMIT, work);
+            copies.watch(&inner, &running, work).await
         });
         Ok(Started::running(id, task))
     }
@@ -276,7 +289,7 @@ impl Storage for Libvirt {
         let operation = Operation::UploadVolume;
         target.validate().map_err(named(operation))?;
         self.inner.require(operation, &target.needs())?;
-        stream::upload(&self.inner, target, content).await.map(Started::done)
+        stream::upload(&self.inner, target.clone(), content).await.map(Started::done)
     }
 
     async fn download_volume(&self, volume: &VolumeId, options: &DownloadVolume) -> Result<ByteStream> {
@@ -285,8 +298,8 @@ impl Storage for Libvirt {
     }
 }
 
-/// The volume that a copy will be; refused where it cannot be.
-fn copy_plan(conn: &Connect, original: &VolumeId, spec: &CloneVolume) -> Outcome<VolumeSpec> {
+/// The volume that a copy will be, and about how many bytes will be written; refused where it cannot be.
+fn copy_plan(conn: &Connect, original: &VolumeId, spec: &CloneVolume) -> Outcome<(VolumeSpec, u64)> {
     let (pool, volume) = find_volume(conn, original)?;
     let own = pool.get_name()?;
     let known = info(&own, &volume)?;
@@ -295,7 +308,7 @@ fn copy_plan(conn: &Connect, original: &VolumeId, spec: &CloneVolume) -> Outcome
     refuse_taken_volume(&target, wanted, &spec.name)?;
     let mut plan = VolumeSpec::new(wanted, &spec.name, known.capacity);
     plan.format = spec.format.clone().or(known.format);
-    Ok(plan)
+    Ok((plan, known.allocation.unwrap_or(known.capacity).as_bytes()))
 }
 
 fn pattern(algorithm: WipeAlgorithm) -> sys::virStorageVolWipeAlgorithm {

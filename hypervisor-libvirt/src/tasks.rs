@@ -222,11 +222,13 @@ impl TaskTable {
         }
     }
 
-    fn look(&self, id: &TaskId) -> Result<watch::Receiver<TaskInfo>> {
+    /// A task, to be watched.
+    pub(crate) fn look(&self, id: &TaskId) -> Result<watch::Receiver<TaskInfo>> {
         self.lock().get(id).map(|entry| entry.state.subscribe()).ok_or_else(|| id.not_found())
     }
 
-    fn cancel(&self, id: &TaskId) -> Result<()> {
+    /// Ends a task, or asks it to end.
+    pub(crate) fn cancel(&self, id: &TaskId) -> Result<()> {
         let mut tasks = self.lock();
         let entry = tasks.get_mut(id).ok_or_else(|| id.not_found())?;
         let info = entry.state.borrow().clone();

@@ -20,7 +20,7 @@ const NODE: &str = "<node>\
 
 /// In memory no file has to be there, and every guest has an agent that answers. Without a folder for serial logs no guest boots.
 fn imagined() -> Settings {
-    Settings::new().kernel("/boot/vmlinuz").initrd("/boot/initrd").directory("/srv")
+    Settings::new().kernel("/boot/vmlinuz").initrd("/boot/initrd").directory("/srv").bridge("br0")
 }
 
 /// Time passes only while everybody waits, and then at once.
@@ -63,7 +63,7 @@ pub(crate) fn libvirt_test(case: &Case) -> Outcome {
     std::fs::write(file.path(), NODE).expect("the file can be written");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     // It does nothing that takes time.
-    let settings = Settings::new().deadline(Duration::from_secs(10)).directory("/hvt");
+    let settings = Settings::new().deadline(Duration::from_secs(10)).directory("/hvt").bridge("virbr0");
     runtime.block_on(async {
         match hypervisor::connect(&format!("test://{}", file.path().display())).await {
             Ok(hv) => case.run(&hv, &settings).await,

@@ -11,6 +11,9 @@ use tokio::runtime::Runtime;
 
 pub(crate) const URI: &str = "HYPERVISOR_TEST_LIBVIRT_URI";
 
+/// The bridge of the network that the cases use.
+const BRIDGE: &str = "hvtbench0";
+
 /// The live backend, if there is one.
 pub(crate) struct Live {
     uri: Option<String>,
@@ -65,7 +68,7 @@ impl Bench {
             runtime.map_err(|error| Error::new(hypervisor::ErrorKind::Config, error.to_string()))?;
         let settings = Settings::from_env();
         let (hv, pool, network) = runtime.block_on(furnish(uri, &settings))?;
-        let settings = settings.pool(&pool).network(&network);
+        let settings = settings.pool(&pool).network(&network).bridge(BRIDGE);
         Ok(Self { runtime, hv, settings, pool, network })
     }
 
@@ -95,7 +98,7 @@ async fn furnish(uri: &str, settings: &Settings) -> Result<(Arc<dyn Hypervisor>,
     let pool = hv.create_pool(&PoolSpec::dir(&name, folder)).await?.output;
     let address = |last: u8| IpAddr::from([10, 254, 17, last]);
     let spec = NetworkSpec::isolated(&name, "10.254.17.1/24".parse().expect("a network"))
-        .bridge("hvtbench0")
+        .bridge(BRIDGE)
         .dhcp(DhcpRange::new(address(10), address(200)))
         .start(true);
     match hv.create_network(&spec).await {

@@ -4,7 +4,8 @@ use super::context::ended;
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::model::{
-    DeletePool, DeleteVm, NetworkId, Page, PageRequest, PoolId, PoolQuery, Started, VmId, VmQuery, VolumeId,
+    Cursors, DeletePool, DeleteVm, NetworkId, Page, PageRequest, PoolId, PoolQuery, Started, VmId, VmQuery,
+    VolumeId,
 };
 use crate::operation::Operation;
 use crate::traits::Hypervisor;
@@ -16,15 +17,13 @@ where
     Fut: Future<Output = Result<Page<T>>>,
 {
     let mut all = Vec::new();
-    let mut request = PageRequest::first();
-    loop {
+    let (mut next, mut cursors) = (Some(PageRequest::first()), Cursors::default());
+    while let Some(request) = next {
         let page = list(request).await?;
+        next = cursors.after(&page)?;
         all.extend(page.items);
-        match page.next {
-            Some(next) => request = PageRequest::first().cursor(next),
-            None => return Ok(all),
-        }
     }
+    Ok(all)
 }
 
 /// What exists with names that begin with a prefix.

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::{Case, Outcome, Settings, cases, run_all};
 use crate::layer::{Attempt, Call, Layered, Policy};
 use crate::memory::Memory;
-use crate::model::{Capabilities, VmQuery};
+use crate::model::{ByteSize, Capabilities, VmQuery, VolumeSpec};
 use crate::{Error, ErrorKind, Hypervisor, Operation, Result};
 
 /// What a backend does wrong.
@@ -115,6 +115,18 @@ async fn what_a_backend_lacks_is_skipped_with_its_reason() {
     assert_eq!(outcome, Outcome::Skipped("pause_vm: no pause button".to_owned()));
     let outcome = case("claims::unsupported_operations_are_refused_as_such").run(&hv, &Settings::new()).await;
     assert_eq!(outcome, Outcome::Passed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_image_and_the_bridge_of_the_settings_are_used() {
+    let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+    let image = hv.create_volume(&VolumeSpec::new("default", "base.qcow2", ByteSize::gib(1))).await.unwrap();
+    let settings = Settings::new().image(&image.output).bridge("br0");
+    for name in ["boot::guest_starts_from_a_copy_of_the_image", "nics::a_nic_is_plugged_into_a_bridge"] {
+        let case = cases().into_iter().find(|case| case.name == name).unwrap();
+        assert_eq!(case.run(&hv, &settings).await, Outcome::Passed, "{name}");
+        assert!(matches!(case.run(&hv, &Settings::new()).await, Outcome::Skipped(_)), "{name}");
+    }
 }
 
 async fn panics(cx: &Context) -> Check {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::link::Link;
 use super::turnstile::{Ticket, Turnstile, backoff};
-use super::wait::{EMPTY_PARTS, EMPTY_PAUSE, Patience, WaitOptions};
+use super::wait::{EMPTY_PARTS, EMPTY_PAUSE, FRESH, Patience, WaitOptions};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::model::{TaskId, TaskInfo, TaskLogLine, TaskState};
 use crate::operation::Operation;
@@ -25,6 +25,7 @@ struct Progress {
     link: Link,
     last: Option<TaskInfo>,
     patience: Patience,
+    began: Instant,
     until: Option<Instant>,
     ended: bool,
 }
@@ -37,9 +38,10 @@ pub(super) fn progress(
     let Some(task) = task else { return stream::empty().boxed() };
     let options = options.clone().hold(PROGRESS_HOLD.min(options.hold));
     let ticket = Turnstile::shared(&link.hv).enter(task, &options);
-    let until = Instant::now().checked_add(options.deadline);
+    let began = Instant::now();
+    let until = began.checked_add(options.deadline);
     let (link, patience) = (link.clone(), Patience::default());
-    let state = Progress { ticket, link, last: None, patience, until, ended: false };
+    let state = Progress { ticket, link, last: None, patience, began, until, ended: false };
     stream::unfold(state, |mut state| async move { state.next().await.map(|item| (item, state)) }.boxed())
         .boxed()
 }
@@ -57,7 +59,7 @@ impl Progress {
                         return Some(Ok(info));
                     }
                 }
-                Err(error) if error.kind() != ErrorKind::Cancelled && self.patience.forgives(&error) => {
+                Err(error) if self.forgives(&error) => {
                     if self.until.is_some_and(|until| Instant::now() >= until) {
                         self.ended = true;
                         return Some(Err(self.link.name(Operation::GetTask, error)));
@@ -71,6 +73,16 @@ impl Progress {
         }
         None
     }
+
+    fn forgives(&mut self, error: &Error) -> bool {
+        let early = self.last.is_none() && is_early(error, self.began);
+        error.kind() != ErrorKind::Cancelled && (early || self.patience.forgives(error))
+    }
+}
+
+/// The task may not be visible yet.
+fn is_early(error: &Error, began: Instant) -> bool {
+    error.is_not_found() && began.elapsed() < FRESH
 }
 
 /// The result, or a `Timeout` once the time is over.
@@ -88,6 +100,7 @@ struct Log {
     patience: Patience,
     options: WaitOptions,
     pauses: ExponentialBackoff,
+    began: Instant,
     until: Option<Instant>,
     /// The task has ended, and no line has come so many times since.
     drained: Option<u32>,
@@ -100,6 +113,7 @@ pub(super) fn log(
     options: &WaitOptions,
 ) -> BoxStream<'static, Result<TaskLogLine>> {
     let Some(task) = task else { return stream::empty().boxed() };
+    let began = Instant::now();
     let state = Log {
         link: link.clone(),
         task: task.clone(),
@@ -108,7 +122,8 @@ pub(super) fn log(
         patience: Patience::default(),
         options: options.clone(),
         pauses: backoff(options),
-        until: Instant::now().checked_add(options.deadline),
+        began,
+        until: began.checked_add(options.deadline),
         drained: None,
         ended: false,
     };
@@ -130,7 +145,8 @@ impl Log {
                 Ok(()) => self.patience.restore(),
                 Err(error) => {
                     let over = self.until.is_some_and(|until| Instant::now() >= until);
-                    if over || !self.patience.forgives(&error) {
+                    let early = self.from == 0 && is_early(&error, self.began);
+                    if over || !(early || self.patience.forgives(&error)) {
                         self.ended = true;
                         return Some(Err(self.link.name(Operation::GetTaskLog, error)));
                     }

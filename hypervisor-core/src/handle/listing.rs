@@ -4,7 +4,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::link::Link;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Page, PageRequest, Unreachable};
+use crate::model::{Cursors, Feature, Page, PageRequest, Unreachable};
 use crate::operation::Operation;
 
 /// A whole list, and the hosts that could not be asked for their part of it.
@@ -26,6 +26,15 @@ impl<T> Listing<T> {
     /// `HostUnreachable` naming the hosts.
     pub fn complete(self) -> Result<Vec<T>> {
         if self.unreachable.is_empty() { Ok(self.items) } else { Err(missing(&self.unreachable)) }
+    }
+
+    /// Names further hosts that could not be asked, each reason once.
+    pub(super) fn miss(&mut self, hosts: impl IntoIterator<Item = Unreachable>) {
+        for host in hosts {
+            if !self.unreachable.contains(&host) {
+                self.unreachable.push(host);
+            }
+        }
     }
 
     /// Iterates over the items.
@@ -83,8 +92,10 @@ pub(super) type Fetch<T> =
 pub(super) struct Pages<T> {
     link: Link,
     operation: Operation,
+    needs: Vec<Feature>,
     fetch: Fetch<T>,
     next: Option<PageRequest>,
+    seen: Cursors,
 }
 
 impl<T: Send + 'static> Pages<T> {
@@ -93,21 +104,27 @@ impl<T: Send + 'static> Pages<T> {
         operation: Operation,
         fetch: impl Fn(Link, PageRequest) -> BoxFuture<'static, Result<Page<T>>> + Send + Sync + 'static,
     ) -> Self {
-        Self { link: link.clone(), operation, fetch: Box::new(fetch), next: Some(PageRequest::first()) }
+        let (next, seen) = (Some(PageRequest::first()), Cursors::default());
+        Self { link: link.clone(), operation, needs: Vec::new(), fetch: Box::new(fetch), next, seen }
+    }
+
+    /// What the backend must be able to do besides.
+    pub(super) fn needs(mut self, needs: Vec<Feature>) -> Self {
+        self.needs = needs;
+        self
     }
 
     async fn page(&mut self) -> Option<Result<Page<T>>> {
         let request = self.next.take()?;
-        let cursor = request.cursor.clone();
-        let page = match self.link.call(self.operation, &[], (self.fetch)(self.link.clone(), request)).await {
+        let call = (self.fetch)(self.link.clone(), request);
+        let page = match self.link.call(self.operation, &self.needs, call).await {
             Ok(page) => page,
             Err(error) => return Some(Err(error)),
         };
-        if page.next.is_some() && page.next == cursor {
-            let error = Error::new(ErrorKind::Protocol, "the server gives the same page again and again");
-            return Some(Err(self.link.name(self.operation, error)));
+        match self.seen.after(&page) {
+            Ok(next) => self.next = next,
+            Err(error) => return Some(Err(self.link.name(self.operation, error))),
         }
-        self.next = page.next.clone().map(|cursor| PageRequest::first().cursor(cursor));
         Some(Ok(page))
     }
 
@@ -117,11 +134,7 @@ impl<T: Send + 'static> Pages<T> {
         while let Some(page) = self.page().await {
             let page = page?;
             listing.items.extend(page.items);
-            for host in page.unreachable {
-                if !listing.unreachable.contains(&host) {
-                    listing.unreachable.push(host);
-                }
-            }
+            listing.miss(page.unreachable);
         }
         Ok(listing)
     }

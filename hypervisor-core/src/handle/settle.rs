@@ -45,7 +45,7 @@ pub(crate) enum Verdict {
 }
 
 impl Settle {
-    /// For a power verb. A restart leaves no trace, and a guest may take its time to follow a shutdown.
+    /// For a power verb. A restart leaves no trace.
     pub(crate) fn power(vm: &VmId, action: &PowerAction) -> Self {
         Self::operation(action.operation(), vm)
     }

@@ -7,10 +7,10 @@ use super::link::Link;
 use super::listing::{Listing, Pages, lists};
 use super::settle::Settle;
 use super::task::Task;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::{
     ByteStream, CloneVolume, DeletePool, DownloadVolume, Page, PageRequest, PoolId, PoolInfo, PoolQuery,
-    PoolSpec, ResizeVolume, UploadVolume, VolumeId, VolumeInfo, VolumeSpec, WipeAlgorithm,
+    PoolSpec, ResizeVolume, Unreachable, UploadVolume, VolumeId, VolumeInfo, VolumeSpec, WipeAlgorithm,
 };
 use crate::operation::Operation;
 use crate::traits::Hypervisor;
@@ -141,9 +141,19 @@ impl Volumes {
         let pools = self.link.hv.pools().all(&PoolQuery::all()).await?;
         let mut all = Listing { items: Vec::new(), unreachable: pools.unreachable };
         for pool in pools.items.into_iter().filter(|pool| pool.active) {
-            let part = self.link.hv.pool(pool.id).volumes().await?;
-            all.items.extend(part.items);
-            all.unreachable.extend(part.unreachable);
+            match self.link.hv.pool(&pool.id).volumes().await {
+                Ok(part) => {
+                    all.items.extend(part.items);
+                    all.miss(part.unreachable);
+                }
+                // It was deleted a moment ago.
+                Err(error) if error.is_not_found() => {}
+                Err(error) if error.kind() == ErrorKind::HostUnreachable && !pool.hosts.is_empty() => {
+                    let why = format!("pool `{}`: {}", pool.id, error.message());
+                    all.miss(pool.hosts.into_iter().map(|host| Unreachable::new(host, why.as_str())));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(all)
     }

@@ -28,6 +28,12 @@ const MAX_PAGES: usize = 4;
 const PAGE_SIZE: u32 = 500;
 const SINGLE_LOOKS: usize = 4;
 
+/// That much later. A time that the clock cannot show, as a server may ask for, is as good as never.
+fn later(now: Instant, by: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+    now.checked_add(by).unwrap_or_else(|| now + NEVER)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -47,7 +53,7 @@ pub(crate) struct Turnstile {
     state: Mutex<State>,
     /// Something was published, or a look was given up.
     news: Notify,
-    /// A second task is waited for: a look that holds the first one must end.
+    /// One more task is waited for: a look that holds another one must end.
     crowd: Notify,
     /// Keeps the allocation, so that no other hypervisor gets the address that this one is known by.
     home: Option<Weak<dyn Hypervisor>>,
@@ -111,7 +117,8 @@ impl Turnstile {
         let mut state = lock(&self.state);
         let now = Instant::now();
         // Alone, the first look is at once: it may be held. In company it comes with the others'.
-        let due = if state.seats.is_empty() { now } else { now + options.first_pause };
+        let due = if state.seats.is_empty() { now } else { later(now, options.first_pause) };
+        let joins = !state.seats.contains_key(task);
         let seat = state.seats.entry(task.clone()).or_insert_with(|| Seat {
             waiters: 0,
             version: 0,
@@ -123,7 +130,7 @@ impl Turnstile {
         seat.waiters += 1;
         seat.longest = seat.longest.min(options.longest_pause);
         let seen = if seat.is_final() { 0 } else { seat.version };
-        if state.seats.len() == 2 {
+        if joins && state.seats.len() > 1 {
             self.crowd.notify_waiters();
         }
         Ticket { turnstile: Arc::clone(self), task: task.clone(), seen, hold: options.hold }
@@ -165,7 +172,7 @@ impl Turnstile {
             let asked = look.as_ref().err().and_then(Error::retry_after).unwrap_or_default();
             // A look that was held has done the waiting already.
             let waited = now.saturating_duration_since(began);
-            seat.due = now + pause.saturating_sub(waited).max(asked).max(Duration::from_millis(20));
+            seat.due = later(now, pause.saturating_sub(waited).max(asked).max(Duration::from_millis(20)));
             seat.version += 1;
             seat.look = Some(look);
         }

@@ -9,9 +9,7 @@ use super::settle::Settle;
 use super::task::Task;
 use super::vm::Vm;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{
-    BatchReport, CloneMany, Feature, Page, PageRequest, VmId, VmInfo, VmMetrics, VmQuery, VmSpec,
-};
+use crate::model::{BatchReport, CloneMany, Page, PageRequest, VmId, VmInfo, VmMetrics, VmQuery, VmSpec};
 use crate::operation::Operation;
 use crate::traits::Hypervisor;
 
@@ -67,7 +65,7 @@ impl Vms {
     /// # Errors
     /// As the backend gives them.
     pub async fn page(&self, query: &VmQuery, page: &PageRequest) -> Result<Page<VmInfo>> {
-        self.link.call(Operation::ListVms, needs(query), self.link.hv.list_vms(query, page)).await
+        self.link.call(Operation::ListVms, &query.needs(), self.link.hv.list_vms(query, page)).await
     }
 
     /// All guests that the query wants, with the hosts that could not be asked.
@@ -75,7 +73,6 @@ impl Vms {
     /// # Errors
     /// As the backend gives them.
     pub async fn all(&self, query: &VmQuery) -> Result<Listing<VmInfo>> {
-        self.link.check(Operation::ListVms, needs(query))?;
         self.pages(query).all().await
     }
 
@@ -87,11 +84,12 @@ impl Vms {
     }
 
     fn pages(&self, query: &VmQuery) -> Pages<VmInfo> {
-        let query = query.clone();
-        Pages::new(&self.link, Operation::ListVms, move |link, page| {
+        let (query, needs) = (query.clone(), query.needs());
+        let pages = Pages::new(&self.link, Operation::ListVms, move |link, page| {
             let query = query.clone();
             async move { link.hv.list_vms(&query, &page).await }.boxed()
-        })
+        });
+        pages.needs(needs)
     }
 
     /// One guest that exists. The handle remembers its uid, so that it cannot change or delete another guest that later gets the same id.
@@ -179,8 +177,4 @@ impl Vms {
 pub(super) fn made(link: &Link, task: Task<VmId>) -> Task<Vm> {
     let hv = Arc::clone(&link.hv);
     task.map(move |id| hv.vm(id))
-}
-
-fn needs(query: &VmQuery) -> &'static [Feature] {
-    if query.client_token.is_some() { &[Feature::ClientToken] } else { &[] }
 }

@@ -13,7 +13,7 @@ use crate::model::{TaskId, TaskInfo, TaskState};
 use crate::traits::{Batch, Tasks};
 
 /// A task that was started a moment ago may not be visible everywhere yet.
-const FRESH: Duration = Duration::from_secs(5);
+pub(super) const FRESH: Duration = Duration::from_secs(5);
 /// So many looks in a row may fail for a reason that does not look passing.
 const ODD_LOOKS: u32 = 3;
 /// The log of a failed task is fetched for at most this long, and as far as this many lines.

@@ -7,7 +7,8 @@ macro_rules! operations {
     ($each:ident) => {
         $each! {
             Compute {
-                list_vms(query: &VmQuery, page: &PageRequest) -> Page<VmInfo> = Call::new(Operation::ListVms);
+                list_vms(query: &VmQuery, page: &PageRequest) -> Page<VmInfo> =
+                    Call::new(Operation::ListVms).needs(query.needs());
                 get_vm(vm: &VmId) -> VmInfo = Call::new(Operation::GetVm).at(VmId::NOUN, vm);
                 create_vm(spec: &VmSpec) -> Started<VmId> =
                     Call::new(Operation::CreateVm).at(VmId::NOUN, &spec.name).needs(spec.needs())

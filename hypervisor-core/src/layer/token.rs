@@ -1,7 +1,7 @@
 //! Finding again what a create of unknown outcome has made.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{PageRequest, Started, TaskQuery, TaskState, VmId, VmInfo, VmQuery, VmState};
+use crate::model::{Cursors, PageRequest, Started, TaskQuery, TaskState, VmId, VmInfo, VmQuery, VmState};
 use crate::operation::Operation;
 use crate::traits::Hypervisor;
 
@@ -9,7 +9,7 @@ use crate::traits::Hypervisor;
 pub(super) async fn find(backend: &dyn Hypervisor, token: &str) -> Result<Option<Started<VmId>>> {
     let query = VmQuery::all().client_token(token);
     let mut page = PageRequest::first();
-    let mut unseen = Vec::new();
+    let (mut unseen, mut cursors) = (Vec::new(), Cursors::default());
     loop {
         let found = backend.list_vms(&query, &page).await?;
         // A backend that ignores what it does not know of a query answers with every guest.
@@ -17,8 +17,8 @@ pub(super) async fn find(backend: &dyn Hypervisor, token: &str) -> Result<Option
             return Ok(Some(started(backend, vm).await));
         }
         unseen.extend(found.unreachable.iter().map(|unreachable| unreachable.host.to_string()));
-        match found.next {
-            Some(next) => page = PageRequest::first().cursor(next),
+        match cursors.after(&found)? {
+            Some(next) => page = next,
             None if unseen.is_empty() => return Ok(None),
             None => {
                 let message = format!("it may be on a host that cannot be asked: {}", unseen.join(", "));

@@ -261,9 +261,11 @@ impl World {
                 }
             }
             let vm = world.vm_mut(&target)?;
-            let (name, token) = (vm.setup.spec.name.clone(), vm.setup.spec.client_token.clone());
-            vm.setup = backup.setup;
-            (vm.setup.spec.name, vm.setup.spec.client_token) = (name, token);
+            // What names the guest stays, as with a snapshot: its group of then may be gone.
+            let present = std::mem::replace(&mut vm.setup, backup.setup);
+            vm.setup.spec.name = present.spec.name;
+            vm.setup.spec.group = present.spec.group;
+            vm.setup.spec.client_token = present.spec.client_token;
             vm.revision += 1;
             world.emit(EventKind::VmUpdated(target.clone()));
             if start { world.power(&target, &PowerAction::Start) } else { Ok(()) }

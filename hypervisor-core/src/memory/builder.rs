@@ -10,6 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{ByteSize, Capabilities};
 use crate::operation::Operation;
 
+/// As many hosts as a URL may ask for.
+const MOST_HOSTS: u64 = 10_000;
+
 #[derive(Debug, Clone)]
 pub(super) struct Config {
     pub(super) hosts: u32,
@@ -161,7 +164,8 @@ impl MemoryBuilder {
             builder = match key.as_ref() {
                 "hosts" => match number()? {
                     0 => return Err(bad("must be at least 1")),
-                    hosts => builder.hosts(u32::try_from(hosts).map_err(|_| bad("is too many"))?),
+                    hosts @ 1..=MOST_HOSTS => builder.hosts(u32::try_from(hosts).unwrap_or(u32::MAX)),
+                    _ => return Err(bad("is too many")),
                 },
                 "seed" => builder.seed(number()?),
                 "task_time" => builder.task_time(time()?),

@@ -274,7 +274,8 @@ pub enum BatchOutput {
 }
 
 /// How an item ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BatchOutcome {
     /// It is done, its task included.
@@ -312,7 +313,7 @@ impl BatchOutcome {
 }
 
 /// How a batch ended: one outcome for each item, in the order asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchReport {
     /// The outcomes.

@@ -202,7 +202,21 @@ impl DiskSpec {
                 return Err(Error::invalid(format!("{field}.source"), "only a CD drive may be empty"));
             }
             DiskSource::HostPath(path) => validate::host_path(&format!("{field}.source"), path)?,
+            DiskSource::Volume(volume)
+            | DiskSource::Copy { of: volume, .. }
+            | DiskSource::Linked { backing: volume, .. }
+                if volume.as_str().is_empty() =>
+            {
+                return Err(Error::invalid(format!("{field}.source"), "the volume's id must not be empty"));
+            }
             _ => {}
+        }
+        if let DiskSource::New { pool: Some(pool), .. }
+        | DiskSource::Copy { pool: Some(pool), .. }
+        | DiskSource::Linked { pool: Some(pool), .. } = &self.source
+            && pool.as_str().is_empty()
+        {
+            return Err(Error::invalid(format!("{field}.pool"), "must not be empty"));
         }
         if let Some(name) = &self.name {
             validate::name(&format!("{field}.name"), name)?;
@@ -561,6 +575,16 @@ pub struct Boot {
     pub direct: Option<DirectBoot>,
 }
 
+impl Boot {
+    /// As the backend does usually.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! { opt firmware: Firmware; val order: Vec<BootDevice>; opt direct: DirectBoot; }
+}
+
 open_enum! {
     /// How a guest's screen is served.
     GraphicsKind {
@@ -634,6 +658,10 @@ mod tests {
         assert_eq!(field(DiskSpec::new_volume(ByteSize::ZERO).validate("disks[0]")), "disks[0].size");
         assert_eq!(field(DiskSpec::host_path("x.img").validate("disks[0]")), "disks[0].source");
         assert_eq!(field(DiskSpec::volume("a/b").name("a/b").validate("disks[0]")), "disks[0].name");
+        for nameless in [DiskSpec::volume(""), DiskSpec::copy_of(""), DiskSpec::linked_to("")] {
+            assert_eq!(field(nameless.validate("disks[0]")), "disks[0].source");
+        }
+        assert_eq!(field(DiskSpec::linked_to("a/b").in_pool("").validate("disks[0]")), "disks[0].pool");
         assert_eq!(field(NicSpec::network("default").vlan(4095).validate("nics[0]")), "nics[0].vlan");
         assert_eq!(field(NicSpec::bridge("").validate("nics[0]")), "nics[0].bridge");
         assert_eq!(field(DirectBoot::new("vmlinuz").validate()), "direct_boot.kernel");

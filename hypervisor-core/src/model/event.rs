@@ -34,6 +34,8 @@ impl Event {
     pub fn new(time: SystemTime, kind: EventKind) -> Self {
         Self { time, kind, extra: Extra::default() }
     }
+
+    setters! { val extra: Extra; }
 }
 
 /// What happened.

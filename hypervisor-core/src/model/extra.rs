@@ -1,6 +1,7 @@
 //! What a backend has beyond the shared model, as data that survives a gateway.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,8 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Facts that a backend reports beyond the shared model: backend name -> its own data.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Facts that a backend reports beyond the shared model: backend name -> its own data. `Debug` shows names only: options often carry
+/// passwords.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Extra(BTreeMap<String, Value>);
 
@@ -57,8 +59,31 @@ impl Extra {
     }
 }
 
+impl fmt::Debug for Extra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |data: &Value| match data {
+            Value::Object(map) => map.keys().cloned().collect(),
+            _ => Vec::new(),
+        };
+        f.debug_map().entries(self.0.iter().map(|(backend, data)| (backend, names(data)))).finish()
+    }
+}
+
 /// Options that only one backend knows, carried by the specs as data.
 pub trait BackendOptions: Serialize + DeserializeOwned + Default {
     /// The name of the backend, as in [`BackendInfo::backend`](crate::model::BackendInfo::backend).
     const BACKEND: &'static str;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stay_out_of_debug() {
+        let mut extra = Extra::default();
+        extra.insert("proxmox", "cipassword", "hunter2");
+        let shown = format!("{extra:?} {extra:#?}");
+        assert!(shown.contains("cipassword") && !shown.contains("hunter2"), "{shown}");
+    }
 }

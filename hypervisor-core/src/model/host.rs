@@ -224,6 +224,23 @@ impl GroupChange {
         if let Some(both) = self.add_vms.iter().find(|vm| self.remove_vms.contains(vm)) {
             return Err(Error::invalid("add_vms", format!("vm `{both}` is also to be removed")));
         }
+        if let Some(both) = self.add_pools.iter().find(|pool| self.remove_pools.contains(pool)) {
+            return Err(Error::invalid("add_pools", format!("pool `{both}` is also to be removed")));
+        }
         self.description.as_deref().map_or(Ok(()), |text| validate::text("description", text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_come_and_go_at_once_is_refused_by_field() {
+        let vms = GroupChange::new().add_vms(vec!["1".into()]).remove_vms(vec!["1".into()]);
+        let pools = GroupChange::new().add_pools(vec!["p".into()]).remove_pools(vec!["p".into()]);
+        for (change, field) in [(vms, "add_vms"), (pools, "add_pools")] {
+            assert!(change.validate().unwrap_err().fields().contains_key(field));
+        }
     }
 }

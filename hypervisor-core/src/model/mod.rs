@@ -43,6 +43,7 @@ pub use metrics::{
     DiskMetrics, HostMetrics, MetricsHistory, MetricsPeriod, MetricsTarget, NicMetrics, VmMetrics,
 };
 pub use network::{DhcpRange, Lease, NetworkChange, NetworkInfo, NetworkKind, NetworkSpec};
+pub(crate) use page::Cursors;
 pub use page::{Page, PageRequest, Unreachable};
 pub use snapshot::{DeleteSnapshot, RevertSnapshot, SnapshotInfo, SnapshotSpec, SnapshotTree};
 pub use task::{Started, TaskInfo, TaskLog, TaskLogLine, TaskQuery, TaskState};

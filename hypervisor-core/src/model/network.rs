@@ -192,14 +192,18 @@ impl NetworkSpec {
         val autostart: bool; val start: bool; opt_into host: HostId; val options: Extra;
     }
 
-    /// Hands out all addresses of the CIDR but the host's own. No effect without one, or where it has no room.
+    /// Hands out the addresses of the CIDR, of a large one the first 65,536: those behind the host's own or those before it,
+    /// whichever are more, because a range has no gap. No effect without a CIDR, or where it has no room.
     #[must_use]
     pub fn dhcp_from_cidr(mut self) -> Self {
         let Some(cidr) = self.cidr else { return self };
-        // IPv6 networks are too large to walk; two hundred addresses do for a test bench.
-        let mut free = cidr.hosts().take(65_536).filter(|address| *address != cidr.addr());
-        let first = free.next();
-        self.dhcp = first.map(|start| DhcpRange { start, end: free.last().unwrap_or(start) });
+        let own = cidr.addr();
+        // The first address of an IPv6 network is every router's.
+        let usable = || cidr.hosts().take(65_536).filter(|each| each.is_ipv4() || *each != cidr.network());
+        let before = range_of(usable().filter(|each| *each < own));
+        let behind = range_of(usable().filter(|each| *each > own));
+        let most = before.into_iter().chain(behind).max_by_key(|(count, _)| *count);
+        self.dhcp = most.map(|(_, range)| range);
         self
     }
 
@@ -222,6 +226,7 @@ impl NetworkSpec {
         if let Some(domain) = &self.domain {
             validate::name("domain", domain)?;
         }
+        self.cidr.map_or(Ok(()), cidr_is_valid)?;
         dhcp_is_valid(self.cidr, self.dhcp)
     }
 
@@ -245,6 +250,24 @@ fn bridge_is_valid(bridge: &str) -> Result<()> {
             "bridge",
             format!("`{bridge}` has more than the 15 characters of an interface name"),
         ));
+    }
+    Ok(())
+}
+
+/// The range that these addresses make up, and how many they are.
+fn range_of(mut addresses: impl Iterator<Item = IpAddr>) -> Option<(usize, DhcpRange)> {
+    let start = addresses.next()?;
+    let (count, end) = addresses.fold((1_usize, start), |(count, _), next| (count + 1, next));
+    Some((count, DhcpRange { start, end }))
+}
+
+/// The host needs an address of its own, which the network's is not; the narrowest networks have nothing else.
+fn cidr_is_valid(cidr: IpNet) -> Result<()> {
+    let narrow = cidr.prefix_len() + 1 >= cidr.max_prefix_len();
+    let broadcast = cidr.addr().is_ipv4() && cidr.addr() == cidr.broadcast();
+    if !narrow && (cidr.addr() == cidr.network() || broadcast) {
+        let why = format!("{} is no host's address; the host's own is wanted", cidr.addr());
+        return Err(Error::invalid("cidr", why));
     }
     Ok(())
 }
@@ -310,6 +333,7 @@ impl NetworkChange {
             return Err(Error::invalid("vlan", format!("{vlan} is not between 1 and 4094")));
         }
         self.domain.as_deref().map_or(Ok(()), |domain| validate::name("domain", domain))?;
+        self.cidr.map_or(Ok(()), cidr_is_valid)?;
         dhcp_is_valid(self.cidr.or(present.cidr), self.dhcp.or(present.dhcp))
     }
 
@@ -371,5 +395,26 @@ mod tests {
         let whole = NetworkSpec::isolated("n", cidr()).dhcp_from_cidr();
         assert_eq!(whole.dhcp, Some(range("10.0.0.2", "10.0.0.254")));
         assert!(whole.validate().is_ok());
+        for no_host in ["10.0.0.0/24", "10.0.0.255/24", "fd00::/64"] {
+            assert_eq!(field(NetworkSpec::isolated("n", no_host.parse().unwrap())), "cidr", "{no_host}");
+        }
+    }
+
+    #[test]
+    fn a_range_leaves_out_the_host_wherever_it_is() {
+        let ranges = [
+            ("10.0.0.100/24", Some(("10.0.0.101", "10.0.0.254"))),
+            ("10.0.0.254/24", Some(("10.0.0.1", "10.0.0.253"))),
+            ("10.0.0.0/31", Some(("10.0.0.1", "10.0.0.1"))),
+            ("10.0.0.1/32", None),
+            ("10.9.0.1/8", Some(("10.0.0.1", "10.1.0.0"))),
+            ("fd00::1/64", Some(("fd00::2", "fd00::ffff"))),
+        ];
+        for (cidr, range) in ranges {
+            let spec = NetworkSpec::isolated("n", cidr.parse().unwrap()).dhcp_from_cidr();
+            let range = range.map(|(a, b)| DhcpRange::new(a.parse().unwrap(), b.parse().unwrap()));
+            assert_eq!(spec.dhcp, range, "{cidr}");
+            assert!(spec.validate().is_ok(), "{cidr}");
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! Lists come in pages, and say what they could not see.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::id::HostId;
 use super::macros::setters;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,25 @@ pub struct Page<T> {
     /// The hosts that could not be asked: their objects are missing from `items`.
     #[serde(default)]
     pub unreachable: Vec<Unreachable>,
+}
+
+/// The cursors of one list so far, so that a server that goes round in a circle is not followed for ever.
+#[derive(Debug, Default)]
+pub(crate) struct Cursors(BTreeSet<String>);
+
+impl Cursors {
+    /// The request for the page after this one; `None` on the last.
+    ///
+    /// # Errors
+    /// `Protocol` for a page that was read before.
+    pub(crate) fn after<T>(&mut self, page: &Page<T>) -> Result<Option<PageRequest>> {
+        let Some(next) = &page.next else { return Ok(None) };
+        if !self.0.insert(next.clone()) {
+            let why = format!("the server gives the page `{}` again and again", next.escape_debug());
+            return Err(Error::new(ErrorKind::Protocol, why));
+        }
+        Ok(Some(PageRequest::first().cursor(next)))
+    }
 }
 
 /// A host that could not be asked, and why.
@@ -124,6 +146,16 @@ impl<T> Page<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_circle_of_pages_is_not_followed() {
+        let mut cursors = Cursors::default();
+        let page = |next: &str| Page::new(vec![1], Some(next.to_owned()));
+        assert_eq!(cursors.after(&page("a")).unwrap(), Some(PageRequest::first().cursor("a")));
+        assert!(cursors.after(&page("b")).unwrap().is_some());
+        assert_eq!(cursors.after(&page("a")).unwrap_err().kind(), ErrorKind::Protocol);
+        assert_eq!(cursors.after(&Page::only(vec![1])).unwrap(), None);
+    }
 
     proptest! {
         #[test]

@@ -74,7 +74,7 @@ pub struct TaskInfo {
     /// How far it is.
     pub state: TaskState,
     /// The operation that it carries out, where that can be told.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::operation::if_known")]
     pub operation: Option<Operation>,
     /// The guest that it works on.
     #[serde(default)]
@@ -220,4 +220,15 @@ impl TaskLogLine {
     }
 
     setters! { opt time: SystemTime; }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_of_an_operation_that_a_newer_server_has_can_still_be_read() {
+        let json = r#"{"id":"t","state":"running","operation":"teleport_vm"}"#;
+        assert_eq!(serde_json::from_str::<TaskInfo>(json).unwrap(), TaskInfo::new("t", TaskState::Running));
+    }
 }

@@ -1,6 +1,7 @@
 //! Guests: what they are, how they are made, changed, moved and deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -187,8 +188,8 @@ impl VmInfo {
     }
 }
 
-/// A guest's whole configuration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A guest's whole configuration. `Debug` shows only the size of the native document, which may hold what cloud-init is to set.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VmConfig {
     /// The guest.
@@ -217,6 +218,20 @@ impl VmConfig {
     }
 
     setters! { val pending: Vec<PendingChange>; opt revision: Revision; opt_into native: String; }
+}
+
+impl fmt::Debug for VmConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VmConfig")
+            .field("id", &self.id)
+            .field("spec", &self.spec)
+            .field("disks", &self.disks)
+            .field("nics", &self.nics)
+            .field("pending", &self.pending)
+            .field("revision", &self.revision)
+            .field("native", &self.native.as_ref().map(|native| format!("{} bytes", native.len())))
+            .finish()
+    }
 }
 
 /// A change that waits for the next power cycle.
@@ -378,6 +393,7 @@ impl VmSpec {
         opt_into description: String; opt_into group: GroupId; opt_into machine: String; opt_into cpu_model: String;
         opt graphics: GraphicsKind; opt serial: SerialSpec; val agent: bool; val tpm: bool; opt cloud_init: CloudInit;
         val autostart: bool; val ephemeral: bool; val start: bool; opt_into client_token: String; val boot: Boot;
+        val options: Extra;
     }
     pushers! { disk => disks: DiskSpec; nic => nics: NicSpec; }
 
@@ -555,6 +571,12 @@ impl VmQuery {
     setters! {
         opt_into name: String; opt kind: GuestKind; opt state: VmState; opt_into host: HostId; opt_into group: GroupId;
         opt_into tag: String; opt template: bool; opt_into client_token: String;
+    }
+
+    /// What the backend must be able to do: without it, it would know no guest by its mark and say that there is none.
+    #[must_use]
+    pub fn needs(&self) -> Vec<Feature> {
+        if self.client_token.is_some() { vec![Feature::ClientToken] } else { Vec::new() }
     }
 
     /// Whether the query wants this guest, for backends that cannot filter.
@@ -1049,13 +1071,16 @@ impl CloneMany {
 
     setters! { val first: u32; val each: CloneSpec; val concurrency: u32; }
 
+    /// The most copies that one call makes.
+    pub const MOST: u32 = 10_000;
+
     /// The single clones.
     ///
     /// # Errors
     /// `InvalidInput` naming the field.
     pub fn specs(&self) -> Result<Vec<CloneSpec>> {
-        if self.count == 0 {
-            return Err(Error::invalid("count", "must be at least 1"));
+        if !(1..=Self::MOST).contains(&self.count) {
+            return Err(Error::invalid("count", format!("must be from 1 to {}", Self::MOST)));
         }
         let last = self.first.checked_add(self.count - 1);
         let last = last.ok_or_else(|| Error::invalid("count", "the last number would not fit 32 bits"))?;
@@ -1063,8 +1088,11 @@ impl CloneMany {
             let mut spec =
                 CloneSpec { name: format!("{}-{number}", self.prefix), id: None, ..self.each.clone() };
             spec.client_token = spec.client_token.map(|token| format!("{token}-{number}"));
-            spec.validate()
-                .map_err(|_| Error::invalid("prefix", format!("`{}` makes no valid names", self.prefix)))?;
+            let wrong = |error: Error| match error.fields().get("name") {
+                Some(why) => Error::invalid("prefix", format!("makes no valid names: {why}")),
+                None => error,
+            };
+            spec.validate().map_err(wrong)?;
             Ok(spec)
         });
         named.collect()
@@ -1098,6 +1126,21 @@ impl MigrateSpec {
     }
 
     setters! { opt live: bool; val with_disks: bool; opt_into pool: PoolId; opt bandwidth: ByteSize; }
+
+    /// Checks what holds on every backend.
+    ///
+    /// # Errors
+    /// `InvalidInput` naming the field.
+    pub fn validate(&self) -> Result<()> {
+        if self.host.as_str().is_empty() {
+            return Err(Error::invalid("host", "must not be empty"));
+        }
+        // Nothing a second would never end, and some backends take it for no limit.
+        match self.bandwidth {
+            Some(ByteSize::ZERO) => Err(Error::invalid("bandwidth", "must be more than nothing")),
+            _ => Ok(()),
+        }
+    }
 
     /// What the backend must be able to do.
     #[must_use]
@@ -1281,6 +1324,8 @@ mod tests {
     fn wrong_specs_are_refused_by_field() {
         let spec = || VmSpec::new("web-1");
         assert_eq!(field(spec().name("").validate()), "name");
+        assert_eq!(field(MigrateSpec::to("").validate()), "host");
+        assert_eq!(field(MigrateSpec::to("h").bandwidth(ByteSize::ZERO).validate()), "bandwidth");
         assert_eq!(field(spec().cpus(0).validate()), "cpus");
         assert_eq!(field(spec().memory(ByteSize::kib(4)).validate()), "memory");
         assert_eq!(field(spec().tag("A B").validate()), "tags");
@@ -1320,8 +1365,12 @@ mod tests {
             CloneMany::new("web", 3).specs().unwrap().into_iter().map(|spec| spec.name).collect();
         assert_eq!(names, ["web-1", "web-2", "web-3"]);
         assert!(CloneMany::new("web", 0).specs().is_err());
-        assert!(CloneMany::new("--web", 2).specs().is_err());
-        assert!(CloneMany::new("web", 2).first(u32::MAX).specs().is_err());
+        let wrong = |many: CloneMany| field(many.specs().map(drop));
+        assert_eq!(wrong(CloneMany::new("--web", 2)), "prefix");
+        assert_eq!(wrong(CloneMany::new("web", 2).first(u32::MAX)), "count");
+        assert_eq!(wrong(CloneMany::new("web", u32::MAX)), "count");
+        let bell = CloneSpec::new("").description("\u{7}");
+        assert_eq!(wrong(CloneMany::new("web", 2).each(bell)), "description");
     }
 
     #[test]

@@ -26,7 +26,7 @@ open_enum! {
         /// VMware's.
         Vmdk = "vmdk",
         /// Hyper-V's.
-        Vhdx = "vhdx" | "vpc",
+        Vhdx = "vhdx",
         /// A CD image.
         Iso = "iso",
         /// An archive of a container's file system.
@@ -679,6 +679,14 @@ mod tests {
             ByteStream::from_bytes("hello").collect(4).await.unwrap_err().kind(),
             ErrorKind::InvalidInput
         );
+    }
+
+    #[test]
+    fn a_format_that_is_read_is_the_one_that_would_be_written() {
+        // QEMU's `vpc` is VHD, which nothing that expects VHDX can read.
+        for name in VolumeFormat::KNOWN.iter().map(VolumeFormat::as_str).chain(["vpc", "vdi", "qed"]) {
+            assert_eq!(VolumeFormat::parse(name).as_str(), name);
+        }
     }
 
     #[test]

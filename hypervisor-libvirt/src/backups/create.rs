@@ -461,10 +461,10 @@ async fn follow(inner: &Arc<Inner>, vm: &VmId, running: &Running) -> Result<()> 
                 continue;
             }
         };
-        return match u32::try_from(ended.kind) {
-            Ok(sys::VIR_DOMAIN_JOB_COMPLETED) => Ok(()),
-            Ok(sys::VIR_DOMAIN_JOB_CANCELLED) if asked => Err(cancelled()),
-            Ok(sys::VIR_DOMAIN_JOB_CANCELLED) => {
+        return match ended.kind {
+            sys::VIR_DOMAIN_JOB_COMPLETED => Ok(()),
+            sys::VIR_DOMAIN_JOB_CANCELLED if asked => Err(cancelled()),
+            sys::VIR_DOMAIN_JOB_CANCELLED => {
                 Err(Error::new(ErrorKind::Cancelled, "somebody else has ended it"))
             }
             _ => {

@@ -19,6 +19,7 @@ use crate::backend::Inner;
 use crate::blocking::Lane;
 use crate::error::{Outcome, named};
 use crate::storage;
+use crate::storage::copy::Copies;
 use crate::xml::Element;
 use crate::xml::device::{change_nic, random_mac, source_path};
 use crate::xml::domain::apply;
@@ -51,7 +52,7 @@ pub(super) async fn clone(
         Some(id) => Uuid::parse_str(id.as_str())
             .map_err(|error| named(operation)(Error::invalid("id", format!("must be a UUID: {error}"))))?,
     };
-    let job = Arc::new(Job { vm: vm.clone(), uuid, spec, finish });
+    let job = Arc::new(Job { vm: vm.clone(), uuid, spec, finish, copies: Arc::default() });
     let checked = Arc::clone(&job);
     // Refused here rather than in the task, where nobody may look.
     let copies = inner.call(operation, move |conn| checked.check(conn)).await?;
@@ -61,8 +62,10 @@ pub(super) async fn clone(
         return Ok(Started::done(id));
     }
     let own = Arc::clone(inner);
-    let task = inner.tasks.spawn(operation, Some(&id), false, async move {
-        own.run(operation, Lane::Slow, storage::COPY_LIMIT, move |conn| job.carry_out(conn)).await
+    let task = inner.tasks.spawn_watched(operation, Some(&id), |running| async move {
+        let copies = Arc::clone(&job.copies);
+        let work = own.run(operation, Lane::Slow, storage::COPY_LIMIT, move |conn| job.carry_out(conn));
+        copies.watch(&own, &running, work).await
     });
     Ok(Started::running(id, task))
 }
@@ -72,6 +75,7 @@ struct Job {
     uuid: Uuid,
     spec: CloneSpec,
     finish: Finish,
+    copies: Arc<Copies>,
 }
 
 impl Job {
@@ -90,16 +94,18 @@ impl Job {
             crate::network::find(conn, network)?;
         }
         let definition = lookup::whole_definition(&domain)?;
-        let mut any = false;
+        let (mut any, mut size) = (false, 0_u64);
         for disk in definition.all("devices/disk").into_iter().filter(|disk| is_copied(disk)) {
             let path = source_path(disk).unwrap_or_default();
-            if handle_at_path(conn, &path)?.is_none() {
+            let Some(volume) = handle_at_path(conn, &path)? else {
                 let slot = disk.attr_at("target", "dev").unwrap_or_default();
                 let why = format!("its disk `{slot}` at {path} lies in no pool, and cannot be copied");
                 return Err(Error::invalid_state(why).with_target(VmId::NOUN, &self.vm).into());
-            }
+            };
+            size = size.saturating_add(volume.get_info()?.allocation);
             any = true;
         }
+        self.copies.expect(size);
         Ok(any)
     }
 
@@ -115,7 +121,8 @@ impl Job {
                 return Err(made.undo(fail));
             }
         }
-        self.define(conn, &definition).map_err(|fail| made.undo(fail))
+        let defined = self.copies.check().and_then(|()| self.define(conn, &definition));
+        defined.map_err(|fail| made.undo(fail))
     }
 
     fn define(&self, conn: &Connect, definition: &Element) -> Outcome<()> {
@@ -179,6 +186,9 @@ impl Job {
         storage::refuse_taken_volume(&pool, wanted, &name)?;
         let spec = VolumeSpec::new(wanted, &name, original.capacity.max(ByteSize::bytes(1)));
         let copied = (!self.spec.linked).then_some(&volume);
+        if copied.is_some() {
+            self.copies.begin(volume_id(wanted, &name), volume.get_info()?.allocation)?;
+        }
         let copy = storage::make_volume(&pool, &spec, format.as_ref(), backing.as_ref(), copied)?;
         let at = copy.get_path();
         made.push(volume_id(wanted, &name), copy);

@@ -11,6 +11,7 @@ use virt_sys as sys;
 use super::{Shared, lookup};
 use crate::error::Outcome;
 use crate::ffi;
+use crate::tasks::{Running, cancelled};
 use crate::xml::Element;
 
 const ASLEEP: i32 = 7;
@@ -39,9 +40,12 @@ pub(super) async fn power(inner: &Shared, vm: &VmId, action: PowerAction) -> Res
     match action {
         PowerAction::Shutdown(Shutdown { power_off_after: Some(limit), .. }) => {
             let (own, id) = (Arc::clone(inner), vm.clone());
-            let task = inner
-                .tasks
-                .spawn(operation, Some(vm), true, async move { power_off_after(&own, &id, limit).await });
+            let task = inner.tasks.spawn_watched(operation, Some(vm), |running| async move {
+                tokio::select! {
+                    outcome = power_off_after(&own, &running, &id, limit) => outcome,
+                    () = running.cancelled() => Err(cancelled()),
+                }
+            });
             Ok(Started::running((), task))
         }
         _ => Ok(Started::done(())),
@@ -75,10 +79,13 @@ fn act(domain: &Domain, action: PowerAction) -> Outcome<()> {
 }
 
 /// Waits for a guest that was asked to power off, and cuts its power when the time is over.
-async fn power_off_after(inner: &Shared, vm: &VmId, limit: Duration) -> Result<()> {
-    let deadline = tokio::time::Instant::now() + limit;
+async fn power_off_after(inner: &Shared, running: &Running, vm: &VmId, limit: Duration) -> Result<()> {
+    let begin = tokio::time::Instant::now();
+    let deadline = begin + limit;
+    running.stage(format!("waits up to {limit:?} for the guest to power off"));
     loop {
-        let (id, late) = (vm.clone(), tokio::time::Instant::now() >= deadline);
+        running.progress(begin.elapsed().div_duration_f64(limit.max(Duration::from_millis(1))));
+        let (id, told, late) = (vm.clone(), running.clone(), tokio::time::Instant::now() >= deadline);
         let off = inner.call(Operation::ShutdownVm, move |conn| {
             let domain = match lookup::domain(conn, &id) {
                 // An ephemeral guest vanishes.
@@ -89,6 +96,7 @@ async fn power_off_after(inner: &Shared, vm: &VmId, limit: Duration) -> Result<(
                 return Ok(true);
             }
             if late {
+                told.stage("cuts the power: the time is over");
                 domain.destroy()?;
             }
             Ok(late)

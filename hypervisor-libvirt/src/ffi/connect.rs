@@ -16,6 +16,13 @@ use super::params::{DomainStats, Param, Params, field};
 #[derive(Debug)]
 pub(crate) struct Connection(Connect);
 
+impl Connection {
+    /// One more hold on an open connection, which stays open until all are given up.
+    pub(crate) fn share(conn: &Connect) -> Self {
+        Self(conn.clone())
+    }
+}
+
 impl Deref for Connection {
     type Target = Connect;
 

@@ -1,8 +1,7 @@
-//! A domain's state, addresses and job.
+//! A domain's state and addresses.
 
 use std::ffi::c_int;
 use std::ptr;
-use std::time::Duration;
 
 use virt::domain::Domain;
 use virt_sys as sys;
@@ -76,52 +75,6 @@ pub(crate) fn interface_addresses(
     Ok(found)
 }
 
-/// What libvirt is at work on with a guest: a migration, a save, a backup.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct JobInfo {
-    /// Whether there is a job at all.
-    pub active: bool,
-    /// How long it has been going.
-    pub elapsed: Duration,
-    /// How many bytes it has to move; zero where libvirt does not know.
-    pub total: u64,
-    /// How many of them it has moved.
-    pub processed: u64,
-}
-
-/// The running job. `virt`'s wrapper aborts the process on an idle domain.
-pub(crate) fn job_info(domain: &Domain) -> Result<JobInfo, LibvirtError> {
-    let mut info = sys::virDomainJobInfo {
-        type_: 0,
-        timeElapsed: 0,
-        timeRemaining: 0,
-        dataTotal: 0,
-        dataProcessed: 0,
-        dataRemaining: 0,
-        memTotal: 0,
-        memProcessed: 0,
-        memRemaining: 0,
-        fileTotal: 0,
-        fileProcessed: 0,
-        fileRemaining: 0,
-    };
-    // SAFETY: the domain is alive while borrowed; the structure outlives the call.
-    check(unsafe { sys::virDomainGetJobInfo(domain.as_ptr(), &raw mut info) })?;
-    let active = matches!(
-        sys::virDomainJobType::try_from(info.type_),
-        Ok(sys::VIR_DOMAIN_JOB_BOUNDED | sys::VIR_DOMAIN_JOB_UNBOUNDED)
-    );
-    let elapsed = Duration::from_millis(info.timeElapsed);
-    Ok(JobInfo { active, elapsed, total: info.dataTotal, processed: info.dataProcessed })
-}
-
-/// Asks the domain's running job to end.
-pub(crate) fn abort_job(domain: &Domain) -> Result<(), LibvirtError> {
-    // SAFETY: the domain is alive while borrowed.
-    check(unsafe { sys::virDomainAbortJob(domain.as_ptr()) }).map(drop)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Connection, open};
@@ -154,12 +107,5 @@ mod tests {
                 interface.addresses.iter().all(|(address, _)| address.parse::<std::net::IpAddr>().is_ok())
             );
         }
-    }
-
-    #[test]
-    fn jobs_are_unsupported_by_the_test_driver() {
-        let (_conn, domain) = test_domain();
-        assert_eq!(job_info(&domain).unwrap_err().code, sys::VIR_ERR_NO_SUPPORT);
-        assert_eq!(abort_job(&domain).unwrap_err().code, sys::VIR_ERR_NO_SUPPORT);
     }
 }

@@ -10,19 +10,21 @@ mod block;
 mod connect;
 mod domain;
 mod error;
+mod job;
+mod migrate;
 mod network;
 mod params;
 mod stream;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
-pub(crate) use backup::{
-    JobEnd, backup_begin, checkpoints, delete_checkpoint, job_end, restore, save, saved_definition,
-};
+pub(crate) use backup::{backup_begin, checkpoints, delete_checkpoint, restore, save, saved_definition};
 pub(crate) use block::{BlockJobInfo, block_commit, block_copy, block_job, block_pull, end_block_job};
 pub(crate) use connect::{Connection, Credentials, all_stats, list_stats, node_cpu, node_memory, open};
-pub use domain::JobInfo;
-pub(crate) use domain::{AddressSource, abort_job, interface_addresses, job_info, state};
+pub(crate) use domain::{AddressSource, interface_addresses, state};
 pub use error::LibvirtError;
+pub use job::JobInfo;
+pub(crate) use job::{JobEnd, abort_job, job_end, job_info};
+pub(crate) use migrate::{Migration, migrate_by_peer, migrate_directly};
 pub(crate) use network::leases;
 #[cfg(test)]
 pub(crate) use params::Param;

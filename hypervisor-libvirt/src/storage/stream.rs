@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::{Either, select};
-use hypervisor_core::model::{ByteSize, ByteStream, DownloadVolume, UploadVolume, VolumeFormat, VolumeId};
+use hypervisor_core::model::{
+    ByteSize, ByteStream, DownloadVolume, TaskId, UploadVolume, VolumeFormat, VolumeId,
+};
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use virt::connect::Connect;
 use virt::storage_vol::StorageVol;
@@ -18,6 +20,7 @@ use super::{COPY_LIMIT, create, find_volume, info};
 use crate::backend::Inner;
 use crate::blocking::Lane;
 use crate::error::{Fail, Outcome, named};
+use crate::tasks::{Running, cancelled};
 use crate::xml::storage::volume_id;
 
 /// Chunks on their way between the two sides.
@@ -32,18 +35,55 @@ enum Part {
     End,
 }
 
-/// Writes a stream into a volume.
+/// Writes a stream into a volume and comes back when all is written. Meanwhile it is a task that others can watch and
+/// cancel; a caller that goes away cancels it.
 pub(super) async fn upload(
     inner: &Arc<Inner>,
-    target: &UploadVolume,
+    target: UploadVolume,
+    content: ByteStream,
+) -> Result<VolumeId> {
+    let operation = Operation::UploadVolume;
+    let (sender, receiver) = oneshot::channel();
+    let own = Arc::clone(inner);
+    let task = inner.tasks.spawn_watched(operation, None, |running| async move {
+        let outcome = carry_out(&own, &running, target, content).await;
+        let end = outcome.as_ref().map(drop).map_err(Error::clone);
+        // The caller may have gone away.
+        drop(sender.send(outcome));
+        end
+    });
+    let _cancel = CancelOnDrop { inner, task: &task };
+    let outcome = receiver.await.unwrap_or_else(|_| Err(named(operation)(cancelled())));
+    // Who has the outcome must not find the task at work.
+    if let Ok(mut state) = inner.tasks.look(&task) {
+        drop(state.wait_for(|info| info.state.is_final()).await);
+    }
+    outcome.map_err(|error| error.with_task(task.clone()))
+}
+
+/// Cancels a task whose caller goes away; one that has ended already is left as it is.
+struct CancelOnDrop<'a> {
+    inner: &'a Inner,
+    task: &'a TaskId,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        drop(self.inner.tasks.cancel(self.task));
+    }
+}
+
+async fn carry_out(
+    inner: &Arc<Inner>,
+    running: &Running,
+    target: UploadVolume,
     content: ByteStream,
 ) -> Result<VolumeId> {
     let operation = Operation::UploadVolume;
     let length = content.length();
     let (id, made) = match target {
-        UploadVolume::Into(id) => (id.clone(), false),
-        UploadVolume::Create(spec) => {
-            let mut spec = spec.clone();
+        UploadVolume::Into(id) => (id, false),
+        UploadVolume::Create(mut spec) => {
             spec.capacity = spec.capacity.max(ByteSize::bytes(length));
             // The content is a whole file of its own format: what lies there before must not be longer.
             spec.format.get_or_insert(VolumeFormat::Raw);
@@ -58,7 +98,8 @@ pub(super) async fn upload(
             )));
         }
     };
-    let outcome = send(inner, id.clone(), content).await;
+    running.stage(format!("writes {} into {id}", ByteSize::bytes(length)));
+    let outcome = send(inner, running, id.clone(), content).await;
     if outcome.is_err() && made {
         let doomed = id.clone();
         let undo = inner.call(operation, move |conn| Ok(find_volume(conn, &doomed)?.1.delete(0)?)).await;
@@ -69,7 +110,7 @@ pub(super) async fn upload(
     outcome.map(|()| id)
 }
 
-async fn send(inner: &Arc<Inner>, id: VolumeId, content: ByteStream) -> Result<()> {
+async fn send(inner: &Arc<Inner>, running: &Running, id: VolumeId, content: ByteStream) -> Result<()> {
     let operation = Operation::UploadVolume;
     let length = content.length();
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
@@ -78,9 +119,19 @@ async fn send(inner: &Arc<Inner>, id: VolumeId, content: ByteStream) -> Result<(
     let stall = inner.config.slow_timeout;
     let feeding = std::pin::pin!(async move {
         let mut chunks = content.into_chunks();
-        while let Some(chunk) = chunks.next().await {
-            match timeout(stall, sender.send(Part::Data(chunk?))).await {
-                Ok(Ok(())) => {}
+        let (mut sent, mut cancel) = (0_u64, std::pin::pin!(running.cancelled()));
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = &mut cancel => return Err(cancelled()),
+            };
+            let Some(chunk) = chunk.transpose()? else { break };
+            let size = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            match timeout(stall, sender.send(Part::Data(chunk))).await {
+                Ok(Ok(())) => {
+                    sent = sent.saturating_add(size);
+                    running.bytes(sent, length);
+                }
                 // The thread has ended, and says why.
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => {

@@ -79,6 +79,7 @@ pub(crate) fn command(command: Command) -> Result<()> {
 }
 
 fn up(place: &Place, host_network: bool) -> Result<()> {
+    root()?;
     setup::ensure(Level::Live)?;
     let guest = guest::ensure()?;
     if running(place).is_some() {
@@ -121,6 +122,7 @@ pub(crate) struct Live {
 impl Live {
     /// Sets up what is missing and starts one in a folder of its own.
     pub(crate) fn start() -> Result<Self> {
+        root()?;
         setup::ensure(Level::Live)?;
         let guest = guest::ensure()?;
         let place = Place::new(None, &std::process::id().to_string())?;
@@ -165,14 +167,19 @@ impl Drop for Live {
     }
 }
 
-/// Starts the keeper and waits until its libvirtd answers.
-fn start(place: &Place, owned: bool, host_network: bool) -> Result<Child> {
+/// Asked first: without root there is no use in fetching what a guest boots from.
+fn root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(
             "a private libvirtd needs root: run this as root, or name a libvirtd that may be tested on in {}",
             crate::env::LIBVIRT_URI
         );
     }
+    Ok(())
+}
+
+/// Starts the keeper and waits until its libvirtd answers.
+fn start(place: &Place, owned: bool, host_network: bool) -> Result<Child> {
     place.remove()?;
     place.make()?;
     let log = File::create(place.log())?;

@@ -18,8 +18,19 @@ const EXAMPLES: &[&str] = &["quickstart", "custom_backend"];
 /// Test targets that have a step of their own.
 const CONFORMANCE: &str = "conformance";
 /// Crates that the facade without features must not pull in.
-const NOT_BY_DEFAULT: &[&str] =
-    &["virt", "virt-sys", "openssl", "openssl-sys", "native-tls", "reqwest", "hyper", "hypervisor-libvirt"];
+const NOT_BY_DEFAULT: &[&str] = &[
+    "virt",
+    "virt-sys",
+    "openssl",
+    "openssl-sys",
+    "native-tls",
+    "rustls",
+    "http",
+    "reqwest",
+    "hyper",
+    "axum",
+    "hypervisor-libvirt",
+];
 
 /// What to leave out.
 #[derive(Debug, clap::Args)]
@@ -72,6 +83,11 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
         session.tests("conformance", prepare(with_filter(&workspace, &["--test", CONFORMANCE], filter)));
     } else {
         session.skip("conformance", "there is no such test target yet");
+    }
+    if let Some(filter) = filter
+        && session.tally.is_empty()
+    {
+        session.fail("--filter", &anyhow::anyhow!("no test has `{filter}` in its name"));
     }
     if let Some(live) = live {
         session.check("live libvirtd down", || live.stop());

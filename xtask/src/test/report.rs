@@ -38,6 +38,11 @@ impl Tally {
         tally
     }
 
+    /// Whether not even an ignored test was seen.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Takes another's counts and names in.
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
@@ -119,6 +124,14 @@ test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; 
         assert_eq!((tally.passed, tally.failed, tally.ignored.len()), (2, 1, 2));
         tally.add(Tally::read(docs));
         assert_eq!((tally.passed, tally.ignored.len()), (3, 3));
+    }
+
+    #[test]
+    fn a_filter_that_fits_nothing_is_seen() {
+        let none =
+            "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out";
+        assert!(Tally::read(none).is_empty());
+        assert!(!Tally::read("test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured").is_empty());
     }
 
     #[test]

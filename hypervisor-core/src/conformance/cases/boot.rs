@@ -34,6 +34,12 @@ pub(super) fn cases() -> Vec<Case> {
         };
     }
     vec![
+        case!(
+            "boot",
+            guest_starts_from_a_copy_of_the_image,
+            [CreateVm, StartVm, CreateVolume, Operation::GetVolume, Operation::GetVmConfig],
+            [Setting::Image]
+        ),
         boot!(guest_boots_and_follows_the_power_button, ShutdownVm),
         boot!(guest_that_reboots_boots_again, RebootVm),
         boot!(
@@ -44,6 +50,22 @@ pub(super) fn cases() -> Vec<Case> {
             Feature::MemorySnapshot
         ),
     ]
+}
+
+async fn guest_starts_from_a_copy_of_the_image(cx: &Context) -> Check {
+    let Some(image) = &cx.settings.image else { return Err(Stop::skipped("no image")) };
+    let capacity = cx.volume_info(image).await?.capacity;
+    let disk = DiskSpec::copy_of(image).in_pool(cx.pool().await?);
+    let vm = cx.create(&cx.spec("image").memory(ByteSize::mib(256)).disk(disk)).await?;
+    let copy = cx.disk(&vm).await?;
+    check!(copy.volume.as_ref() != Some(image), "the guest has the image itself for a disk, not a copy");
+    check!(
+        copy.capacity.is_none_or(|copy| copy >= capacity),
+        "the copy has {:?}, the image {capacity}",
+        copy.capacity
+    );
+    cx.start(&vm).await?;
+    cx.power_off(&vm).await
 }
 
 /// A guest that boots the test kernel, and the file that its serial port is written to.

@@ -3,7 +3,7 @@ use crate::conformance::check::{Check, check, check_eq, refused_as, refused_fiel
 use crate::conformance::context::Context;
 use crate::error::ErrorKind::{AlreadyExists, Conflict, InvalidInput};
 use crate::model::Feature::HotplugNic;
-use crate::model::{MacAddr, NetworkId, NicChange, NicId, NicSpec, VmId};
+use crate::model::{MacAddr, NetworkId, NicChange, NicId, NicSource, NicSpec, VmId};
 use crate::operation::Operation::{
     AttachNic, CreateVm, DetachNic, GetVmConfig, ListNetworks, StartVm, UpdateNic,
 };
@@ -18,6 +18,7 @@ area! { "nics":
     a_nic_is_detached_cold [CreateVm, GetVmConfig, DetachNic];
     an_address_in_use_is_not_attached [CreateVm, GetVmConfig, AttachNic];
     an_unknown_network_is_not_attached [CreateVm, GetVmConfig, AttachNic];
+    a_nic_is_plugged_into_a_bridge [CreateVm, GetVmConfig] {Bridge};
     a_link_goes_down_and_up [CreateVm, GetVmConfig, UpdateNic];
     an_unknown_nic_is_not_changed [CreateVm, UpdateNic];
     an_unknown_nic_is_not_detached [CreateVm, DetachNic];
@@ -58,6 +59,13 @@ async fn two_nics_have_two_addresses(cx: &Context) -> Check {
     let [first, second] = nics.as_slice() else { return Ok(()) };
     check!(first.mac != second.mac, "both NICs have the address {:?}", first.mac);
     check!(first.id != second.id, "both NICs have the id `{}`", first.id);
+    Ok(())
+}
+
+async fn a_nic_is_plugged_into_a_bridge(cx: &Context) -> Check {
+    let bridge = cx.settings.bridge.as_deref().unwrap_or_default();
+    let vm = cx.create(&cx.spec("vm").nic(NicSpec::bridge(bridge))).await?;
+    check_eq!("what it is plugged into", cx.nic(&vm).await?.source, NicSource::Bridge(bridge.to_owned()));
     Ok(())
 }
 

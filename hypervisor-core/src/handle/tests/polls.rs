@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
 
 use crate::WaitOptions;
@@ -46,6 +47,24 @@ async fn a_held_look_does_not_hold_up_who_comes_later() {
     hv.task(backend.task(length, TaskInfo::new("short", TaskState::Succeeded))).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     long.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_kept_after_its_end_does_not_count_as_company() {
+    let backend = Scripted::with(|backend| backend.holds = true);
+    let hv = backend.hv();
+    let mut ended =
+        hv.task(backend.task(Duration::ZERO, TaskInfo::new("ended", TaskState::Succeeded))).progress();
+    while ended.next().await.is_some() {}
+    let long = tokio::spawn(hv.task(tasks(&backend, 1, MINUTE).remove(0)).into_future());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let began = tokio::time::Instant::now();
+    hv.task(backend.task(Duration::from_millis(300), TaskInfo::new("short", TaskState::Succeeded)))
+        .await
+        .unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    long.abort();
+    drop(ended);
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,6 +95,17 @@ async fn a_failed_look_is_no_failed_task() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_an_eternity_does_not_outlast_the_deadline() {
+    let backend = Scripted::new();
+    let id = backend.task(SHORT, ends("t", TaskState::Succeeded));
+    let busy = Error::new(ErrorKind::RateLimited, "later").with_retry_after(Duration::MAX);
+    backend.lock().tasks.get_mut(&id).unwrap().failing_looks.push_back(busy);
+    let patient = WaitOptions::new().pauses(Duration::MAX, Duration::MAX).deadline(Duration::from_secs(9));
+    let error = backend.hv().task(id).with_options(patient).wait().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test(start_paused = true)]
 async fn looks_that_will_never_succeed_end_the_wait_but_not_the_task() {
     let backend = Scripted::new();
     let id = backend.task(SHORT, ends("t", TaskState::Succeeded));
@@ -113,8 +124,18 @@ async fn a_fresh_task_may_be_invisible_for_a_moment() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         backend.task(SHORT, ends("late", TaskState::Succeeded));
     };
-    let (waited, ()) = tokio::join!(task.wait(), appears);
+    let (waited, progress, log, ()) = tokio::join!(
+        task.wait(),
+        task.progress().map_ok(|info| info.state).try_collect::<Vec<_>>(),
+        task.log().try_collect::<Vec<_>>(),
+        appears
+    );
     waited.unwrap();
+    assert_eq!(progress.unwrap().last(), Some(&TaskState::Succeeded));
+    log.unwrap();
+    let never = backend.hv().task("never");
+    assert!(never.progress().try_collect::<Vec<_>>().await.unwrap_err().is_not_found());
+    assert!(never.log().try_collect::<Vec<_>>().await.unwrap_err().is_not_found());
     assert!(backend.hv().task("never").wait().await.unwrap_err().is_not_found());
 }
 

@@ -148,6 +148,10 @@ impl World {
         if self.vms.remove(id).is_none() {
             return;
         }
+        // The next guest may get the same id.
+        for volume in self.volumes.values_mut().filter(|volume| volume.owner.as_ref() == Some(id)) {
+            volume.owner = None;
+        }
         if let Ok(number) = id.as_str().parse::<u64>()
             && number >= 100
             && number.to_string() == id.as_str()
@@ -187,9 +191,6 @@ impl World {
         self.remove_vm(id);
         for volume in &doomed {
             self.drop_volume(volume);
-        }
-        for volume in self.volumes.values_mut().filter(|volume| volume.owner.as_ref() == Some(id)) {
-            volume.owner = None;
         }
         Ok(Started::done(()))
     }

@@ -257,6 +257,6 @@ impl World {
 
 /// The usual time; longer where the bandwidth is limited.
 fn migration_time(usual: Duration, spec: &MigrateSpec, memory: ByteSize) -> Duration {
-    let limited = spec.bandwidth.map_or(0, |bandwidth| memory.as_bytes() / bandwidth.as_bytes().max(1));
+    let limited = spec.bandwidth.map_or(0, |bandwidth| memory.div_ceil(bandwidth));
     if usual.is_zero() { usual } else { usual.max(Duration::from_secs(limited)) }
 }

@@ -96,7 +96,8 @@ impl Compute for Memory {
     }
 
     async fn migrate_vm(&self, vm: &VmId, spec: &MigrateSpec) -> Result<Started<()>> {
-        self.call(Operation::MigrateVm, &spec.needs(), Ok(()), |world| world.migrate_vm(vm, spec)).await
+        let valid = spec.validate();
+        self.call(Operation::MigrateVm, &spec.needs(), valid, |world| world.migrate_vm(vm, spec)).await
     }
 
     async fn create_template(&self, vm: &VmId, spec: &TemplateSpec) -> Result<Started<VmId>> {

@@ -117,6 +117,7 @@ fn a_url_sets_it_up_or_says_what_is_wrong() {
         "memory:///path",
         "memory://?hosts=0",
         "memory://?hosts=x",
+        "memory://?hosts=4000000000",
         "memory://?task_time=2y",
         "memory://?colour=red",
         "http://x",

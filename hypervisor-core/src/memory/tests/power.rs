@@ -101,10 +101,16 @@ async fn a_template_cannot_start_and_an_ephemeral_guest_vanishes() {
     let copy = memory.deploy_template(&id, &deploy).await.unwrap().output;
     assert_eq!(memory.get_vm(&copy).await.unwrap().cpus, Some(3));
     assert_eq!(kind(memory.deploy_template(&copy, &deploy).await), ErrorKind::InvalidState);
-    let short = memory.create_vm(&VmSpec::new("short").ephemeral(true)).await.unwrap().output;
+    let disk = crate::model::DiskSpec::new_volume(crate::model::ByteSize::gib(1));
+    let short = memory.create_vm(&VmSpec::new("short").ephemeral(true).disk(disk)).await.unwrap().output;
     assert_eq!(state(&memory, &short).await, VmState::Running);
+    let left = volume(&memory, &short).await;
+    assert_eq!(memory.get_volume(&left).await.unwrap().vm, Some(short.clone()));
     memory.power_vm(&short, &PowerAction::PowerOff).await.unwrap();
     assert_eq!(kind(memory.get_vm(&short).await), ErrorKind::NotFound);
+    let next = memory.create_vm(&VmSpec::new("next")).await.unwrap().output;
+    assert_eq!(next, short, "the id is used again, but what is left is not the next guest's");
+    assert_eq!(memory.get_volume(&left).await.unwrap().vm, None);
 }
 
 #[tokio::test(start_paused = true)]

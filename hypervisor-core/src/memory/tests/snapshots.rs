@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{
-    BackupMode, BackupSpec, CloneSpec, DeleteSnapshot, DeleteVm, RestoreBackup, RevertSnapshot, SnapshotSpec,
-    VmChange, VmState, WriteFile,
+    BackupMode, BackupSpec, CloneSpec, DeleteSnapshot, DeleteVm, GroupChange, GroupSpec, RestoreBackup,
+    RevertSnapshot, SnapshotSpec, VmChange, VmState, WriteFile,
 };
 use crate::{Backups as _, Guest as _, Snapshots as _, Tasks as _};
 
@@ -103,9 +103,12 @@ async fn a_backup_outlives_its_guest() {
     assert_eq!((small.size, small.parent.as_ref()), (Some(ByteSize::ZERO), Some(&full)));
     write(&memory, &disk, "lost!").await;
     tokio::time::sleep(SECOND).await;
+    let group = memory.create_group(&GroupSpec::new("since")).await.unwrap().output;
+    memory.update_group(&group, &GroupChange::new().add_vms(vec![id.clone()])).await.unwrap();
     memory.restore_backup(&full, &RestoreBackup::original()).await.unwrap();
     tokio::time::sleep(SECOND).await;
     assert_eq!(read(&memory, &disk, 5).await, "saved");
+    assert_eq!(memory.get_vm(&id).await.unwrap().group, Some(group));
     memory.delete_vm(&id, &DeleteVm::with_disks()).await.unwrap();
     let restored = memory.restore_backup(&full, &RestoreBackup::new_vm("again").start(true)).await.unwrap();
     tokio::time::sleep(SECOND).await;

@@ -1,0 +1,296 @@
+//! Guests that move between two daemons: the one of `HYPERVISOR_TEST_LIBVIRT_URI`, and one that the test starts itself
+//! with `HYPERVISOR_TEST_XTASK`. Each has a network of its own, so QEMU's streams go through sockets that both see.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{done, reaches};
+use hypervisor_core::model::*;
+use hypervisor_core::traits::*;
+use hypervisor_core::{ErrorKind, Result};
+use hypervisor_libvirt::Libvirt;
+
+const BOOT: Duration = Duration::from_secs(120);
+
+/// A second daemon, which ends with the value.
+struct Other {
+    xtask: String,
+    dir: PathBuf,
+    uri: String,
+}
+
+impl Other {
+    fn start(name: &str, xtask: String) -> Self {
+        let dir = std::env::temp_dir().join(format!("hypervisor-{name}-{}", std::process::id()));
+        let mut other = Self { xtask, dir, uri: String::new() };
+        let said = other.run("up");
+        let line = said.lines().find_map(|line| line.strip_prefix("export HYPERVISOR_TEST_LIBVIRT_URI='"));
+        other.uri = line.unwrap().trim_end_matches('\'').to_owned();
+        other
+    }
+
+    fn run(&self, verb: &str) -> String {
+        let mut command = Command::new(&self.xtask);
+        let output = command.args(["live", verb, "--dir"]).arg(&self.dir).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.dir.join("serial")
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let mut command = Command::new(&self.xtask);
+        drop(command.args(["live", "down", "--dir"]).arg(&self.dir).output());
+    }
+}
+
+/// Two daemons, and how to get from the one to the other.
+struct Pair {
+    here: Libvirt,
+    there: Libvirt,
+    here_uri: String,
+    other: Other,
+    folder: PathBuf,
+}
+
+impl Pair {
+    /// `None`, said loudly, where there are no two daemons.
+    async fn new(name: &str) -> Option<Self> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let Some((uri, xtask)) =
+            variable("HYPERVISOR_TEST_LIBVIRT_URI").zip(variable("HYPERVISOR_TEST_XTASK"))
+        else {
+            eprintln!("SKIPPED: {name} needs HYPERVISOR_TEST_LIBVIRT_URI and HYPERVISOR_TEST_XTASK");
+            return None;
+        };
+        let folder = Path::new(&std::env::var("HYPERVISOR_TEST_SERIAL_DIR").unwrap()).join(name);
+        drop(std::fs::remove_dir_all(&folder));
+        std::fs::create_dir_all(&folder).unwrap();
+        let other = Other::start(name, xtask);
+        let here = Libvirt::connect(format!("{uri}&hv_pool={name}").parse().unwrap()).await.unwrap();
+        let there = Libvirt::connect(other.uri.parse().unwrap()).await.unwrap();
+        for vm in here.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap().items {
+            if vm.name.starts_with(name) {
+                let _ = here.delete_vm(&vm.id, &DeleteVm::keep_disks().power_off(true)).await.unwrap();
+            }
+        }
+        Some(Self { here, there, here_uri: uri, other, folder })
+    }
+
+    /// The other daemon as a host to move to.
+    fn to_there(&self, more: &str) -> MigrateSpec {
+        let socket = self.other.folder().join("memory.sock");
+        MigrateSpec::to(format!("{}&hv_migrate_uri=unix://{}{more}", self.other.uri, socket.display()))
+    }
+
+    fn to_here(&self, more: &str) -> MigrateSpec {
+        let socket = self.folder.join("memory.sock");
+        MigrateSpec::to(format!("{}&hv_migrate_uri=unix://{}{more}", self.here_uri, socket.display()))
+    }
+
+    fn booting(&self, name: &str) -> VmSpec {
+        let variable = |name: &str| std::env::var(name).unwrap();
+        let kernel = DirectBoot::new(variable("HYPERVISOR_TEST_KERNEL"))
+            .initrd(variable("HYPERVISOR_TEST_INITRD"))
+            .cmdline("console=ttyS0 quiet panic=-1");
+        let log = self.folder.join("serial.log");
+        VmSpec::new(name)
+            .memory(ByteSize::mib(128))
+            .cpu_model("qemu64")
+            .agent(true)
+            .direct_boot(kernel)
+            .serial(SerialSpec::new().log(log.display().to_string()))
+    }
+}
+
+async fn agent_answers(libvirt: &Libvirt, vm: &VmId) {
+    let wait = async {
+        while libvirt.ping_agent(vm).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    assert!(tokio::time::timeout(BOOT, wait).await.is_ok(), "the guest's agent does not answer");
+}
+
+/// What a task went through.
+#[derive(Debug, Default)]
+struct Course {
+    progress: Vec<f64>,
+    stages: Vec<String>,
+    end: Option<TaskInfo>,
+    log: Vec<String>,
+}
+
+impl Course {
+    fn end(&self) -> &TaskInfo {
+        self.end.as_ref().unwrap()
+    }
+}
+
+/// Follows a task to its end; `at` is called at every look.
+async fn follow(libvirt: &Libvirt, started: Result<Started<()>>, mut at: impl FnMut(&TaskInfo)) -> Course {
+    let task = started.unwrap().task.unwrap();
+    let mut course = Course::default();
+    let end = Instant::now() + Duration::from_secs(120);
+    loop {
+        let info = libvirt.get_task(&task, Some(Duration::from_millis(100))).await.unwrap();
+        if let Some(progress) = info.progress.filter(|now| course.progress.last() != Some(now)) {
+            course.progress.push(progress);
+        }
+        if let Some(stage) = info.stage.clone().filter(|now| course.stages.last() != Some(now)) {
+            course.stages.push(stage);
+        }
+        at(&info);
+        if info.state.is_final() {
+            let log = libvirt.get_task_log(&task, 0, 1000).await.unwrap();
+            assert!(log.complete && log.lines.iter().all(|line| line.time.is_some()));
+            course.log = log.lines.into_iter().map(|line| line.text).collect();
+            course.end = Some(info);
+            return course;
+        }
+        assert!(Instant::now() < end, "the task does not end: {course:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_booted_guest_moves_there_and_back() {
+    let Some(pair) = Pair::new("move").await else { return };
+    let (here, there) = (&pair.here, &pair.there);
+    let spec = pair.booting("move-a").start(true);
+    let vm = done(here, here.create_vm(&spec).await.unwrap()).await;
+    agent_answers(here, &vm).await;
+    let mark = ExecSpec::new("/bin/sh").arg("-c").arg("echo kept > /tmp/mark");
+    here.exec_in_guest(&vm, &mark).await.unwrap();
+
+    what_cannot_be_is_refused(&pair, &vm).await;
+    a_cancelled_move_leaves_the_guest(&pair, &vm).await;
+
+    let course = follow(here, here.migrate_vm(&vm, &pair.to_there("").live(true)).await, |_| {}).await;
+    assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
+    assert_eq!((course.end().progress, course.end().vm.as_ref()), (Some(1.0), Some(&vm)));
+    assert!(course.log.iter().any(|line| line.starts_with("copies the memory")), "{course:?}");
+    assert!(here.get_vm(&vm).await.unwrap_err().is_not_found());
+    assert_eq!(there.get_vm(&vm).await.unwrap().state, VmState::Running);
+    agent_answers(there, &vm).await;
+    assert_eq!(there.read_guest_file(&vm, "/tmp/mark", ByteSize::kib(1)).await.unwrap(), "kept\n");
+
+    // Back by a connection of our own to either side.
+    let course =
+        follow(there, there.migrate_vm(&vm, &pair.to_here("&hv_migrate=direct")).await, |_| {}).await;
+    assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
+    assert!(there.get_vm(&vm).await.unwrap_err().is_not_found());
+    assert_eq!(here.get_vm(&vm).await.unwrap().state, VmState::Running);
+    agent_answers(here, &vm).await;
+
+    done(here, here.power_vm(&vm, &PowerAction::PowerOff).await.unwrap()).await;
+    let error = here.migrate_vm(&vm, &pair.to_there("").live(true)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+    let course = follow(here, here.migrate_vm(&vm, &pair.to_there("").live(false)).await, |_| {}).await;
+    assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
+    assert!(here.get_vm(&vm).await.unwrap_err().is_not_found());
+    assert_eq!(there.get_vm(&vm).await.unwrap().state, VmState::Stopped);
+    done(there, there.power_vm(&vm, &PowerAction::Start).await.unwrap()).await;
+    reaches(there, &vm, &VmState::Running, Duration::from_secs(5)).await;
+}
+
+/// Nothing of this moves the guest, and each is told at once.
+async fn what_cannot_be_is_refused(pair: &Pair, vm: &VmId) {
+    let here = &pair.here;
+    let error = here.migrate_vm(vm, &MigrateSpec::to("kvm2")).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidInput && error.fields().contains_key("host"), "{error}");
+    let error = here.migrate_vm(vm, &pair.to_there("").pool("default")).await.unwrap_err();
+    assert!(error.fields().contains_key("pool"), "{error}");
+    let nobody = uuid::Uuid::new_v4().to_string().into();
+    assert!(here.migrate_vm(&nobody, &pair.to_there("")).await.unwrap_err().is_not_found());
+
+    let dead = format!("qemu+unix:///system?socket={}", pair.folder.join("dead.sock").display());
+    for (host, says) in [
+        (format!("{dead}&hv_migrate=p2p"), "Failed to connect"),
+        (format!("{dead}&hv_migrate=direct"), "cannot reach"),
+        (dead, "cannot reach"),
+        (pair.here_uri.clone(), "same host"),
+    ] {
+        let before = Instant::now();
+        let course = follow(here, here.migrate_vm(vm, &MigrateSpec::to(&*host)).await, |_| {}).await;
+        assert_eq!(course.end().state, TaskState::Failed, "{host}: {course:?}");
+        assert!(course.end().error.as_ref().unwrap().contains(says), "{host}: {course:?}");
+        assert!(before.elapsed() < Duration::from_secs(10), "{host}: {:?}", before.elapsed());
+        assert!(course.log.iter().any(|line| line.contains("still here, and running")), "{host}: {course:?}");
+    }
+    agent_answers(here, vm).await;
+}
+
+async fn a_cancelled_move_leaves_the_guest(pair: &Pair, vm: &VmId) {
+    let here = &pair.here;
+    let slow = pair.to_there("").live(true).bandwidth(ByteSize::mib(1));
+    let started = here.migrate_vm(vm, &slow).await.unwrap();
+    let task = started.task.clone().unwrap();
+    let moving = async {
+        loop {
+            let info = here.get_task(&task, Some(Duration::from_millis(100))).await.unwrap();
+            assert!(!info.state.is_final() && info.can_cancel, "{info:?}");
+            if info.progress.is_some_and(|done| done > 0.0) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), moving).await.unwrap();
+    let job = here.job(vm).await.unwrap();
+    assert_eq!((job.active, job.operation), (true, Some("migration_out")), "{job:?}");
+    assert!(job.total > 0 && job.remaining > 0, "{job:?}");
+    here.cancel_task(&task).await.unwrap();
+    let course = follow(here, Ok(started), |_| {}).await;
+    assert_eq!(course.end().state, TaskState::Cancelled, "{course:?}");
+    assert!(course.progress.iter().all(|done| *done < 1.0), "{course:?}");
+    assert_eq!(here.get_vm(vm).await.unwrap().state, VmState::Running);
+    agent_answers(here, vm).await;
+    assert!(pair.there.get_vm(vm).await.unwrap_err().is_not_found());
+    assert!(!here.job(vm).await.unwrap().active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_that_are_not_shared_are_copied() {
+    let Some(pair) = Pair::new("carry").await else { return };
+    let (here, there) = (&pair.here, &pair.there);
+    let old = PoolId::from("carry");
+    if here.get_pool(&old).await.is_ok() {
+        let _ = here.delete_pool(&old, &DeletePool::with_content()).await.unwrap();
+    }
+    for (libvirt, name, folder) in
+        [(here, "carry", pair.folder.clone()), (there, "arrived", pair.other.folder())]
+    {
+        let pool = PoolSpec::dir(name, folder.join("pool").display().to_string());
+        let _ = libvirt.create_pool(&pool).await.unwrap();
+    }
+    let spec = VmSpec::new("carry-a").memory(ByteSize::mib(64)).cpu_model("qemu64");
+    let spec = spec.disk(DiskSpec::new_volume(ByteSize::mib(48))).start(true);
+    let vm = done(here, here.create_vm(&spec).await.unwrap()).await;
+
+    let alone = follow(here, here.migrate_vm(&vm, &pair.to_there("")).await, |_| {}).await;
+    assert_eq!(alone.end().state, TaskState::Failed, "{alone:?}");
+    assert_eq!(here.get_vm(&vm).await.unwrap().state, VmState::Running);
+
+    let both = pair.to_there("").with_disks(true).pool("arrived");
+    let course = follow(here, here.migrate_vm(&vm, &both).await, |_| {}).await;
+    assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
+    assert_eq!(course.end().warnings.len(), 1, "{course:?}");
+    assert!(here.get_vm(&vm).await.unwrap_err().is_not_found());
+    let config = there.get_vm_config(&vm).await.unwrap();
+    assert_eq!(config.disks[0].volume, Some("arrived/carry-a-vda.qcow2".into()), "{:?}", config.disks);
+    assert_eq!(config.disks[0].capacity, Some(ByteSize::mib(48)));
+    // The definition says the same as what runs.
+    done(there, there.power_vm(&vm, &PowerAction::PowerOff).await.unwrap()).await;
+    done(there, there.power_vm(&vm, &PowerAction::Start).await.unwrap()).await;
+    done(there, there.power_vm(&vm, &PowerAction::PowerOff).await.unwrap()).await;
+    let error = there.migrate_vm(&vm, &pair.to_here("").with_disks(true)).await.unwrap_err();
+    assert!(error.is_unsupported(), "{error}");
+    let _ = here.delete_pool(&old, &DeletePool::with_content()).await.unwrap();
+}
