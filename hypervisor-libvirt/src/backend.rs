@@ -1,26 +1,24 @@
 //! The connection: what it is to, what it can do, and how a call gets onto a thread.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hypervisor_core::model::{BackendInfo, Capabilities, Feature, HostId, VmId};
 use hypervisor_core::{Error, Hypervisor, Operation, Result};
 use tokio::sync::Semaphore;
 use virt::connect::Connect;
 
-use crate::blocking::{Lane, Pool};
+use crate::blocking::{CallError, Failure, Lane, Pool};
 use crate::compute::lookup;
 use crate::config::LibvirtConfig;
 use crate::error::{Fail, Outcome, named};
+use crate::events::Hub;
 use crate::ffi::{self, Connection, JobInfo};
 use crate::probe::{Probe, probe};
 use crate::tasks::TaskTable;
 use crate::xml::guest::Facts;
 
-/// How long what a definition says is taken for true: others may change it, and nothing tells us.
-const FACTS_AGE: Duration = Duration::from_secs(5);
 /// How many consoles may be open at a time.
 const CONSOLES: usize = 16;
 
@@ -43,11 +41,11 @@ pub struct Libvirt {
 /// What the calls share.
 pub(crate) struct Inner {
     pub(crate) config: LibvirtConfig,
-    pool: Pool<Connection, Fail>,
+    pub(crate) pool: Pool<Connection, Fail>,
     pub(crate) probe: Probe,
     info: BackendInfo,
     pub(crate) tasks: TaskTable,
-    facts: Mutex<HashMap<String, (Instant, Facts)>>,
+    pub(crate) events: Arc<Hub>,
     /// Places for open consoles, each of which has a thread.
     pub(crate) consoles: Arc<Semaphore>,
 }
@@ -64,6 +62,7 @@ impl fmt::Debug for Libvirt {
 impl Drop for Libvirt {
     fn drop(&mut self) {
         self.inner.tasks.abort_all();
+        self.inner.events.close();
     }
 }
 
@@ -82,9 +81,10 @@ impl Libvirt {
         let probe = pool.run(Lane::Fast, "probe", limit, move |conn: &Connection| probe(conn, &probed)).await;
         let probe = probe.map_err(|failure| Error::from(failure).with_backend(crate::BACKEND))?;
         let info = BackendInfo::new(crate::BACKEND, config.uri()).version(&probe.version);
-        let (tasks, facts) = (TaskTable::default(), Mutex::default());
+        let events = Arc::<Hub>::default();
+        let tasks = TaskTable::new(&events);
         let consoles = Arc::new(Semaphore::new(CONSOLES));
-        Ok(Self { inner: Arc::new(Inner { config, pool, probe, info, tasks, facts, consoles }) })
+        Ok(Self { inner: Arc::new(Inner { config, pool, probe, info, tasks, events, consoles }) })
     }
 
     /// Runs something that the SDK does not offer on a connection of libvirt's own, on a thread that may block, within
@@ -180,6 +180,9 @@ impl Inner {
         self.require(operation, &[])?;
         let outcome =
             self.pool.run(lane, operation.as_str(), limit, move |conn: &Connection| work(conn)).await;
+        if outcome.as_ref().is_err_and(tells_of_the_daemon) {
+            self.events.doubt();
+        }
         outcome.map_err(Error::from).map_err(named(operation))
     }
 
@@ -214,25 +217,20 @@ impl Inner {
 
     /// What is known of a guest's definition, unless it is too old to be trusted. The test driver answers in no time.
     pub(crate) fn known_facts(&self, uuid: &str) -> Option<Facts> {
-        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read, known) = facts.get(uuid)?;
-        (!self.config.is_test() && read.elapsed() < FACTS_AGE).then(|| known.clone())
-    }
-
-    /// Keeps what a definition says.
-    pub(crate) fn keep_facts(&self, known: &Facts) {
-        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        facts.insert(known.uuid.clone(), (Instant::now(), known.clone()));
+        self.events.facts.get(uuid).filter(|_| !self.config.is_test())
     }
 
     /// Forgets what a definition said, because we change it.
     pub(crate) fn forget_facts(&self, uuid: &str) {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).remove(uuid);
+        self.events.facts.forget(uuid);
     }
+}
 
-    /// Forgets the definitions of guests that are gone.
-    pub(crate) fn keep_only(&self, present: &std::collections::HashSet<&str>) {
-        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        facts.retain(|uuid, _| present.contains(uuid.as_str()));
+/// Whether a failure may mean that the daemon is gone or hangs.
+fn tells_of_the_daemon(failure: &Failure<Fail>) -> bool {
+    match failure {
+        Failure::Call(fail) => fail.is_disconnect(),
+        Failure::CallTimeout(_) | Failure::OpenTimeout(_) | Failure::Open(_) => true,
+        _ => false,
     }
 }

@@ -216,7 +216,7 @@ impl Libvirt {
     }
 }
 
-/// Merges upper files of a running guest's disk into a lower one. `running` may be [`Running::unseen`].
+/// Merges upper files of a running guest's disk into a lower one.
 pub(crate) async fn commit(
     inner: &Arc<Inner>,
     operation: Operation,
@@ -248,7 +248,7 @@ pub(crate) async fn commit(
     Ok(())
 }
 
-/// Fills the uppermost file of a running guest's disk. `running` may be [`Running::unseen`].
+/// Fills the uppermost file of a running guest's disk.
 pub(crate) async fn pull(
     inner: &Arc<Inner>,
     operation: Operation,

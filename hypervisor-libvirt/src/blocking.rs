@@ -1,7 +1,9 @@
 //! The only place where blocking libvirt calls run: threads of our own, with a deadline for each call.
 //!
 //! A call that does not come back in time is abandoned: the caller gets its error, the thread is left behind and ends
-//! when libvirt lets it go. Abandoned threads are bounded. libvirtd serves five calls of a connection at a time, so a
+//! when libvirt lets it go. Threads inside libvirt are bounded, calls under way and abandoned ones together: a call takes a
+//! place before it begins, and its thread gives it back when it returns from libvirt, however late. Closing a connection
+//! takes no place: there is one such thread at most for each connection. libvirtd serves five calls of a connection at a time, so a
 //! connection carries at most four of ours, slow calls have connections of their own, and a connection with an
 //! abandoned call gets no new ones.
 
@@ -13,11 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::lane::{BACK_OFF, LaneState, Live, MAX_BACK_OFF, Refusal, Slot};
-use self::threads::{Abandon, Done, Held, Threads};
+use self::threads::{Abandon, Done, Held, Places, Threads};
 
 /// What is needed of a connection.
 pub(crate) trait Connection: Send + Sync + 'static {
@@ -38,6 +40,8 @@ pub(crate) enum Lane {
     Fast,
     /// Calls that wait for a guest, a disk or another host.
     Slow,
+    /// Registrations for events, on a connection that carries nothing else.
+    Events,
 }
 
 /// Bounds of a pool.
@@ -45,7 +49,7 @@ pub(crate) enum Lane {
 pub(crate) struct Limits {
     /// How long an opening may take.
     pub(crate) open: Duration,
-    /// At how many abandoned threads no further call is made.
+    /// How many threads may be inside libvirt; when so many are abandoned, no further call is made.
     pub(crate) abandoned: usize,
     /// How many connections the slow lane may have.
     pub(crate) slow_connections: usize,
@@ -93,6 +97,8 @@ pub(crate) struct Pool<C: Connection, E: CallError> {
     threads: Arc<Threads>,
     fast: LaneState<C, E>,
     slow: LaneState<C, E>,
+    events: LaneState<C, E>,
+    places: Arc<Semaphore>,
     generation: AtomicU64,
 }
 
@@ -110,6 +116,7 @@ impl<C: Connection, E: CallError> Drop for Pool<C, E> {
     fn drop(&mut self) {
         self.fast.clear();
         self.slow.clear();
+        self.events.clear();
         self.threads.close();
     }
 }
@@ -122,6 +129,8 @@ impl<C: Connection, E: CallError> Pool<C, E> {
             threads: Arc::new(Threads::new()),
             fast: LaneState::new(1, limits.single),
             slow: LaneState::new(limits.slow_connections.max(1), limits.single),
+            events: LaneState::new(1, limits.single),
+            places: Arc::new(Semaphore::new(limits.abandoned.max(1))),
             generation: AtomicU64::new(0),
             limits,
         }
@@ -149,6 +158,7 @@ impl<C: Connection, E: CallError> Pool<C, E> {
         let deadline = Instant::now() + limit;
         let state = match lane {
             Lane::Slow if !self.limits.single => &self.slow,
+            Lane::Events if !self.limits.single => &self.events,
             _ => &self.fast,
         };
         self.refuse_when_exhausted()?;
@@ -157,11 +167,12 @@ impl<C: Connection, E: CallError> Pool<C, E> {
             .map_err(|_| Failure::QueueTimeout(limit))?
             .map_err(|error| Failure::NoThread(error.to_string()))?;
         let slot = self.connection(state, deadline, limit).await?;
+        let place = self.place(deadline).await.ok_or(Failure::QueueTimeout(limit))?;
         if Instant::now() >= deadline {
             return Err(Failure::QueueTimeout(limit));
         }
         let held = Held::new(permit, slot.stragglers());
-        let (answer, _abandon) = self.submit(what, Some(held), move || {
+        let (answer, _abandon) = self.submit(what, Some(held), (place, None), move || {
             let connection = slot.connection();
             let result = call(connection);
             if result.as_ref().is_err_and(CallError::is_disconnect) || !connection.looks_alive() {
@@ -201,13 +212,19 @@ impl<C: Connection, E: CallError> Pool<C, E> {
             pause.map_err(|_| Failure::OpenTimeout(limit))?;
         }
         self.refuse_when_exhausted()?;
+        let opening = timeout_at(deadline, Arc::clone(&state.openings).acquire_owned()).await;
+        let place = self.place(deadline).await.zip(opening.ok().and_then(Result::ok));
+        let (place, opening) = place.ok_or(Failure::OpenTimeout(limit))?;
         // Set before the attempt, so that one that never comes back is followed by a pause as well.
         gate.refusal = None;
         gate.not_before = Some(Instant::now() + gate.pause);
         gate.pause = (gate.pause * 2).min(MAX_BACK_OFF);
         let limit = self.limits.open.min(deadline.saturating_duration_since(Instant::now()));
         let (opener, threads) = (Arc::clone(&self.opener), Arc::clone(&self.threads));
-        let (answer, _abandon) = self.submit("open", None, move || Ok(Live::new(opener()?, threads)))?;
+        let (answer, _abandon) = {
+            let places = (place, Some(opening));
+            self.submit("open", None, places, move || Ok(Live::new(opener()?, threads)))?
+        };
         let answer = timeout(limit, answer).await;
         state.count_attempt();
         let refusal = match answer.map(received) {
@@ -225,21 +242,56 @@ impl<C: Connection, E: CallError> Pool<C, E> {
         Err(gate.refusal.insert(refusal).clone().into())
     }
 
+    /// Runs something on a connection that the caller holds himself, within `limit`.
+    pub(crate) async fn run_on<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        limit: Duration,
+        call: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Failure<E>> {
+        let deadline = Instant::now() + limit;
+        self.refuse_when_exhausted()?;
+        let place = self.place(deadline).await.ok_or(Failure::QueueTimeout(limit))?;
+        let (answer, _abandon) = self.submit(what, None, (place, None), call)?;
+        match timeout_at(deadline, answer).await {
+            Ok(answer) => received(answer)?.map_err(Failure::Call),
+            Err(_) => Err(Failure::CallTimeout(limit)),
+        }
+    }
+
+    /// Lets the connection for events go: whoever still needs it holds it.
+    pub(crate) fn release_events(&self) {
+        self.events.clear();
+    }
+
+    /// What ends things that block when they end; it outlives the pool.
+    pub(crate) fn disposer(&self) -> Disposer {
+        Disposer(Arc::clone(&self.threads))
+    }
+
+    /// A place for a thread inside libvirt; `None` when none comes free in time.
+    async fn place(&self, deadline: Instant) -> Option<OwnedSemaphorePermit> {
+        timeout_at(deadline, Arc::clone(&self.places).acquire_owned()).await.ok()?.ok()
+    }
+
     fn refuse_when_exhausted(&self) -> Result<(), Failure<E>> {
         let abandoned = self.threads.abandoned();
         if abandoned >= self.limits.abandoned { Err(Failure::Exhausted(abandoned)) } else { Ok(()) }
     }
 
-    /// Hands a job to a thread. `held` is given up when the job ends or is abandoned, whichever comes first.
+    /// Hands a job to a thread. `held` is given up when the job ends or is abandoned, whichever comes first; `places`
+    /// when it ends.
     fn submit<T: Send + 'static>(
         &self,
         what: &'static str,
         held: Option<Held>,
+        places: Places,
         job: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<(Answer<T, E>, Abandon), Failure<E>> {
         let (sender, receiver) = oneshot::channel();
         let abandon = Threads::submit(&self.threads, held, move |ticket| {
             let result = threads::catch(job);
+            drop(places);
             let failure = match &result {
                 Ok(Ok(_)) => None,
                 Ok(Err(error)) => Some(error.to_string()),
@@ -261,6 +313,17 @@ impl<C: Connection, E: CallError> Pool<C, E> {
             Done { retire: late, deliver: Box::new(deliver) }
         });
         abandon.map(|abandon| (receiver, abandon)).map_err(|error| Failure::NoThread(error.to_string()))
+    }
+}
+
+/// Ends things on a thread that may block.
+#[derive(Debug, Clone)]
+pub(crate) struct Disposer(Arc<Threads>);
+
+impl Disposer {
+    /// Runs this, which nobody waits for.
+    pub(crate) fn dispose(&self, job: impl FnOnce() + Send + 'static) {
+        Threads::dispose(&self.0, job);
     }
 }
 

@@ -9,7 +9,7 @@ mod export;
 pub(crate) mod halted;
 mod host;
 pub(crate) mod lifecycle;
-mod list;
+pub(crate) mod list;
 pub(crate) mod lookup;
 mod migrate;
 mod saved;

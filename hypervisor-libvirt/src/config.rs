@@ -1,6 +1,7 @@
 //! How to reach libvirt, and how long to wait for it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -104,6 +105,7 @@ pub struct LibvirtConfig {
     pub(crate) migration: Option<MigrationWay>,
     pub(crate) migrate_uri: Option<String>,
     pub(crate) disks_uri: Option<String>,
+    pub(crate) virt_sysprep: Option<PathBuf>,
 }
 
 impl fmt::Debug for LibvirtConfig {
@@ -178,6 +180,7 @@ impl LibvirtConfig {
             migration: None,
             migrate_uri: None,
             disks_uri: None,
+            virt_sysprep: None,
         };
         let mut kept = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -331,6 +334,13 @@ impl LibvirtConfig {
     #[must_use]
     pub fn migration(mut self, way: MigrationWay) -> Self {
         self.migration = Some(way);
+        self
+    }
+
+    /// The program that seals templates; the first `virt-sysprep` on `PATH` otherwise. No URI names one: it is run.
+    #[must_use]
+    pub fn virt_sysprep(mut self, program: impl Into<PathBuf>) -> Self {
+        self.virt_sysprep = Some(program.into());
         self
     }
 

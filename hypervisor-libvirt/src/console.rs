@@ -9,7 +9,6 @@ use hypervisor_core::model::VmId;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-
 use virt::domain::Domain;
 use virt::stream::Stream;
 use virt_sys as sys;

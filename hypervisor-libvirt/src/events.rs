@@ -1,10 +1,64 @@
-//! What is not there yet: the capabilities say so, with the reason.
+//! libvirt's events as a stream.
+//!
+//! All streams of a [`Libvirt`](crate::Libvirt) share one connection, which carries nothing else, and one guard that
+//! opens it again when it is lost; both come with the first stream and go with the last. libvirt has no events for
+//! snapshots, volumes and tasks: of these, what was done through this connection is told.
 
+mod hub;
+mod session;
+mod table;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use hypervisor_core::model::{EventQuery, EventStream};
 use hypervisor_core::traits::{Batch, Events};
+use hypervisor_core::{Error, ErrorKind, Operation, Result, Retry};
 
-use crate::backend::Libvirt;
+use self::session::{Session, guard};
+use crate::backend::{Inner, Libvirt};
+use crate::error::named;
 
-impl Events for Libvirt {}
+pub(crate) use hub::Hub;
+
+#[async_trait]
+impl Events for Libvirt {
+    async fn watch(&self, query: &EventQuery) -> Result<EventStream> {
+        self.inner.require(Operation::Watch, &[])?;
+        let mut reader = self.inner.events.join(query);
+        begin(&self.inner).await?;
+        reader.begin();
+        let events = futures::stream::unfold(reader, |mut reader| async move {
+            let event = reader.next().await?;
+            Some((event, reader))
+        });
+        Ok(events.boxed())
+    }
+}
+
+/// Makes sure that the events are followed, and comes back when they are.
+async fn begin(inner: &Arc<Inner>) -> Result<()> {
+    let hub = &inner.events;
+    let _one = hub.starting.lock().await;
+    let limit = inner.config.open_timeout.saturating_add(inner.config.timeout);
+    match tokio::time::timeout(limit, hub.connected()).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => {}
+        Err(_) => {
+            let why = format!("the connection for events was not open again after {limit:?}");
+            return Err(named(Operation::Watch)(Error::new(ErrorKind::Timeout, why).with_retry(Retry::Safe)));
+        }
+    }
+    if inner.probe.test {
+        // Its one connection has room for one session, and taking back the registrations of the last one does not wait.
+        drop(tokio::time::timeout(limit, hub.vacant()).await);
+    }
+    let session = Session::open(inner, None).await?;
+    let run = hub.guard();
+    tokio::spawn(guard(Arc::downgrade(inner), Arc::clone(hub), session, run));
+    Ok(())
+}
 
 /// libvirt has no bulk calls that change anything: core's own algorithm.
 impl Batch for Libvirt {}

@@ -12,11 +12,15 @@ mod config;
 mod console;
 mod error;
 mod events;
+mod facts;
 mod ffi;
 mod guest;
 mod metrics;
 mod network;
+mod options;
 mod probe;
+mod seal;
+mod seed;
 mod snapshots;
 mod storage;
 mod tasks;
@@ -27,6 +31,8 @@ pub use block::{BlockCommit, BlockCopy, BlockPull};
 pub use config::{DomainType, LibvirtConfig, MigrationWay};
 pub use console::{ConsoleStream, OpenConsole};
 pub use ffi::{JobInfo, LibvirtError};
+pub use options::VmOptions;
+pub use seed::read_seed;
 pub use virt;
 
 /// The name of this backend.

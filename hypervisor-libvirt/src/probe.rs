@@ -1,11 +1,14 @@
 //! What the connected driver can do, found out once.
 
+use std::path::PathBuf;
+
 use hypervisor_core::model::{Capabilities, Feature};
 use hypervisor_core::{Operation, OperationClass};
 use virt::connect::Connect;
 
 use crate::config::LibvirtConfig;
 use crate::error::Outcome;
+use crate::seal;
 use crate::xml::Element;
 use crate::xml::capabilities::{self, DomainCapabilities, HostCapabilities};
 
@@ -25,6 +28,8 @@ pub(crate) struct Probe {
     /// The most CPUs that a guest can have, where the driver tells.
     pub(crate) max_cpus: Option<u32>,
     pub(crate) test: bool,
+    /// What templates are sealed with.
+    pub(crate) virt_sysprep: Option<PathBuf>,
     pub(crate) capabilities: Capabilities,
 }
 
@@ -52,8 +57,14 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
     let local = !config.uri().contains("://") || authority(config.uri()).is_empty();
     let scrub =
         local && ["/usr/bin/scrub", "/bin/scrub"].iter().any(|path| std::path::Path::new(path).exists());
-    let claims = if test { test_driver() } else { qemu_driver(&domain, version, scrub) };
+    let virt_sysprep = local.then(|| seal::find(config.virt_sysprep.as_deref())).flatten();
+    let claims =
+        if test { test_driver() } else { qemu_driver(&domain, version, scrub, virt_sysprep.is_some()) };
     let claims = if config.read_only { without_writes(claims) } else { claims };
+    let claims = match crate::ffi::start_event_loop() {
+        Ok(()) => claims,
+        Err(why) => claims.unsupported([Operation::Watch], why).unsupported([Feature::NativeEvents], why),
+    };
     Ok(Probe {
         version: dotted(version),
         hypervisor_version: conn.get_hyp_version().ok().map(dotted),
@@ -64,6 +75,7 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
         max_cpus: domain.max_cpus.or_else(|| conn.get_max_vcpus(Some(&kind)).ok()),
         kind,
         test,
+        virt_sysprep,
         capabilities: claims,
     })
 }
@@ -91,6 +103,8 @@ fn common() -> Capabilities {
         .native([O::ListSnapshots, O::GetSnapshot, O::CreateSnapshot, O::RevertSnapshot, O::DeleteSnapshot])
         .native([O::GetHostMetrics, O::GetVmMetrics, O::ListVmMetrics, O::ListAddresses])
         .native([O::FreezeFilesystems, O::ThawFilesystems])
+        .native([O::Watch])
+        .native([Feature::NativeEvents])
         .native([O::GetTask, O::ListTasks, O::GetTaskLog, O::CancelTask])
         .emulated([O::CloneVm], "a copy of each disk, then a definition with a new identity")
         .emulated([O::CloneVms, O::SubmitBatch], "one call for each item")
@@ -98,7 +112,6 @@ fn common() -> Capabilities {
         .unsupported([O::ListGroups, O::GetGroup, O::CreateGroup], "libvirt has no resource groups")
         .unsupported([O::UpdateGroup, O::DeleteGroup], "libvirt has no resource groups")
         .unsupported([O::GetMetricsHistory], "libvirt keeps no history of the load")
-        .unsupported([O::Watch], "this version of the driver does not listen to libvirt's events")
         .native([
             Feature::RequestedId,
             Feature::Tags,
@@ -122,22 +135,16 @@ fn common() -> Capabilities {
         .native([Feature::FullClone, Feature::VolumePreallocation])
         .emulated([Feature::ShutdownTimeout], "a look at the state every half second")
         .unsupported([Feature::Containers], "the driver makes virtual machines only")
-        .unsupported([Feature::CloudInit], "this version of the driver writes no seed image")
-        .unsupported([Feature::LiveUpdateCpus], "the guest has no spare CPUs to bring up")
-        .unsupported([Feature::LiveUpdateMemory], "the guest has no slots to plug memory into")
+        .emulated([Feature::LiveUpdateCpus], "up to the `max_cpus` that the guest was made with; more waits")
+        .emulated([Feature::LiveUpdateMemory], "by its balloon, up to what it has started with; more waits")
         .unsupported([Feature::CloneRunning], "the disks of a running guest change while they are copied")
         .unsupported([Feature::CloneSnapshot], "libvirt copies the present state of a volume only")
-        .unsupported([Feature::SealTemplate], "this version of the driver cannot do it")
         .unsupported([Feature::NetworkVlan], "libvirt's own networks carry no VLAN tags; Open vSwitch's do")
         .unsupported([Feature::ArpAddresses], "libvirt's reader of the ARP table fails on newer kernels")
         .unsupported([Feature::BulkPower], "libvirt has no power verb for many guests")
-        .unsupported(
-            [Feature::NativeEvents],
-            "this version of the driver does not listen to libvirt's events",
-        )
 }
 
-fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabilities {
+fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: bool) -> Capabilities {
     use Operation as O;
     let offered = [
         (domain.uefi, Feature::Uefi, "the host has no UEFI firmware for this machine type"),
@@ -145,6 +152,7 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabi
         (domain.tpm, Feature::Tpm, "the host has no emulator for a TPM (swtpm)"),
         (domain.vnc || domain.spice, Feature::Graphics, "the host's QEMU has neither VNC nor SPICE"),
         (version >= 11_000_000, Feature::NicVlan, "libvirt tags NICs on Linux bridges from 11.0 on"),
+        (sysprep, Feature::SealTemplate, "the host has no `virt-sysprep`, or is not this machine"),
         (version >= 7_002_000, Feature::IncrementalBackup, "libvirt follows what changes from 7.2 on"),
         (scrub, Feature::WipeAlgorithms, "the host has no `scrub`, or is not this machine"),
     ];
@@ -166,7 +174,7 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool) -> Capabi
             Feature::LinkedClone,
             Feature::VolumeBacking,
         ])
-        .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange])
+        .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange, Feature::CloudInit])
         .native([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup, O::ExportVm])
         .native([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot])
         .unsupported([Feature::CompressedBackup], "libvirt gives QEMU no way to compress a backup");
@@ -202,6 +210,8 @@ fn test_driver() -> Capabilities {
             [Feature::LiveMigration, Feature::OfflineMigration],
             "libvirt's test driver has no other host",
         )
+        .unsupported([Feature::SealTemplate], "the disks of libvirt's test driver are not there")
+        .unsupported([Feature::CloudInit], "a seed is uploaded, and libvirt's test driver has no uploads")
         .unsupported([O::GetConsole], "libvirt's test driver opens no ports and no terminals")
         .unsupported([Feature::HotplugDisk, Feature::HotplugNic, Feature::LiveResizeDisk], NO_SUCH_CALL)
         .unsupported([Feature::AgentShutdown, Feature::AgentAddresses, Feature::SerialLog], NO_SUCH_CALL)
@@ -228,7 +238,7 @@ impl crate::Libvirt {
             spice: true,
             ..DomainCapabilities::default()
         };
-        qemu_driver(&host, 11_000_000, true)
+        qemu_driver(&host, 11_000_000, true, true)
     }
 
     /// What the driver does with libvirt's test driver. For documentation; what a connection can do, it says itself.
@@ -244,7 +254,7 @@ mod tests {
 
     #[test]
     fn every_capability_is_claimed_or_refused_with_a_reason() {
-        let qemu = qemu_driver(&DomainCapabilities::default(), 9_000_000, false);
+        let qemu = qemu_driver(&DomainCapabilities::default(), 9_000_000, false, false);
         for claims in [test_driver(), qemu] {
             for (capability, support) in claims.iter() {
                 let silent =
@@ -256,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_read_only_connection_claims_no_writes() {
-        let claims = without_writes(qemu_driver(&DomainCapabilities::default(), 9_000_000, false));
+        let claims = without_writes(qemu_driver(&DomainCapabilities::default(), 9_000_000, false, false));
         assert!(claims.has(Operation::ListVms) && !claims.has(Operation::StartVm));
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    Page, PageRequest, TaskId, TaskInfo, TaskLog, TaskLogLine, TaskQuery, TaskState, VmId,
+    EventKind, Page, PageRequest, TaskId, TaskInfo, TaskLog, TaskLogLine, TaskQuery, TaskState, VmId,
 };
 use hypervisor_core::traits::Tasks;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -16,13 +16,14 @@ use tokio::task::AbortHandle;
 
 use crate::backend::Libvirt;
 use crate::error::named;
+use crate::events::Hub;
 
 /// How many ended tasks are remembered.
 const REMEMBERED: usize = 1_000;
 
 /// The tasks of one connection. They end with it; a call that libvirt is at work on goes on in the daemon.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct TaskTable(Arc<Mutex<BTreeMap<TaskId, Entry>>>);
+pub(crate) struct TaskTable(Arc<Mutex<BTreeMap<TaskId, Entry>>>, Arc<Hub>);
 
 #[derive(Debug)]
 struct Entry {
@@ -42,6 +43,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Of work that is no task: nobody sees it, and nobody cancels it.
+    #[cfg(test)]
     pub(crate) fn unseen() -> Self {
         Self { task: None, cancel: watch::channel(false).1 }
     }
@@ -116,6 +118,15 @@ pub(crate) fn cancelled() -> Error {
 }
 
 impl TaskTable {
+    /// A table that tells of its tasks.
+    pub(crate) fn new(events: &Arc<Hub>) -> Self {
+        Self(Arc::default(), Arc::clone(events))
+    }
+
+    fn tell(&self, id: &TaskId, state: TaskState) {
+        self.1.tell(EventKind::TaskChanged { task: id.clone(), state });
+    }
+
     /// Starts a task. `work` runs until it ends or, where it can be cancelled, is cancelled.
     pub(crate) fn spawn(
         &self,
@@ -160,6 +171,7 @@ impl TaskTable {
         let entry = Entry { state: watch::Sender::new(info), log: Vec::new(), abort: None, cancel };
         self.lock().insert(id.clone(), entry);
         self.log(&id, format!("{operation} begins"));
+        self.tell(&id, TaskState::Running);
         let (table, own) = (self.clone(), id.clone());
         let work = work(Running { task: Some((self.clone(), id.clone())), cancel: seen });
         let task = tokio::spawn(async move {
@@ -191,6 +203,7 @@ impl TaskTable {
 
     fn end(&self, id: &TaskId, state: TaskState, error: Option<String>) {
         self.log(id, error.as_deref().map_or_else(|| state.to_string(), |error| format!("{state}: {error}")));
+        let told = state;
         let mut tasks = self.lock();
         if let Some(entry) = tasks.get_mut(id) {
             entry.abort = None;
@@ -211,6 +224,8 @@ impl TaskTable {
             spare -= usize::from(forget);
             !forget
         });
+        drop(tasks);
+        self.tell(id, told);
     }
 
     /// Ends all tasks: their connection is given up.

@@ -6,10 +6,11 @@ mod common;
 use std::time::Duration;
 
 use common::bench::{BOOT, Bench};
-use hypervisor_core::ErrorKind;
+use common::done;
+use hypervisor_core::{ErrorKind, Hypervisor};
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
-use hypervisor_libvirt::{ConsoleStream, OpenConsole};
+use hypervisor_libvirt::{ConsoleStream, Libvirt, LibvirtConfig, OpenConsole, VmOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Reads on until the guest has said `text`.
@@ -83,5 +84,183 @@ async fn a_shell_answers_on_the_console() {
     let picture = bench.screenshot_vm(&vm).await.unwrap();
     let magic: &[u8] = if picture.media_type == "image/png" { b"\x89PNG" } else { b"P6" };
     assert!(picture.data.starts_with(magic), "{}", picture.media_type);
+    bench.end().await;
+}
+
+/// What a guest's seed says, read from its volume.
+async fn seed_of(bench: &Bench, vm: &VmId, file: &str) -> Option<String> {
+    let config = bench.get_vm_config(vm).await.unwrap();
+    let seed = config.disks.iter().find(|disk| disk.read_only).unwrap();
+    let content = bench.download_volume(seed.volume.as_ref().unwrap(), &DownloadVolume::all()).await.unwrap();
+    hypervisor_libvirt::read_seed(&content.collect(64 << 20).await.unwrap(), file).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_gets_its_seed() {
+    let Some(bench) = Bench::new("seed").await else { return };
+    let seed = CloudInit::user_data("#cloud-config\nhostname: web\n").network_config("version: 2\n");
+    let spec = bench.booting("a").disk(DiskSpec::new_volume(ByteSize::mib(16))).cloud_init(seed).start(true);
+    let vm = bench.make(&spec).await;
+    // The guest sees both disks, and the seed's label at its place in the boot sector.
+    bench.sees("a", "disks=vda,vdb").await;
+    bench.has_agent(&vm).await;
+    let look = "dd if=/dev/vdb bs=1 skip=43 count=6 2>/dev/null; cat /sys/block/vdb/ro";
+    let seen = bench.exec_in_guest(&vm, &ExecSpec::new("/bin/sh").arg("-c").arg(look)).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&seen.stdout), "CIDATA1\n");
+    bench.power(&vm, PowerAction::PowerOff).await;
+    assert_eq!(bench.volumes().await, ["seed-a-seed.img", "seed-a-vda.qcow2"]);
+    assert!(seed_of(&bench, &vm, "user-data").await.unwrap().contains("hostname: web"));
+    assert_eq!(seed_of(&bench, &vm, "network-config").await.unwrap(), "version: 2\n");
+    let meta = format!("instance-id: {vm}\nlocal-hostname: seed-a\n");
+    assert_eq!(seed_of(&bench, &vm, "meta-data").await.unwrap(), meta);
+    // Snapshots pass it by: nobody writes to it.
+    let _ = bench.create_snapshot(&vm, &SnapshotSpec::new("s")).await.unwrap();
+    let _ = bench.delete_snapshot(&vm, &"s".into(), &DeleteSnapshot::only()).await.unwrap();
+
+    // A copy has none of its original's, and one of its own where it is deployed with one.
+    let copy = done(&bench, bench.clone_vm(&vm, &CloneSpec::new("seed-copy")).await.unwrap()).await;
+    assert_eq!(bench.get_vm_config(&copy).await.unwrap().disks.len(), 1);
+    let template = bench.create_template(&vm, &TemplateSpec::in_place()).await.unwrap().output;
+    for (name, linked) in [("seed-full", false), ("seed-link", true)] {
+        let mut deploy = DeploySpec::new(name).cloud_init(CloudInit::user_data(name));
+        deploy.clone = deploy.clone.linked(linked);
+        let deployed = done(&bench, bench.deploy_template(&template, &deploy).await.unwrap()).await;
+        assert_eq!(seed_of(&bench, &deployed, "user-data").await.unwrap(), name);
+        assert!(seed_of(&bench, &deployed, "meta-data").await.unwrap().contains(&deployed.to_string()));
+        bench.power(&deployed, PowerAction::Start).await;
+        let _ = bench.delete_vm(&deployed, &DeleteVm::with_disks().power_off(true)).await.unwrap();
+    }
+    let _ = bench.delete_vm(&template, &DeleteVm::with_disks()).await.unwrap();
+    assert_eq!(bench.volumes().await, ["seed-copy-vda.qcow2"]);
+
+    let wrong =
+        bench.idle("b").cloud_init(CloudInit::user_data("x")).direct_boot(DirectBoot::new("/no/such"));
+    assert!(bench.create_vm(&wrong.start(true)).await.is_err());
+    assert_eq!(bench.volumes().await, ["seed-copy-vda.qcow2"]);
+    bench.end().await;
+}
+
+async fn change(bench: &Bench, vm: &VmId, change: &VmChange) -> UpdateOutcome {
+    done(bench, bench.update_vm(vm, change).await.unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_guest_is_changed() {
+    let Some(bench) = Bench::new("live").await else { return };
+    let room = VmOptions::new().max_cpus(2).max_memory(ByteSize::mib(160));
+    let vm = bench.make(&bench.booting("a").with(&room).unwrap().start(true)).await;
+    bench.sees("a", "GUEST-READY").await;
+    bench.has_agent(&vm).await;
+    let shell = async |line: &str| {
+        let output = bench.exec_in_guest(&vm, &ExecSpec::new("/bin/sh").arg("-c").arg(line)).await.unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(shell("grep -c ^processor /proc/cpuinfo").await, "1");
+    let marks = VmChange::new().description("new").add_tag("hot").metadata("owner", "ops");
+    let outcome = change(&bench, &vm, &marks).await;
+    assert_eq!((outcome.needs, outcome.applied.len()), (RestartNeed::None, 3));
+    let info = bench.get_vm(&vm).await.unwrap();
+    assert!(info.description.as_deref() == Some("new") && info.tags.contains("hot"), "{info:?}");
+    let running = bench.with_connection({
+        let uuid = vm.to_string();
+        move |conn| {
+            hypervisor_libvirt::virt::domain::Domain::lookup_by_uuid_string(conn, &uuid)?.get_xml_desc(0)
+        }
+    });
+    let running = running.await.unwrap();
+    assert!(running.contains("<description>new</description>") && running.contains(">hot<"), "{running}");
+
+    // CPUs come at once, and the guest sees them; this one goes on with those that it has.
+    let two = VmChange::new().cpus(2).apply(ApplyPolicy::LiveOnly);
+    let outcome = change(&bench, &vm, &two).await;
+    assert_eq!((outcome.applied, outcome.needs), (vec!["cpus".to_owned()], RestartNeed::None));
+    assert_eq!(shell("ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l").await, "2");
+    assert_eq!(bench.get_vm(&vm).await.unwrap().cpus, Some(2));
+    let three = VmChange::new().cpus(3).apply(ApplyPolicy::LiveOnly);
+    let error = bench.update_vm(&vm, &three).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidState && error.message().contains("cpus"), "{error}");
+    assert_eq!(bench.get_vm(&vm).await.unwrap().cpus, Some(2));
+
+    let total = shell("grep MemTotal /proc/meminfo").await;
+    for size in [ByteSize::mib(112), ByteSize::mib(160)] {
+        let outcome = change(&bench, &vm, &VmChange::new().memory(size)).await;
+        assert_eq!(
+            (outcome.applied, outcome.needs),
+            (vec!["memory".to_owned()], RestartNeed::None),
+            "{total}"
+        );
+        assert_eq!(bench.get_vm(&vm).await.unwrap().memory, Some(size));
+    }
+    assert_ne!(shell("grep MemTotal /proc/meminfo").await, total);
+    assert!(bench.get_vm_config(&vm).await.unwrap().pending.is_empty());
+    let outcome = change(&bench, &vm, &VmChange::new().memory(ByteSize::mib(200))).await;
+    assert_eq!((outcome.pending, outcome.needs), (vec!["memory".to_owned()], RestartNeed::PowerCycle));
+    assert_eq!(bench.get_vm_config(&vm).await.unwrap().pending[0].field, "memory");
+    let next = change(&bench, &vm, &VmChange::new().description("later").apply(ApplyPolicy::NextBoot)).await;
+    assert_eq!(next.pending, ["description"]);
+
+    // A guest in its firmware does not follow its balloon: the change waits, and nothing is left half done.
+    let idle = bench.make(&bench.idle("b").start(true)).await;
+    let outcome = change(&bench, &idle, &VmChange::new().memory(ByteSize::mib(48))).await;
+    assert_eq!(outcome.pending, ["memory"]);
+    assert_eq!(bench.get_vm(&idle).await.unwrap().memory, Some(ByteSize::mib(64)));
+    // One without a definition takes what needs none.
+    let brief = bench.make(&bench.idle("c").ephemeral(true)).await;
+    assert_eq!(change(&bench, &brief, &VmChange::new().add_tag("x")).await.applied, ["tags"]);
+    assert!(bench.get_vm(&brief).await.unwrap().tags.contains("x"));
+    let error = bench.update_vm(&brief, &VmChange::new().autostart(true)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+    let error = bench.update_vm(&brief, &VmChange::new().cpus(4)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_are_sealed() {
+    let Some(bench) = Bench::new("seal").await else { return };
+    let vm = bench.make(&bench.idle("a").disk(DiskSpec::new_volume(ByteSize::mib(16)))).await;
+    let config = || -> LibvirtConfig { std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").unwrap().parse().unwrap() };
+    let without = Libvirt::connect(config().virt_sysprep("/no/such/tool")).await.unwrap();
+    let copy = TemplateSpec::copy("seal-copy").seal(true);
+    let error = without.create_template(&vm, &copy).await.unwrap_err();
+    assert!(error.is_unsupported() && error.message().contains("virt-sysprep"), "{error}");
+
+    // Stands in for the real tool, which brings a machine of its own: what it is told is what is looked at.
+    let (tool, said, refuse) = (bench.folder.join("tool"), bench.folder.join("said"), bench.folder.join("refuse"));
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\nif [ -e {} ]; then echo 'no operating system' >&2; exit 1; fi\n",
+        said.display(),
+        refuse.display()
+    );
+    std::fs::write(&tool, script).unwrap();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let with = Libvirt::connect(config().virt_sysprep(&tool)).await.unwrap();
+    assert!(with.capabilities().has(Feature::SealTemplate));
+    let template = done(&with, with.create_template(&vm, &copy).await.unwrap()).await;
+    let path = bench.folder.join("pool/seal-copy-vda.qcow2");
+    let told = format!("--quiet --format qcow2 --add {}\n", path.display());
+    assert_eq!(std::fs::read_to_string(&said).unwrap(), told);
+    assert!(bench.get_vm(&template).await.unwrap().template && !bench.get_vm(&vm).await.unwrap().template);
+
+    // One that fails leaves no copy behind; the guest itself is no template then either.
+    std::fs::write(&refuse, "").unwrap();
+    for spec in [TemplateSpec::copy("seal-bad").seal(true), TemplateSpec::in_place().seal(true)] {
+        let task = with.create_template(&vm, &spec).await.unwrap().task.unwrap();
+        let info = loop {
+            let info = with.get_task(&task, Some(Duration::from_secs(1))).await.unwrap();
+            if info.state.is_final() {
+                break info;
+            }
+        };
+        assert!(info.state == TaskState::Failed && info.error.unwrap().contains("no operating system"));
+    }
+    assert_eq!(bench.volumes().await, ["seal-a-vda.qcow2", "seal-copy-vda.qcow2"]);
+    assert!(!bench.get_vm(&vm).await.unwrap().template);
+    std::fs::remove_file(&refuse).unwrap();
+    done(&with, with.create_template(&vm, &TemplateSpec::in_place().seal(true)).await.unwrap()).await;
+    assert!(bench.get_vm(&vm).await.unwrap().template);
+    let deployed =
+        done(&bench, bench.deploy_template(&template, &DeploySpec::new("seal-new")).await.unwrap()).await;
+    bench.power(&deployed, PowerAction::Start).await;
     bench.end().await;
 }

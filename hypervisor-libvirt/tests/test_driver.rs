@@ -166,12 +166,22 @@ async fn an_update_keeps_what_is_not_named() {
     let error = host.update_vm(&vm, &change).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let _ = host.power_vm(&vm, &PowerAction::Start).await.unwrap();
-    let outcome = host.update_vm(&vm, &VmChange::new().cpus(1).remove_tag("web")).await.unwrap().output;
+    let outcome = host.update_vm(&vm, &VmChange::new().cpus(5).remove_tag("web")).await.unwrap().output;
     assert_eq!((outcome.applied, outcome.pending), (vec!["tags".to_owned()], vec!["cpus".to_owned()]));
     assert_eq!(host.get_vm(&vm).await.unwrap().cpus, Some(3));
     assert_eq!(host.get_vm_config(&vm).await.unwrap().pending[0].field, "cpus");
-    let live = VmChange::new().cpus(2).apply(ApplyPolicy::LiveOnly);
+    let live = VmChange::new().cpus(4).apply(ApplyPolicy::LiveOnly);
     assert_eq!(host.update_vm(&vm, &live).await.unwrap_err().kind(), ErrorKind::InvalidState);
+    // This driver's guests can do without CPUs that they were started with.
+    let live = VmChange::new().cpus(2).memory(ByteSize::mib(32)).apply(ApplyPolicy::LiveOnly);
+    let outcome = host.update_vm(&vm, &live).await.unwrap().output;
+    assert_eq!((outcome.needs, outcome.applied.len()), (RestartNeed::None, 2));
+    let info = host.get_vm(&vm).await.unwrap();
+    assert_eq!((info.cpus, info.memory), (Some(2), Some(ByteSize::mib(32))));
+    // All or nothing: the CPUs that were taken are given back.
+    let half = VmChange::new().cpus(1).memory(ByteSize::gib(8)).apply(ApplyPolicy::LiveOnly);
+    assert_eq!(host.update_vm(&vm, &half).await.unwrap_err().kind(), ErrorKind::InvalidState);
+    assert_eq!(host.get_vm(&vm).await.unwrap().cpus, Some(2));
     let _ = host.power_vm(&vm, &PowerAction::PowerOff).await.unwrap();
     let _ = host.update_vm(&vm, &VmChange::new().name("web-2")).await.unwrap();
     assert_eq!(host.get_vm(&vm).await.unwrap().name, "web-2");

@@ -14,6 +14,8 @@ use super::{CallError, Connection, Failure};
 const CALLS_PER_CONNECTION: usize = 4;
 /// The first pause after a failed opening; it doubles.
 pub(super) const BACK_OFF: Duration = Duration::from_millis(50);
+/// How many openings of a lane may hang at a time. Further ones wait for these: what hangs one hangs the next.
+const HUNG_OPENINGS: usize = 4;
 /// The longest pause between two attempts to open.
 pub(super) const MAX_BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -122,6 +124,8 @@ pub(super) struct Gate<E> {
 pub(super) struct LaneState<C: Connection, E: CallError> {
     pub(super) permits: Arc<Semaphore>,
     pub(super) gate: tokio::sync::Mutex<Gate<E>>,
+    /// Held by an opening until it has really ended.
+    pub(super) openings: Arc<Semaphore>,
     attempts: AtomicU64,
     connections: Mutex<Vec<Arc<Live<C>>>>,
     single: bool,
@@ -132,6 +136,7 @@ impl<C: Connection, E: CallError> LaneState<C, E> {
         Self {
             permits: Arc::new(Semaphore::new(connections.saturating_mul(CALLS_PER_CONNECTION))),
             gate: tokio::sync::Mutex::new(Gate { refusal: None, not_before: None, pause: BACK_OFF }),
+            openings: Arc::new(Semaphore::new(HUNG_OPENINGS)),
             attempts: AtomicU64::new(0),
             connections: Mutex::default(),
             single,

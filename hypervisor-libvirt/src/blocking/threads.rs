@@ -22,6 +22,9 @@ pub(super) struct Held {
     stragglers: Arc<AtomicUsize>,
 }
 
+/// What a thread occupies until its job has really ended, abandoned or not. It is never read: it is held.
+pub(super) type Places = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 impl Held {
     pub(super) fn new(permit: OwnedSemaphorePermit, stragglers: Arc<AtomicUsize>) -> Self {
         Self { permit, stragglers }

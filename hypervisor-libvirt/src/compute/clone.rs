@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hypervisor_core::model::{
-    ByteSize, CloneSpec, NetworkId, NicChange, NicSource, Started, VmChange, VmId, VolumeFormat, VolumeSpec,
+    ByteSize, CloneSpec, CloudInit, NetworkId, NicChange, NicSource, Started, VmChange, VmId, VolumeFormat,
+    VolumeSpec,
 };
-use hypervisor_core::{Error, Operation, Result};
+use hypervisor_core::{Effect, Error, Operation, Result};
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -14,10 +15,11 @@ use virt::domain::Domain;
 use super::create::undefine;
 use super::lifecycle::refuse_unless_off;
 use super::volumes::{Made, handle_at_path};
-use super::{Shared, lookup};
+use super::{Shared, lookup, template};
 use crate::backend::Inner;
 use crate::blocking::Lane;
-use crate::error::{Outcome, named};
+use crate::error::{Fail, Outcome, named};
+use crate::seed;
 use crate::storage;
 use crate::storage::copy::Copies;
 use crate::xml::Element;
@@ -33,6 +35,9 @@ pub(super) struct Finish {
     pub(super) network: Option<NetworkId>,
     pub(super) template: bool,
     pub(super) autostart: bool,
+    pub(super) cloud_init: Option<CloudInit>,
+    /// Whether the copies are sealed.
+    pub(super) seal: bool,
 }
 
 /// Copies a stopped guest. Disks that are copied are a task; links are made at once.
@@ -52,22 +57,52 @@ pub(super) async fn clone(
         Some(id) => Uuid::parse_str(id.as_str())
             .map_err(|error| named(operation)(Error::invalid("id", format!("must be a UUID: {error}"))))?,
     };
-    let job = Arc::new(Job { vm: vm.clone(), uuid, spec, finish, copies: Arc::default() });
+    finish.cloud_init.as_ref().map_or(Ok(()), seed::check).map_err(named(operation))?;
+    let seeded = finish.cloud_init.is_some();
+    let default_pool = inner.config.pool.clone();
+    let job = Arc::new(Job { vm: vm.clone(), uuid, spec, finish, default_pool, copies: Arc::default() });
     let checked = Arc::clone(&job);
     // Refused here rather than in the task, where nobody may look.
     let copies = inner.call(operation, move |conn| checked.check(conn)).await?;
     let id = VmId::from(uuid.to_string());
     if !copies || job.spec.linked {
-        inner.call(operation, move |conn| job.carry_out(conn)).await?;
+        let limit = if seeded { inner.config.slow_timeout } else { inner.config.timeout };
+        let lane = if seeded { Lane::Slow } else { Lane::Fast };
+        inner.run(operation, lane, limit, move |conn| job.carry_out(conn)).await?;
         return Ok(Started::done(id));
     }
     let own = Arc::clone(inner);
     let task = inner.tasks.spawn_watched(operation, Some(&id), |running| async move {
         let copies = Arc::clone(&job.copies);
-        let work = own.run(operation, Lane::Slow, storage::COPY_LIMIT, move |conn| job.carry_out(conn));
+        let work = async {
+            if job.finish.seal {
+                sealed(&own, operation, job).await
+            } else {
+                whole(&own, operation, job).await
+            }
+        };
         copies.watch(&own, &running, work).await
     });
     Ok(Started::running(id, task))
+}
+
+async fn whole(inner: &Shared, operation: Operation, job: Arc<Job>) -> Result<()> {
+    inner.run(operation, Lane::Slow, storage::COPY_LIMIT, move |conn| job.carry_out(conn)).await
+}
+
+/// Copies, seals the copies, and only then defines the guest.
+async fn sealed(inner: &Shared, operation: Operation, job: Arc<Job>) -> Result<()> {
+    let copying = Arc::clone(&job);
+    let copies =
+        inner.run(operation, Lane::Slow, storage::COPY_LIMIT, move |conn| copying.copy(conn)).await?;
+    let (definition, made) = copies;
+    let outcome = template::seal(inner, &definition).await.map_err(named(operation));
+    let end = move |conn: &Connect| match outcome {
+        Ok(()) => job.define(conn, &definition).map_err(|fail| made.undo(fail)),
+        // The copies are taken back: nothing is left that is half sealed.
+        Err(error) => Err(made.undo(Fail::Ours(error.with_effect(Effect::None)))),
+    };
+    inner.call_slow(operation, end).await
 }
 
 struct Job {
@@ -76,6 +111,8 @@ struct Job {
     spec: CloneSpec,
     finish: Finish,
     copies: Arc<Copies>,
+    /// Where the seed goes if the guest has no disk of its own.
+    default_pool: String,
 }
 
 impl Job {
@@ -110,6 +147,12 @@ impl Job {
     }
 
     fn carry_out(&self, conn: &Connect) -> Outcome<()> {
+        let (definition, made) = self.copy(conn)?;
+        self.define(conn, &definition).map_err(|fail| made.undo(fail))
+    }
+
+    /// Makes the copies, and the definition that names them.
+    fn copy(&self, conn: &Connect) -> Outcome<(Element, Made)> {
         let domain = lookup::domain(conn, &self.vm)?;
         let mut definition = lookup::whole_definition(&domain)?;
         self.identify(&mut definition)?;
@@ -121,8 +164,16 @@ impl Job {
                 return Err(made.undo(fail));
             }
         }
-        let defined = self.copies.check().and_then(|()| self.define(conn, &definition));
-        defined.map_err(|fail| made.undo(fail))
+        if let Err(fail) = self.copies.check() {
+            return Err(made.undo(fail));
+        }
+        if let Some(seed) = &self.finish.cloud_init {
+            let pool = made.first_pool().unwrap_or_else(|| self.default_pool.clone());
+            if let Err(fail) = seed::add(conn, &pool, seed, &mut definition, &mut made) {
+                return Err(made.undo(fail));
+            }
+        }
+        Ok((definition, made))
     }
 
     fn define(&self, conn: &Connect, definition: &Element) -> Outcome<()> {
@@ -149,6 +200,7 @@ impl Job {
         marks.client_token.clone_from(&self.spec.client_token);
         marks.template = self.finish.template;
         marks.created = Some(SystemTime::now());
+        seed::remove(definition, &mut marks);
         marks.write(definition);
         apply(definition, &self.finish.change);
         let plug = self.finish.network.as_ref().map(|network| NicSource::Network(network.clone()));

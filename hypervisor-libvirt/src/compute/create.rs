@@ -14,6 +14,8 @@ use super::volumes::{Made, Plan, check_networks};
 use super::{Shared, lookup};
 use crate::backend::Inner;
 use crate::error::{Fail, Outcome, named};
+use crate::options::VmOptions;
+use crate::seed;
 use crate::xml::Element;
 use crate::xml::device::{nic_element, random_mac};
 use crate::xml::domain::{Machine, build};
@@ -32,11 +34,16 @@ pub(super) async fn create(inner: &Shared, spec: VmSpec) -> Result<VmId> {
     };
     let own = Arc::clone(inner);
     let copies = spec.disks.iter().any(|disk| matches!(disk.source, DiskSource::Copy { .. }));
-    let work = move |conn: &Connect| make(&own, conn, &spec, uuid);
-    if copies { inner.call_slow(operation, work).await } else { inner.call(operation, work).await }
+    let options: VmOptions = spec.options.options().map_err(named(operation))?;
+    options.validate(&spec).map_err(named(operation))?;
+    inner.check_cpus(options.max_cpus).map_err(named(operation))?;
+    let seeded = spec.cloud_init.is_some();
+    spec.cloud_init.as_ref().map_or(Ok(()), seed::check).map_err(named(operation))?;
+    let work = move |conn: &Connect| make(&own, conn, &spec, &options, uuid);
+    if copies || seeded { inner.call_slow(operation, work).await } else { inner.call(operation, work).await }
 }
 
-fn make(inner: &Inner, conn: &Connect, spec: &VmSpec, uuid: Uuid) -> Outcome<VmId> {
+fn make(inner: &Inner, conn: &Connect, spec: &VmSpec, options: &VmOptions, uuid: Uuid) -> Outcome<VmId> {
     let id = VmId::from(uuid.to_string());
     lookup::refuse_taken_name(conn, &spec.name)?;
     if spec.id.is_some() && lookup::domain(conn, &id).is_ok() {
@@ -74,7 +81,14 @@ fn make(inner: &Inner, conn: &Connect, spec: &VmSpec, uuid: Uuid) -> Outcome<VmI
             Err(fail) => return Err(made.undo(fail)),
         }
     }
-    let definition = build(spec, &machine, &disks, nics);
+    let mut definition = build(spec, &machine, &disks, nics);
+    options.write(&mut definition);
+    if let Some(seed) = &spec.cloud_init {
+        let pool = seed::pool_of(spec, &inner.config.pool);
+        if let Err(fail) = seed::add(conn, &pool, seed, &mut definition, &mut made) {
+            return Err(made.undo(fail));
+        }
+    }
     match define(conn, spec, &definition) {
         Ok(()) => Ok(id),
         Err(fail) => Err(made.undo(fail)),

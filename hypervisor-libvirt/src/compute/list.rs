@@ -23,17 +23,19 @@ pub(super) async fn all(inner: &Shared) -> Result<Vec<VmInfo>> {
 }
 
 fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
+    let cache = &inner.events.facts;
     let stats = ffi::all_stats(conn, sys::VIR_DOMAIN_STATS_STATE)?;
     let saved = uuids(conn, sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)?;
     let autostart = uuids(conn, sys::VIR_CONNECT_LIST_DOMAINS_AUTOSTART)?;
-    inner.keep_only(&stats.iter().map(|stats| stats.uuid.as_str()).collect());
+    cache.keep_only(&stats.iter().map(|stats| stats.uuid.as_str()).collect());
     let mut vms = Vec::with_capacity(stats.len());
     for stats in stats {
+        let epoch = cache.epoch();
         let facts = match inner.known_facts(&stats.uuid) {
             Some(facts) => facts,
             None => match read(conn, &stats.uuid) {
                 Ok(facts) => {
-                    inner.keep_facts(&facts);
+                    cache.keep(&facts, epoch);
                     facts
                 }
                 // It was deleted between the two calls.
@@ -50,7 +52,8 @@ fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
     Ok(vms)
 }
 
-fn uuids(conn: &Connect, flags: u32) -> Outcome<HashSet<String>> {
+/// The ids of the guests that a filter lets through.
+pub(crate) fn uuids(conn: &Connect, flags: u32) -> Outcome<HashSet<String>> {
     let domains = conn.list_all_domains(flags)?;
     let uuids = domains.iter().map(|domain| domain.get_uuid_string().map_err(Fail::from));
     uuids.collect()
@@ -66,8 +69,9 @@ pub(super) async fn one(inner: &Shared, vm: &VmId) -> Result<VmInfo> {
     inner
         .call(Operation::GetVm, move |conn| {
             let domain = lookup::domain(conn, &vm)?;
+            let epoch = own.events.facts.epoch();
             let facts = lookup::facts(&domain)?;
-            own.keep_facts(&facts);
+            own.events.facts.keep(&facts, epoch);
             let autostart = domain.get_autostart().ok();
             Ok(lookup::info(facts, lookup::state(&domain)?, autostart, &own.probe.host))
         })
@@ -106,7 +110,7 @@ fn pending(domain: &Domain, definition: &Element) -> Outcome<Vec<PendingChange>>
         let (now, next) = (now.nr_virt_cpu.to_string(), next.cpus.to_string());
         pending.push(PendingChange::new("cpus", Some(now), Some(next)));
     }
-    let memory = hypervisor_core::model::ByteSize::kib(now.max_mem);
+    let memory = hypervisor_core::model::ByteSize::kib(now.memory);
     if memory != next.memory {
         let (now, next) = (memory.to_string(), next.memory.to_string());
         pending.push(PendingChange::new("memory", Some(now), Some(next)));

@@ -75,7 +75,7 @@ pub(crate) fn facts(domain: &Domain) -> Outcome<Facts> {
     if is_active(domain)? {
         let info = domain.get_info()?;
         facts.cpus = info.nr_virt_cpu;
-        facts.memory = hypervisor_core::model::ByteSize::kib(info.max_mem);
+        facts.memory = hypervisor_core::model::ByteSize::kib(info.memory);
     }
     Ok(facts)
 }

@@ -14,7 +14,7 @@ use crate::error::{Fail, Outcome};
 use crate::storage::{self, find_pool, find_volume};
 use crate::xml::Element;
 use crate::xml::device::{DiskFile, DiskPlan, bus_of, target_of};
-use crate::xml::storage::{Backing, volume_id, volume_info};
+use crate::xml::storage::{Backing, split_volume_id, volume_id, volume_info};
 
 /// The volume at a path, where a pool knows it.
 pub(crate) fn at_path(conn: &Connect, path: &str) -> Outcome<Option<VolumeInfo>> {
@@ -43,6 +43,12 @@ impl Made {
     /// Adds one.
     pub(crate) fn push(&mut self, id: VolumeId, volume: StorageVol) {
         self.0.push((id, volume));
+    }
+
+    /// The pool of the first of them.
+    pub(crate) fn first_pool(&self) -> Option<String> {
+        let (id, _) = self.0.first()?;
+        split_volume_id(id).ok().map(|(pool, _)| pool.to_owned())
     }
 
     /// Deletes them all, and returns the failure that led to this. What cannot be deleted is named in it.

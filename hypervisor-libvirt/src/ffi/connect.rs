@@ -60,6 +60,10 @@ pub(crate) fn open(
     credentials: Option<&Credentials>,
 ) -> Result<Connection, LibvirtError> {
     virt::error::clear_error_callback();
+    // Before the first connection of the process; one that has none works all the same, but tells no events.
+    if let Err(why) = super::start_event_loop() {
+        tracing::debug!(why, "libvirt's events are not to be had");
+    }
     let name = c_string(uri)?;
     let mut kinds = [
         sys::VIR_CRED_USERNAME,

@@ -10,6 +10,8 @@ mod block;
 mod connect;
 mod domain;
 mod error;
+mod event;
+mod event_loop;
 mod job;
 mod migrate;
 mod network;
@@ -22,6 +24,8 @@ pub(crate) use block::{BlockJobInfo, block_commit, block_copy, block_job, block_
 pub(crate) use connect::{Connection, Credentials, all_stats, list_stats, node_cpu, node_memory, open};
 pub(crate) use domain::{AddressSource, interface_addresses, state};
 pub use error::LibvirtError;
+pub(crate) use event::{Listener, Signal, Sink};
+pub(crate) use event_loop::start_event_loop;
 pub use job::JobInfo;
 pub(crate) use job::{JobEnd, abort_job, job_end, job_info};
 pub(crate) use migrate::{Migration, migrate_by_peer, migrate_directly};

@@ -175,12 +175,8 @@ fn write(conn: &Connect, id: &VolumeId, length: u64, mut parts: mpsc::Receiver<P
     loop {
         match parts.blocking_recv() {
             Some(Part::Data(data)) => {
-                let mut rest = data.as_ref();
-                while !rest.is_empty() {
-                    match stream.send(rest.get(..CHUNK.min(rest.len())).unwrap_or(rest)) {
-                        Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
-                        Err(error) => return Err(broken(stream, error)),
-                    }
+                if let Err(error) = send_all(&stream, &data) {
+                    return Err(broken(stream, error));
                 }
             }
             Some(Part::End) => return Ok(stream.finish()?),
@@ -190,6 +186,16 @@ fn write(conn: &Connect, id: &VolumeId, length: u64, mut parts: mpsc::Receiver<P
             }
         }
     }
+}
+
+/// Writes all of it.
+pub(crate) fn send_all(stream: &Stream, data: &[u8]) -> Result<(), virt::error::Error> {
+    let mut rest = data;
+    while !rest.is_empty() {
+        let sent = stream.send(rest.get(..CHUNK.min(rest.len())).unwrap_or(rest))?;
+        rest = rest.get(sent..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// Ends a stream that failed, so that the daemon does not keep its side open, and returns the failure.

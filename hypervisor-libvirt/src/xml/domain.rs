@@ -42,6 +42,7 @@ pub(crate) fn build(spec: &VmSpec, machine: &Machine, disks: &[DiskPlan], nics: 
         client_token: spec.client_token.clone(),
         template: false,
         created: Some(machine.created),
+        seed: None,
     };
     marks.write(&mut domain);
     set_memory(&mut domain, kib(spec.memory));
@@ -177,18 +178,31 @@ pub(crate) fn is_agent_channel(element: &Element) -> bool {
     element.name == "channel" && element.attr_at("target", "name") == Some(AGENT_CHANNEL)
 }
 
+/// Sets the memory. Where the domain was given room to grow, it keeps it.
 fn set_memory(domain: &mut Element, kib: u64) {
-    for name in ["memory", "currentMemory"] {
+    let size = |name: &str| domain.child_bytes(name, "KiB").ok().flatten().map(|bytes| bytes >> 10);
+    let roomy = match (size("memory"), size("currentMemory")) {
+        (Some(most), Some(now)) => most > now && kib <= most,
+        _ => false,
+    };
+    let names: &[&str] = if roomy { &["currentMemory"] } else { &["memory", "currentMemory"] };
+    for name in names {
         let memory = domain.ensure(name);
         memory.set_attr("unit", "KiB");
         memory.set_text(kib.to_string());
     }
 }
 
+/// Sets the CPUs. Where the domain has room for more, it keeps it.
 fn set_cpus(domain: &mut Element, cpus: u32) {
     let vcpu = domain.ensure("vcpu");
-    vcpu.remove_attr("current");
-    vcpu.set_text(cpus.to_string());
+    let most = vcpu.number().ok().filter(|most| vcpu.attr("current").is_some() && *most >= u64::from(cpus));
+    if most.is_some() {
+        vcpu.set_attr("current", cpus.to_string());
+    } else {
+        vcpu.remove_attr("current");
+        vcpu.set_text(cpus.to_string());
+    }
     // A list of single CPUs is for another number of them.
     domain.remove("vcpus");
 }
@@ -326,7 +340,10 @@ mod tests {
         ] {
             assert!(text.contains(kept), "{kept} is lost from {text}");
         }
-        assert!(text.contains("<vcpu>3</vcpu>") && text.contains("<memory unit=\"KiB\">2097152</memory>"));
+        assert!(
+            text.contains("<vcpu current=\"3\">4</vcpu>")
+                && text.contains("<memory unit=\"KiB\">2097152</memory>")
+        );
         assert!(text.contains("<boot dev=\"network\"/><boot dev=\"hd\"/>") && !text.contains("boot order"));
         assert_eq!(waits_for_power_cycle(&change), ["cpus", "memory", "boot_order", "agent"]);
         apply(&mut domain, &VmChange::new().remove_tag("t").agent(false));

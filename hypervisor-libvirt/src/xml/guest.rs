@@ -11,6 +11,7 @@ use super::device::{disks, nics};
 use super::domain::is_agent_channel;
 use super::marks::Marks;
 use super::{Element, XmlError};
+use crate::options::VmOptions;
 
 /// What a list shows of a guest and only its definition tells.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,10 +38,17 @@ pub(crate) fn facts(domain: &Element) -> Result<Facts, XmlError> {
             GuestKind::Vm
         },
         cpus: cpus(domain)?,
-        memory: ByteSize::bytes(domain.child_bytes("memory", "KiB")?.unwrap_or_default()),
+        memory: memory(domain)?,
         description: domain.raw_text_at("description"),
         marks: Marks::read(domain),
     })
+}
+
+/// The memory that the guest has; where it has room to grow, that is less than it can have.
+fn memory(domain: &Element) -> Result<ByteSize, XmlError> {
+    let size = |name: &str| domain.child_bytes(name, "KiB");
+    let bytes = size("currentMemory")?.map_or_else(|| size("memory"), |bytes| Ok(Some(bytes)))?;
+    Ok(ByteSize::bytes(bytes.unwrap_or_default()))
 }
 
 fn cpus(domain: &Element) -> Result<u32, XmlError> {
@@ -108,6 +116,11 @@ pub(crate) fn config(domain: &Element, disks: Vec<DiskInfo>, autostart: bool) ->
     });
     spec.disks = disks.iter().map(disk_spec).collect();
     spec.nics = nics.iter().map(nic_spec).collect();
+    let room = VmOptions::read(domain)?;
+    if room != VmOptions::default() {
+        // It is made of numbers, which always become data.
+        drop(spec.options.set(&room));
+    }
     Ok(VmConfig::new(VmId::from(facts.uuid), spec, disks, nics))
 }
 

@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use super::Element;
 
-const NAMESPACE: &str = "https://hypervisor-rs.dev/xmlns/libvirt/1";
-const PREFIX: &str = "hv";
+/// The namespace of our block.
+pub(crate) const NAMESPACE: &str = "https://hypervisor-rs.dev/xmlns/libvirt/1";
+/// Its usual prefix.
+pub(crate) const PREFIX: &str = "hv";
 
 /// Tags, metadata and marks of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub(crate) struct Marks {
     pub(crate) client_token: Option<String>,
     pub(crate) template: bool,
     pub(crate) created: Option<SystemTime>,
+    /// The slot of the disk that is the guest's seed.
+    pub(crate) seed: Option<String>,
 }
 
 impl Marks {
@@ -38,6 +42,7 @@ impl Marks {
                 }
                 Some("token") => marks.client_token = Some(text),
                 Some("template") => marks.template = true,
+                Some("seed") => marks.seed = Some(text),
                 Some("created") => {
                     let seconds = text.parse().ok().map(Duration::from_secs);
                     marks.created = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(seconds));
@@ -58,8 +63,17 @@ impl Marks {
             }
             return;
         }
-        let named = |name: &str| Element::new(format!("{PREFIX}:{name}"));
-        let mut block = named("guest").with_attr(&format!("xmlns:{PREFIX}"), NAMESPACE);
+        metadata.push(self.block(&format!("{PREFIX}:")).with_attr(&format!("xmlns:{PREFIX}"), NAMESPACE));
+    }
+
+    /// The block without prefix and namespace, which libvirt adds; `None` where there is nothing to say.
+    pub(crate) fn plain_block(&self) -> Option<Element> {
+        (*self != Self::default()).then(|| self.block(""))
+    }
+
+    fn block(&self, prefix: &str) -> Element {
+        let named = |name: &str| Element::new(format!("{prefix}{name}"));
+        let mut block = named("guest");
         for tag in &self.tags {
             block.push(named("tag").with_text(tag));
         }
@@ -76,7 +90,10 @@ impl Marks {
         if let Some(age) = age {
             block.push(named("created").with_text(age.as_secs()));
         }
-        metadata.push(block);
+        if let Some(slot) = &self.seed {
+            block.push(named("seed").with_text(slot));
+        }
+        block
     }
 }
 
@@ -100,6 +117,7 @@ mod tests {
             client_token: Some("t-1".into()),
             template: true,
             created: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_700_000_000)),
+            seed: Some("vdb".into()),
         };
         marks.write(&mut domain);
         let mut domain = Element::parse(&domain.to_string()).unwrap();
