@@ -160,6 +160,50 @@ async fn changes_of_a_running_guest_are_backed_up_and_restored_to_the_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_guest_can_be_off_for_its_backup_and_lose_what_is_followed() {
+    let Some(bench) = Bench::new("offbackup").await else { return };
+    let mut guest = Writer::boot(&bench, "a").await;
+    let vm = guest.vm.clone();
+    guest.write(1, 7, 9).await;
+    let full = back_up(&bench, &vm, &BackupSpec::new().mode(BackupMode::Stop)).await;
+    assert_eq!(bench.get_vm(&vm).await.unwrap().state, VmState::Running);
+    let boots = |log: &str| log.matches("GUEST-READY").count();
+    assert!(boots(&std::fs::read_to_string(bench.log("a")).unwrap()) >= 1);
+    bench.has_agent(&vm).await;
+    guest.write(2, 100, 2).await;
+    // The disk grows between the two.
+    let grown = DISK + (2 << 20);
+    let _ = bench.resize_disk(&vm, &"vda".into(), ByteSize::bytes(grown as u64)).await.unwrap();
+    guest.disk.resize(grown, 0);
+    guest.write(3, DISK / BLOCK + 3, 4).await;
+    let changes = back_up(&bench, &vm, &BackupSpec::new().since(&full)).await;
+    let new = restored(&bench, &changes, "r").await;
+    same("grown", &content(&bench, &new).await, &guest.disk);
+
+    // What QEMU could not write down at its end is no basis for changes any more.
+    let Ok(daemon) = std::env::var("HYPERVISOR_TEST_LIVE_DIR") else {
+        eprintln!("SKIPPED: killing QEMU needs HYPERVISOR_TEST_LIVE_DIR, the folder of a daemon of our own");
+        return bench.end().await;
+    };
+    let pid = std::fs::read_to_string(format!("{daemon}/run/qemu/offbackup-a.pid")).unwrap();
+    let killed = std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
+    assert!(killed.success());
+    reaches(&bench, &vm, &VmState::Crashed, Duration::from_secs(20)).await;
+    bench.power(&vm, PowerAction::Start).await;
+    let task = bench.create_backup(&vm, &BackupSpec::new().since(&changes)).await.unwrap().task.unwrap();
+    let mut seen = bench.get_task(&task, None).await.unwrap();
+    while !seen.state.is_final() {
+        seen = bench.get_task(&task, Some(Duration::from_secs(1))).await.unwrap();
+    }
+    assert_eq!(seen.state, TaskState::Failed, "{seen:?}");
+    assert!(seen.error.as_deref().is_some_and(|error| error.contains("make a full backup")), "{seen:?}");
+    let full = back_up(&bench, &vm, &BackupSpec::new()).await;
+    let new = restored(&bench, &full, "r2").await;
+    same("full again", &content(&bench, &new).await, &guest.disk);
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_backup_leaves_nothing() {
     let Some(bench) = Bench::new("unbackup").await else { return };
     let disk = DiskSpec::new_volume(ByteSize::mib(8)).format(VolumeFormat::Qcow2);
