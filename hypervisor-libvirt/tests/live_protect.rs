@@ -131,6 +131,11 @@ async fn changes_of_a_running_guest_are_backed_up_and_restored_to_the_byte() {
         (off.clone(), Some(more.clone())),
     ];
     assert_eq!(parents, chain);
+    // Definitions have passwords in them.
+    for file in std::fs::read_dir(bench.folder.join("pool")).unwrap().map(Result::unwrap) {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o077, 0, "{} is open to others", file.path().display());
+    }
     assert_eq!(listed[0].description.as_deref(), Some("full & first"));
     assert!(listed[1].size < listed[0].size, "the changes take as much room as everything: {listed:?}");
 
