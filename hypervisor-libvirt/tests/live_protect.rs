@@ -274,6 +274,9 @@ async fn a_chain_of_external_snapshots_keeps_every_byte() {
     guest.write(3, 50, 10).await;
     let _ = take(SnapshotSpec::new("s3").memory(false)).await.unwrap();
     guest.write(4, 2000, 2).await;
+    let base = VolumeId::from("chain/chain-a-vda.qcow2");
+    let error = error_of(&bench, bench.delete_volume(&base).await).await;
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
     let tree = bench.list_snapshots(&vm).await.unwrap();
     let s2 = tree.get(&"s2".into()).unwrap();
     assert_eq!((s2.parent.as_ref().map(|id| id.as_str()), s2.memory), (Some("s1"), false));
