@@ -216,6 +216,7 @@ impl Storage for Libvirt {
         let id = xml::volume_id(spec.pool.as_str(), &spec.name);
         let spec = spec.clone();
         self.inner.call_slow(operation, move |conn| create(conn, &spec).map(drop)).await?;
+        self.inner.tell_volume(&id);
         Ok(Started::done(id))
     }
 
@@ -230,6 +231,7 @@ impl Storage for Libvirt {
         let (plan, size) = plan;
         let id = xml::volume_id(plan.pool.as_str(), &plan.name);
         let (inner, copy) = (Arc::clone(&self.inner), id.clone());
+        let made = id.clone();
         let task = self.inner.tasks.spawn_watched(operation, None, |running| async move {
             let copies = Arc::new(copy::Copies::default());
             copies.expect(size);
@@ -247,7 +249,9 @@ impl Storage for Libvirt {
                 })
             };
             let work = inner.run(operation, Lane::Slow, COPY_LIMIT, work);
-            copies.watch(&inner, &running, work).await
+            copies.watch(&inner, &running, work).await?;
+            inner.tell_volume(&made);
+            Ok(())
         });
         Ok(Started::running(id, task))
     }
@@ -266,7 +270,9 @@ impl Storage for Libvirt {
             volume.resize(options.capacity.as_bytes(), flags)?;
             Ok(())
         };
-        self.inner.call_slow(operation, work).await.map(Started::done)
+        self.inner.call_slow(operation, work).await?;
+        self.inner.tell_volume(volume);
+        Ok(Started::done(()))
     }
 
     async fn wipe_volume(&self, volume: &VolumeId, algorithm: WipeAlgorithm) -> Result<Started<()>> {
@@ -278,13 +284,15 @@ impl Storage for Libvirt {
             refuse_used(conn, &volume, &checked)
         };
         self.inner.call(operation, check).await?;
-        let inner = Arc::clone(&self.inner);
+        let (inner, wiped) = (Arc::clone(&self.inner), volume.clone());
         let task = self.inner.tasks.spawn(operation, None, false, async move {
             let work = move |conn: &Connect| {
                 let (_, volume) = find_volume(conn, &id)?;
                 Ok(volume.wipe_pattern(pattern(algorithm), 0)?)
             };
-            inner.run(operation, Lane::Slow, COPY_LIMIT, work).await
+            inner.run(operation, Lane::Slow, COPY_LIMIT, work).await?;
+            inner.tell_volume(&wiped);
+            Ok(())
         });
         Ok(Started::running((), task))
     }
@@ -296,7 +304,9 @@ impl Storage for Libvirt {
             refuse_used(conn, &volume, &id)?;
             Ok(volume.delete(0)?)
         };
-        self.inner.call(Operation::DeleteVolume, work).await.map(Started::done)
+        self.inner.call(Operation::DeleteVolume, work).await?;
+        self.inner.tell_volume(volume);
+        Ok(Started::done(()))
     }
 
     async fn upload_volume(&self, target: &UploadVolume, content: ByteStream) -> Result<Started<VolumeId>> {
