@@ -114,16 +114,30 @@ fn info(pool: &str, volume: &StorageVol) -> Outcome<VolumeInfo> {
     Ok(xml::volume_info(pool, &Element::parse(&volume.get_xml_desc(0)?)?)?)
 }
 
-/// Refuses a volume that a guest uses.
+/// Refuses a volume that a guest uses, or that another volume of its pool starts from.
 fn refuse_used(conn: &Connect, volume: &StorageVol, id: &VolumeId) -> Outcome<()> {
     let path = volume.get_path()?;
-    match pools::user_of(conn, |used| used == path)? {
-        None => Ok(()),
-        Some(guest) => {
-            let error = Error::invalid_state(format!("the guest `{guest}` uses it"));
-            Err(error.with_target(VolumeId::NOUN, id).into())
+    let why = match pools::user_of(conn, |used| used == path)? {
+        Some(guest) => format!("the guest `{guest}` uses it"),
+        None => match upper_of(volume)? {
+            Some(upper) => format!("the volume `{upper}` starts from it"),
+            None => return Ok(()),
+        },
+    };
+    Err(Error::invalid_state(why).with_target(VolumeId::NOUN, id).into())
+}
+
+/// The name of a volume in the same pool that starts from this one's content.
+pub(crate) fn upper_of(volume: &StorageVol) -> Outcome<Option<String>> {
+    let path = volume.get_path()?;
+    for other in StoragePool::lookup_by_volume(volume)?.list_all_volumes(0)? {
+        // It may be deleted meanwhile; then it starts from nothing.
+        let Ok(text) = other.get_xml_desc(0) else { continue };
+        if Element::parse(&text)?.text_at("backingStore/path").as_deref() == Some(path.as_str()) {
+            return Ok(Some(other.get_name()?));
         }
     }
+    Ok(None)
 }
 
 /// Creates an empty volume, or one on top of another.

@@ -1,5 +1,5 @@
 //! A daemon that hangs or dies, each of its own, where `HYPERVISOR_TEST_XTASK` says how to start one.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;
 
@@ -12,7 +12,8 @@ use futures::StreamExt as _;
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
 use hypervisor_core::{Effect, Error, ErrorKind, Retry};
-use hypervisor_libvirt::{Libvirt, LibvirtConfig};
+use hypervisor_libvirt::{Libvirt, LibvirtConfig, OpenConsole};
+use tokio::io::AsyncReadExt as _;
 
 const LIMIT: Duration = Duration::from_secs(2);
 /// How much later than its deadline a call may end while the machine is busy.
@@ -45,8 +46,14 @@ async fn a_daemon_that_hangs_or_dies_hangs_nobody() {
     let Some(daemon) = Daemon::up("a_daemon_that_hangs_or_dies_hangs_nobody") else { return };
     let libvirt = Libvirt::connect(config(&daemon).max_hung_calls(6)).await.unwrap();
     list(&libvirt).await.unwrap();
+    let spec = VmSpec::new("faults-tty").memory(ByteSize::mib(64)).serial(SerialSpec::new()).start(true);
+    let vm = libvirt.create_vm(&spec).await.unwrap().output;
+    let dropped = libvirt.console_stream(&vm, &OpenConsole::new()).await.unwrap();
 
     daemon.signal("-STOP");
+    let before = Instant::now();
+    drop(dropped);
+    assert!(before.elapsed() < LIMIT, "a console whose daemon hangs cannot be dropped");
     let calls = futures::future::join_all((0..4).map(|_| list(&libvirt)));
     let before = Instant::now();
     let outcomes = calls.await;
@@ -71,9 +78,13 @@ async fn a_daemon_that_hangs_or_dies_hangs_nobody() {
     assert!(at_once < LIMIT + GRACE, "{at_once:?}");
     eventually(&libvirt).await;
 
+    let mut console = libvirt.console_stream(&vm, &OpenConsole::new().take_over(true)).await.unwrap();
     let generation = libvirt.generation();
     daemon.signal("-KILL");
     let before = Instant::now();
+    let mut said = Vec::new();
+    let over = tokio::time::timeout(LIMIT, console.read_to_end(&mut said)).await;
+    assert!(over.expect("the console of a daemon that is gone goes on").is_err());
     let error = list(&libvirt).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Transport | ErrorKind::Connect), "{error}");
     assert!(before.elapsed() < LIMIT);
@@ -82,6 +93,7 @@ async fn a_daemon_that_hangs_or_dies_hangs_nobody() {
     daemon.restart();
     list(&libvirt).await.unwrap();
     assert!(libvirt.generation() > generation);
+    let _ = libvirt.delete_vm(&vm, &DeleteVm::with_disks().power_off(true)).await.unwrap();
 }
 
 /// What all loops share.
