@@ -48,8 +48,11 @@ fn remove(conn: &Connect, vm: &VmId, options: &DeleteVm, test: bool) -> Outcome<
         let going: Vec<_> = going.filter(|(_, path)| paths.contains(path)).collect();
         paths.extend(chain(conn, &domain, &going)?);
     }
-    if active {
-        domain.destroy()?;
+    if active && let Err(error) = domain.destroy() {
+        // It may have ended by itself, or by a call before whose answer was lost.
+        if !persistent || lookup::is_active(&domain)? {
+            return Err(error.into());
+        }
     }
     if options.disks != DisposeDisks::Delete {
         // They lie inside disks that stay. Children first: their parents would take them over otherwise.
