@@ -37,3 +37,7 @@ pub use virt;
 
 /// The name of this backend.
 pub const BACKEND: &str = "libvirt";
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

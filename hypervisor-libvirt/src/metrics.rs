@@ -25,6 +25,15 @@ const GROUPS: u32 = sys::VIR_DOMAIN_STATS_STATE
     | sys::VIR_DOMAIN_STATS_INTERFACE
     | sys::VIR_DOMAIN_STATS_BLOCK;
 
+/// What only libvirt tells, and what it is called among the extra facts.
+const NANOSECONDS: [(&str, &str); 2] = [("cpu.user", "cpu_user_ns"), ("cpu.system", "cpu_system_ns")];
+const KIBIBYTES: [(&str, &str); 4] = [
+    ("balloon.available", "memory_seen_by_guest"),
+    ("balloon.usable", "memory_available"),
+    ("balloon.swap_in", "swap_in"),
+    ("balloon.swap_out", "swap_out"),
+];
+
 /// Whether the guest occupies the host: everything but off, crashed, and unknown.
 fn runs(stats: &DomainStats) -> bool {
     matches!(stats.values.i64("state.state"), Some(1..=4 | 7))
@@ -36,11 +45,22 @@ fn load(stats: &DomainStats, live: Option<&Element>) -> VmMetrics {
     let size = |name: &str| values.u64(name).map(ByteSize::kib);
     let mut load = VmMetrics::new(stats.uuid.as_str(), SystemTime::now());
     load.cpu_time = values.u64("cpu.time").map(Duration::from_nanos);
-    load.memory_total = size("balloon.maximum");
+    // Less than the most where the balloon has taken some of it back.
+    load.memory_total = size("balloon.current").or_else(|| size("balloon.maximum"));
     // What the guest itself says; without a balloon driver it says nothing.
     let free = size("balloon.usable").or_else(|| size("balloon.unused"));
     load.memory_used = size("balloon.available").zip(free).map(|(all, free)| all.saturating_sub(free));
     load.memory_resident = size("balloon.rss");
+    for (name, key) in NANOSECONDS {
+        if let Some(value) = values.u64(name) {
+            load.extra.insert(crate::BACKEND, key, value);
+        }
+    }
+    for (name, key) in KIBIBYTES {
+        if let Some(value) = size(name) {
+            load.extra.insert(crate::BACKEND, key, value.as_bytes());
+        }
+    }
     for index in 0..values.u64("block.count").unwrap_or_default() {
         let Some(slot) = values.text(&format!("block.{index}.name")) else { continue };
         load.disks.insert(slot.into(), disk(values, index));
@@ -192,7 +212,8 @@ mod tests {
             number("net.0.tx.bytes", 77),
             number("net.0.rx.drop", 2),
         ];
-        let stats = DomainStats { uuid: "u".into(), name: "n".into(), values: values.into_iter().collect() };
+        let values = values.into_iter().chain([number("cpu.user", 5), number("balloon.swap_in", 2)]);
+        let stats = DomainStats { uuid: "u".into(), name: "n".into(), values: values.collect() };
         let live = "<domain><devices><interface><mac address='52:54:00:00:00:01'/><target dev='vnet3'/></interface></devices></domain>";
         let found = load(&stats, Some(&Element::parse(live).unwrap()));
         assert!(runs(&stats));
@@ -204,6 +225,8 @@ mod tests {
         assert_eq!(found.disks[&"vda".into()].read, ByteSize::bytes(512));
         let nic = found.nics[&"52:54:00:00:00:01".into()];
         assert_eq!((nic.sent, nic.dropped), (ByteSize::bytes(77), 2));
+        let extra = found.extra.get(crate::BACKEND);
+        assert_eq!((extra["cpu_user_ns"].as_u64(), extra["swap_in"].as_u64()), (Some(5), Some(2048)));
         assert!(load(&stats, None).nics.is_empty());
     }
 }

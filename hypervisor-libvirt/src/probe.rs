@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use hypervisor_core::model::{Capabilities, Feature};
 use hypervisor_core::{Operation, OperationClass};
 use virt::connect::Connect;
+use virt_sys as sys;
 
 use crate::config::LibvirtConfig;
 use crate::error::Outcome;
+use crate::ffi;
 use crate::seal;
 use crate::xml::Element;
 use crate::xml::capabilities::{self, DomainCapabilities, HostCapabilities};
@@ -60,6 +62,13 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
     let virt_sysprep = local.then(|| seal::find(config.virt_sysprep.as_deref())).flatten();
     let claims =
         if test { test_driver() } else { qemu_driver(&domain, version, scrub, virt_sysprep.is_some()) };
+    let claims = match unreadable_arp_table(conn) {
+        Some(why) if !test => {
+            let reason = format!("libvirt cannot read the ARP table of its host: {why}");
+            claims.unsupported([Feature::ArpAddresses], &reason)
+        }
+        _ => claims,
+    };
     let claims = if config.read_only { without_writes(claims) } else { claims };
     let claims = match crate::ffi::start_event_loop() {
         Ok(()) => claims,
@@ -78,6 +87,14 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
         virt_sysprep,
         capabilities: claims,
     })
+}
+
+/// Why libvirt cannot read the host's ARP table, if a running guest shows that it cannot: some kernels answer in a way that
+/// it takes for malformed.
+fn unreadable_arp_table(conn: &Connect) -> Option<String> {
+    let running = conn.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE).ok()?;
+    let error = ffi::interface_addresses(running.first()?, ffi::AddressSource::Arp).err()?;
+    (error.code == sys::VIR_ERR_INTERNAL_ERROR).then_some(error.message)
 }
 
 fn authority(uri: &str) -> &str {
@@ -140,7 +157,6 @@ fn common() -> Capabilities {
         .unsupported([Feature::CloneRunning], "the disks of a running guest change while they are copied")
         .unsupported([Feature::CloneSnapshot], "libvirt copies the present state of a volume only")
         .unsupported([Feature::NetworkVlan], "libvirt's own networks carry no VLAN tags; Open vSwitch's do")
-        .unsupported([Feature::ArpAddresses], "libvirt's reader of the ARP table fails on newer kernels")
         .unsupported([Feature::BulkPower], "libvirt has no power verb for many guests")
 }
 
@@ -177,7 +193,8 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: 
         .native([Feature::ShrinkVolume, Feature::UploadCreates, Feature::DownloadRange, Feature::CloudInit])
         .native([O::ListBackups, O::CreateBackup, O::RestoreBackup, O::DeleteBackup, O::ExportVm])
         .native([Feature::DiskOnlySnapshot, Feature::QuiescedSnapshot])
-        .unsupported([Feature::CompressedBackup], "libvirt gives QEMU no way to compress a backup");
+        .unsupported([Feature::CompressedBackup], "libvirt gives QEMU no way to compress a backup")
+        .native([Feature::ArpAddresses]);
     let agent = [O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile];
     claims = if cfg!(feature = "qemu") {
         claims.native(agent)
@@ -194,7 +211,9 @@ fn qemu_driver(domain: &DomainCapabilities, version: u32, scrub: bool, sysprep: 
 fn without_writes(claims: Capabilities) -> Capabilities {
     let writes = Operation::ALL.iter().copied().filter(|operation| operation.class() != OperationClass::Read);
     let writes = writes.filter(|operation| *operation != Operation::CancelTask);
-    claims.unsupported(writes, "the connection is read-only")
+    claims
+        .unsupported(writes, "the connection is read-only")
+        .unsupported([Operation::ListBackups], "libvirt gives no content of volumes to read-only connections")
 }
 
 fn test_driver() -> Capabilities {
@@ -204,6 +223,7 @@ fn test_driver() -> Capabilities {
         .unsupported([O::ResizeDisk, O::ResizeVolume, O::WipeVolume, O::UploadVolume], NO_SUCH_CALL)
         .unsupported([O::DownloadVolume, O::ListLeases, O::PingAgent, O::ExecInGuest], NO_SUCH_CALL)
         .unsupported([O::ReadGuestFile, O::WriteGuestFile], NO_SUCH_CALL)
+        .unsupported([Feature::ArpAddresses], "the addresses of libvirt's test driver are in no ARP table")
         .unsupported([O::MigrateVm], "libvirt's test driver has no other host")
         .unsupported([Feature::TaskProgress], "what libvirt's test driver does takes no time")
         .unsupported(

@@ -3,13 +3,14 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::bench::{BOOT, Bench};
 use common::done;
-use hypervisor_core::{ErrorKind, Hypervisor};
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
+use hypervisor_core::{ErrorKind, Hypervisor};
 use hypervisor_libvirt::{ConsoleStream, Libvirt, LibvirtConfig, OpenConsole, VmOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -36,8 +37,11 @@ async fn a_shell_answers_on_the_console() {
     let vm = bench.make(&bench.booting("a").graphics(GraphicsKind::Vnc)).await;
     let first = OpenConsole::new();
     assert_eq!(bench.console_stream(&vm, &first).await.unwrap_err().kind(), ErrorKind::InvalidState);
-    bench.power(&vm, PowerAction::Start).await;
+    // Held before its first word, so that none of them is missed.
+    bench.start_paused(&vm).await.unwrap();
+    assert_eq!(bench.get_vm(&vm).await.unwrap().state, VmState::Paused);
     let mut console = bench.console_stream(&vm, &first).await.unwrap();
+    bench.power(&vm, PowerAction::Resume).await;
     read_until(&mut console, "GUEST-READY").await;
     console.write_all(b"\n").await.unwrap();
     console.write_all(b"echo sum-$((1200+34))\n").await.unwrap();
@@ -107,15 +111,22 @@ async fn a_guest_gets_its_seed() {
     let look = "dd if=/dev/vdb bs=1 skip=43 count=6 2>/dev/null; cat /sys/block/vdb/ro";
     let seen = bench.exec_in_guest(&vm, &ExecSpec::new("/bin/sh").arg("-c").arg(look)).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&seen.stdout), "CIDATA1\n");
+    // What keeps the guest's disks passes the seed by: nobody writes to it.
+    let disks = SnapshotSpec::new("disks").memory(false);
+    let kept = done(&bench, bench.create_snapshot(&vm, &disks).await.unwrap()).await;
+    done(&bench, bench.delete_snapshot(&vm, &kept, &DeleteSnapshot::only()).await.unwrap()).await;
+    done(&bench, bench.create_backup(&vm, &BackupSpec::new()).await.unwrap()).await;
+    let backups = bench.list_backups(&BackupQuery::all(), &PageRequest::first()).await.unwrap().items;
+    let backup = backups.iter().find(|backup| backup.vm.as_ref() == Some(&vm)).unwrap();
+    done(&bench, bench.delete_backup(&backup.id).await.unwrap()).await;
     bench.power(&vm, PowerAction::PowerOff).await;
     assert_eq!(bench.volumes().await, ["seed-a-seed.img", "seed-a-vda.qcow2"]);
     assert!(seed_of(&bench, &vm, "user-data").await.unwrap().contains("hostname: web"));
     assert_eq!(seed_of(&bench, &vm, "network-config").await.unwrap(), "version: 2\n");
     let meta = format!("instance-id: {vm}\nlocal-hostname: seed-a\n");
     assert_eq!(seed_of(&bench, &vm, "meta-data").await.unwrap(), meta);
-    // Snapshots pass it by: nobody writes to it.
     let _ = bench.create_snapshot(&vm, &SnapshotSpec::new("s")).await.unwrap();
-    let _ = bench.delete_snapshot(&vm, &"s".into(), &DeleteSnapshot::only()).await.unwrap();
+    done(&bench, bench.delete_snapshot(&vm, &"s".into(), &DeleteSnapshot::only()).await.unwrap()).await;
 
     // A copy has none of its original's, and one of its own where it is deployed with one.
     let copy = done(&bench, bench.clone_vm(&vm, &CloneSpec::new("seed-copy")).await.unwrap()).await;
@@ -219,14 +230,16 @@ async fn a_running_guest_is_changed() {
 async fn templates_are_sealed() {
     let Some(bench) = Bench::new("seal").await else { return };
     let vm = bench.make(&bench.idle("a").disk(DiskSpec::new_volume(ByteSize::mib(16)))).await;
-    let config = || -> LibvirtConfig { std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").unwrap().parse().unwrap() };
+    let config =
+        || -> LibvirtConfig { std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").unwrap().parse().unwrap() };
     let without = Libvirt::connect(config().virt_sysprep("/no/such/tool")).await.unwrap();
     let copy = TemplateSpec::copy("seal-copy").seal(true);
     let error = without.create_template(&vm, &copy).await.unwrap_err();
     assert!(error.is_unsupported() && error.message().contains("virt-sysprep"), "{error}");
 
     // Stands in for the real tool, which brings a machine of its own: what it is told is what is looked at.
-    let (tool, said, refuse) = (bench.folder.join("tool"), bench.folder.join("said"), bench.folder.join("refuse"));
+    let (tool, said, refuse) =
+        (bench.folder.join("tool"), bench.folder.join("said"), bench.folder.join("refuse"));
     let script = format!(
         "#!/bin/sh\necho \"$@\" >> {}\nif [ -e {} ]; then echo 'no operating system' >&2; exit 1; fi\n",
         said.display(),
@@ -261,6 +274,70 @@ async fn templates_are_sealed() {
     assert!(bench.get_vm(&vm).await.unwrap().template);
     let deployed =
         done(&bench, bench.deploy_template(&template, &DeploySpec::new("seal-new")).await.unwrap()).await;
+    let error = bench.start_paused(&template).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
     bench.power(&deployed, PowerAction::Start).await;
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_say_where_they_are_known_from() {
+    let Some(bench) = Bench::new("addr").await else { return };
+    let network = NetworkSpec::nat("addr", "10.77.9.1/24".parse().unwrap())
+        .dhcp_from_cidr()
+        .bridge("hvaddr0")
+        .start(true);
+    let _ = bench.create_network(&network).await.unwrap();
+    let spec = bench.booting("a").nic(NicSpec::network("addr")).start(true);
+    let id = bench.make(&spec).await;
+    let uri = std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").unwrap();
+    // Opened while a guest runs, so that what libvirt makes of the host's ARP table is known.
+    let hv: Arc<dyn Hypervisor> = Arc::new(Libvirt::connect(uri.parse().unwrap()).await.unwrap());
+    let vm = hv.vm(id.clone());
+    let leased = vm.wait_for_address(BOOT, |found| found.source == AddressSource::Lease).await.unwrap();
+    let mac = bench.get_vm_config(&id).await.unwrap().nics[0].mac;
+    assert!(leased.is_reachable() && leased.mac == mac, "{leased:?}");
+    let told = vm.wait_for_address(BOOT, |found| {
+        found.source == AddressSource::Agent && found.address == leased.address
+    });
+    assert_eq!(told.await.unwrap().interface.as_deref(), Some("eth0"));
+    let never = vm.wait_for_address(Duration::from_secs(2), |found| found.address.is_unspecified()).await;
+    let error = never.unwrap_err();
+    assert!(error.kind() == ErrorKind::Timeout && error.message().contains("10.77.9."), "{error}");
+    // The host has spoken with the guest, as its DHCP server.
+    match vm.addresses_from(AddressSource::Arp).await {
+        Ok(found) => {
+            assert!(hv.capabilities().has(Feature::ArpAddresses));
+            assert!(found.iter().all(|found| found.source == AddressSource::Arp), "{found:?}");
+        }
+        Err(error) => {
+            assert!(error.is_unsupported() && error.message().contains("ARP table"), "{error}");
+            assert!(!hv.capabilities().has(Feature::ArpAddresses));
+        }
+    }
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_to_wipe_is_taken_or_refused() {
+    let Some(bench) = Bench::new("wipe").await else { return };
+    let content = vec![b'x'; 1 << 20];
+    let volume = VolumeSpec::new("wipe", "w.img", ByteSize::mib(1)).format(VolumeFormat::Raw);
+    let volume = bench.create_volume(&volume).await.unwrap().output;
+    assert_eq!(WipeAlgorithm::ALL.len(), 9);
+    for algorithm in WipeAlgorithm::ALL.iter().copied() {
+        let fill = ByteStream::from_bytes(content.clone());
+        let _ = bench.upload_volume(&UploadVolume::to(&volume), fill).await.unwrap();
+        let wiped = bench.wipe_volume(&volume, algorithm).await;
+        if algorithm != WipeAlgorithm::Zero && !bench.capabilities().has(Feature::WipeAlgorithms) {
+            let error = wiped.unwrap_err();
+            assert!(error.is_unsupported() && error.message().contains("scrub"), "{algorithm}: {error}");
+            continue;
+        }
+        done(&bench, wiped.unwrap()).await;
+        let left = bench.download_volume(&volume, &DownloadVolume::all()).await.unwrap();
+        let left = left.collect(2 << 20).await.unwrap();
+        assert!(!left.windows(64).any(|part| part == &content[..64]), "{algorithm} leaves the content");
+    }
     bench.end().await;
 }

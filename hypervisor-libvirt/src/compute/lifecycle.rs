@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use hypervisor_core::model::{PowerAction, Shutdown, ShutdownVia, Started, VmId, VmState};
 use hypervisor_core::{Operation, Result};
+use virt::connect::Connect;
 use virt::domain::Domain;
 use virt_sys as sys;
 
 use super::{Shared, lookup};
+use crate::backend::Libvirt;
 use crate::error::Outcome;
 use crate::ffi;
 use crate::tasks::{Running, cancelled};
@@ -21,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Carries out a power verb.
 pub(super) async fn power(inner: &Shared, vm: &VmId, action: PowerAction) -> Result<Started<()>> {
     let (operation, id) = (action.operation(), vm.clone());
-    let work = move |conn: &virt::connect::Connect| {
+    let work = move |conn: &Connect| {
         let domain = lookup::domain(conn, &id)?;
         action.check_state(&lookup::state(&domain)?).map_err(|error| error.with_target(VmId::NOUN, &id))?;
         if action == PowerAction::Start {
@@ -49,6 +51,28 @@ pub(super) async fn power(inner: &Shared, vm: &VmId, action: PowerAction) -> Res
             Ok(Started::running((), task))
         }
         _ => Ok(Started::done(())),
+    }
+}
+
+impl Libvirt {
+    /// Powers a guest on and holds it before its first instruction; [`PowerAction::Resume`] lets it go.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidState` for one that runs, or a template; `Unsupported` on the test driver.
+    pub async fn start_paused(&self, vm: &VmId) -> Result<()> {
+        let id = vm.clone();
+        let work = move |conn: &Connect| {
+            let domain = lookup::domain(conn, &id)?;
+            PowerAction::Start
+                .check_state(&lookup::state(&domain)?)
+                .map_err(|error| error.with_target(VmId::NOUN, &id))?;
+            lookup::refuse_template(&Element::parse(&lookup::definition(&domain)?)?, &id)?;
+            let started = domain.create_with_flags(sys::VIR_DOMAIN_START_PAUSED);
+            started.map(drop).map_err(|error| lookup::named(&id)(error.into()))
+        };
+        let outcome = self.inner.call(Operation::StartVm, work).await;
+        self.inner.forget_facts(vm.as_str());
+        outcome
     }
 }
 

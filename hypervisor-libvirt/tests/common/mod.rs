@@ -4,6 +4,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod course;
+pub(crate) mod daemon;
 
 use std::time::Duration;
 

@@ -60,6 +60,13 @@ const NEEDS: &[Need] = &[
     need(Level::Live, Probe::Program("dnsmasq"), "addresses on libvirt's networks", &["dnsmasq-base"]),
     need(Level::Live, Probe::Program("iptables"), "libvirt's NAT networks", &["iptables"]),
     need(Level::Live, Probe::Program("ip"), "the private network namespace", &["iproute2"]),
+    need(
+        Level::Live,
+        Probe::Program("saslpasswd2"),
+        "a daemon with passwords",
+        &["sasl2-bin", "libsasl2-modules"],
+    ),
+    need(Level::Live, Probe::Program("scrub"), "the ways to wipe a volume", &["scrub"]),
     need(Level::Live, Probe::Program("tini"), "to reap the daemon's QEMU processes", &["tini"]),
 ];
 

@@ -1,0 +1,257 @@
+//! Ways to a daemon: TCP with SASL to a session daemon of its own, ssh, a socket, and a connection that only reads.
+//!
+//! Runs where `HYPERVISOR_TEST_LIBVIRT_URI` names a live host, whose socket the stand-in for ssh leads to.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hypervisor_core::model::*;
+use hypervisor_core::traits::*;
+use hypervisor_core::{Error, ErrorKind, Hypervisor};
+use hypervisor_libvirt::{Libvirt, LibvirtConfig, OpenConsole};
+
+const NOBODY: &str = "65534";
+
+fn live_uri(test: &str) -> Option<String> {
+    let uri = std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").ok();
+    if uri.is_none() {
+        eprintln!("SKIPPED: {test} needs HYPERVISOR_TEST_LIBVIRT_URI to name a libvirtd with QEMU");
+    }
+    uri
+}
+
+/// A folder that goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("hv-{name}-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&folder));
+        std::fs::create_dir_all(folder.join("run")).unwrap();
+        Self(folder)
+    }
+
+    fn program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A session daemon of a user without rights, which listens on TCP and asks for a password.
+struct Daemon {
+    child: Child,
+    port: u16,
+    folder: Folder,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    assert!(status.success(), "{command:?} ends with {status}");
+}
+
+impl Daemon {
+    fn start(user: &str, password: &str) -> Self {
+        let folder = Folder::new("session");
+        let at = folder.0.display().to_string();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "listen_tls = 0\nlisten_tcp = 1\nlisten_addr = \"127.0.0.1\"\ntcp_port = \"{port}\"\nauth_tcp = \"sasl\"\n"
+        );
+        std::fs::write(folder.0.join("libvirtd.conf"), config).unwrap();
+        let sasl = format!("mech_list: digest-md5\nsasldb_path: {at}/sasldb\n");
+        std::fs::write(folder.0.join("libvirt.conf"), sasl).unwrap();
+        let name = Command::new("uname").arg("-n").output().unwrap().stdout;
+        let mut account = Command::new("saslpasswd2");
+        account.args(["-p", "-c", "-a", "libvirt", "-f"]).arg(folder.0.join("sasldb"));
+        account.args(["-u", String::from_utf8(name).unwrap().trim(), user]).stdin(Stdio::piped());
+        let mut giving = account.spawn().expect("saslpasswd2 (Debian: sasl2-bin)");
+        std::io::Write::write_all(&mut giving.stdin.take().unwrap(), password.as_bytes()).unwrap();
+        assert!(giving.wait().unwrap().success());
+
+        let root =
+            std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        let mut command = if root {
+            run(Command::new("chown").args(["-R", NOBODY]).arg(&folder.0));
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "libvirtd"]);
+            command
+        } else {
+            Command::new("libvirtd")
+        };
+        command.args(["--listen", "--config"]).arg(folder.0.join("libvirtd.conf"));
+        command.arg("--pid-file").arg(folder.0.join("pid"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("SASL_CONF_PATH", &folder.0);
+        command.env("HOME", &folder.0).env("XDG_RUNTIME_DIR", folder.0.join("run"));
+        let log = std::fs::File::create(folder.0.join("log")).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let daemon = Self { child, port, folder };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let log = || std::fs::read_to_string(daemon.folder.0.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the session daemon does not listen: {}", log());
+            std::thread::yield_now();
+        }
+        daemon
+    }
+
+    fn uri(&self, user: &str) -> String {
+        format!("qemu+tcp://{user}127.0.0.1:{}/session", self.port)
+    }
+}
+
+async fn refused(config: LibvirtConfig) -> Error {
+    match Libvirt::connect(config).await {
+        Ok(_) => panic!("the connection is open"),
+        Err(error) => error,
+    }
+}
+
+/// All that an error says, to whoever asks.
+fn everything(error: &Error) -> String {
+    let mut text = format!("{error} {error:?} {error:#?}");
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text.push_str(&format!(" {inner} {inner:?}"));
+        source = inner.source();
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_daemon_asks_for_a_password_over_tcp() {
+    if live_uri("a_session_daemon_asks_for_a_password_over_tcp").is_none() {
+        return;
+    }
+    let daemon = Daemon::start("alice", "correct horse");
+    let config: LibvirtConfig = daemon.uri("").parse().unwrap();
+    let libvirt = Libvirt::connect(config.clone().credentials("alice", "correct horse")).await.unwrap();
+    let vm = VmSpec::new("over-tcp").memory(ByteSize::mib(64));
+    let vm = libvirt.create_vm(&vm).await.unwrap().output;
+    assert_eq!(libvirt.get_vm(&vm).await.unwrap().state, VmState::Stopped);
+
+    let inside: LibvirtConfig = daemon.uri("alice:correct%20horse@").parse().unwrap();
+    assert!(!format!("{inside} {inside:?} {}", inside.uri()).contains("horse"));
+    let other = Libvirt::connect(inside).await.unwrap();
+    assert!(!format!("{other:?} {:?}", other.info()).contains("horse"));
+    assert_eq!(other.get_vm(&vm).await.unwrap().name, "over-tcp");
+    // The same daemon, through its socket, where it asks for nothing.
+    let socket = daemon.folder.0.join("run/libvirt/libvirt-sock");
+    let socket = format!("qemu+unix:///session?socket={}", socket.display());
+    let local = Libvirt::connect(socket.parse().unwrap()).await.unwrap();
+    let _ = local.delete_vm(&vm, &DeleteVm::keep_disks()).await.unwrap();
+    assert!(other.get_vm(&vm).await.unwrap_err().is_not_found());
+
+    let wrong = refused(config.clone().credentials("alice", "wrong staple")).await;
+    assert_eq!(wrong.kind(), ErrorKind::Unauthenticated, "{wrong}");
+    let inside = refused(daemon.uri("alice:wrong%20staple@").parse().unwrap()).await;
+    assert_eq!(inside.kind(), ErrorKind::Unauthenticated, "{inside}");
+    for error in [&wrong, &inside] {
+        assert!(!everything(error).contains("staple"), "{error:?}");
+    }
+    let none = refused(config).await;
+    assert_eq!(none.kind(), ErrorKind::Unauthenticated, "{none}");
+    let port = daemon.port;
+    drop(daemon);
+    let gone = refused(format!("qemu+tcp://127.0.0.1:{port}/session").parse().unwrap()).await;
+    assert_eq!(gone.kind(), ErrorKind::Connect, "{gone}");
+}
+
+/// Leads to a socket, as ssh leads to the one on its host. Perl is on every Debian and has what it takes.
+fn ssh_to(folder: &Folder, socket: &Path) -> PathBuf {
+    let told = folder.0.join("told");
+    let script = format!(
+        r#"#!/usr/bin/env perl
+use IO::Socket::UNIX; use IO::Select;
+open(my $told, '>>', '{}'); print $told "@ARGV\n"; close $told;
+my $socket = IO::Socket::UNIX->new(Peer => '{}') or die "no socket: $!";
+my $both = IO::Select->new($socket, \*STDIN);
+while (1) {{
+    for my $from ($both->can_read) {{
+        my $to = $from == $socket ? \*STDOUT : $socket;
+        my $count = sysread($from, my $data, 65536) or exit;
+        for (my $at = 0; $at < $count;) {{ $at += syswrite($to, $data, $count - $at, $at) or exit; }}
+    }}
+}}
+"#,
+        told.display(),
+        socket.display()
+    );
+    folder.program("ssh", &script)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ssh_leads_to_the_daemon() {
+    let Some(uri) = live_uri("ssh_leads_to_the_daemon") else { return };
+    let folder = Folder::new("ssh");
+    let socket = uri.split("socket=").nth(1).and_then(|rest| rest.split('&').next()).unwrap();
+    let ssh = ssh_to(&folder, Path::new(socket));
+    let uri = format!("qemu+ssh://admin@kvm.example:2222/system?command={}", ssh.display());
+    let libvirt = Libvirt::connect(uri.parse().unwrap()).await.unwrap();
+    let host = libvirt.list_hosts(&PageRequest::first()).await.unwrap().items.remove(0);
+    assert!(host.cpus.unwrap() > 0);
+    let vm = libvirt
+        .create_vm(&VmSpec::new("over-ssh").memory(ByteSize::mib(64)).start(true))
+        .await
+        .unwrap()
+        .output;
+    let _ = libvirt.delete_vm(&vm, &DeleteVm::with_disks().power_off(true)).await.unwrap();
+    let told = std::fs::read_to_string(folder.0.join("told")).unwrap();
+    for word in ["admin", "kvm.example", "2222", "BatchMode"] {
+        assert!(told.contains(word), "{word} is not in: {told}");
+    }
+    let closed = folder.program("no-ssh", "#!/bin/sh\necho 'Permission denied (publickey)' >&2\nexit 255\n");
+    let uri = format!("qemu+ssh://kvm.example/system?command={}", closed.display());
+    let error = refused(uri.parse().unwrap()).await;
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    assert!(error.message().contains("Permission denied (publickey)"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_connection_changes_nothing() {
+    let Some(uri) = live_uri("a_read_only_connection_changes_nothing") else { return };
+    let free = Libvirt::connect(uri.parse().unwrap()).await.unwrap();
+    let vm =
+        free.create_vm(&VmSpec::new("look-only").memory(ByteSize::mib(64)).start(true)).await.unwrap().output;
+    let libvirt = Libvirt::connect(format!("{uri}&hv_readonly=1").parse().unwrap()).await.unwrap();
+    assert_eq!(libvirt.get_vm(&vm).await.unwrap().state, VmState::Running);
+    // Refused before anything is sent.
+    let error = libvirt.power_vm(&vm, &PowerAction::PowerOff).await.unwrap_err();
+    assert!(error.is_unsupported() && error.message().contains("read-only"), "{error}");
+    let error = libvirt.create_vm(&VmSpec::new("not-here")).await.unwrap_err();
+    assert!(error.is_unsupported() && error.message().contains("read-only"), "{error}");
+    let error = libvirt.console_stream(&vm, &OpenConsole::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    // And by libvirt, where the SDK is gone round.
+    let id = vm.to_string();
+    let raw = libvirt.with_connection(move |conn| {
+        hypervisor_libvirt::virt::domain::Domain::lookup_by_uuid_string(conn, &id)?.destroy()
+    });
+    assert_eq!(raw.await.unwrap_err().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(free.get_vm(&vm).await.unwrap().state, VmState::Running);
+    let _ = free.delete_vm(&vm, &DeleteVm::with_disks().power_off(true)).await.unwrap();
+}
