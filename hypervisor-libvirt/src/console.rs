@@ -3,7 +3,7 @@
 mod pipe;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hypervisor_core::model::VmId;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -24,6 +24,9 @@ use crate::ffi::{self, Connection};
 /// The first pause between two looks at a console that is silent; it doubles up to the last.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(40);
+
+/// How often a silent console's guest is asked whether it still runs.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Which console is opened, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -149,6 +152,9 @@ impl Session {
     fn serve(&self, pipe: &Pipe) -> Outcome<()> {
         let mut part = vec![0; 16 << 10];
         let mut pause = FIRST_LOOK;
+        // Without libvirt's event loop nothing reads the connection's socket but a call, which brings in what has arrived.
+        let ask_every = if ffi::start_event_loop().is_ok() { ASK } else { Duration::ZERO };
+        let mut asked = Instant::now();
         while let Some(state) = pipe.look() {
             let mut moved = false;
             if !state.input.is_empty()
@@ -165,8 +171,12 @@ impl Session {
                         pipe.received(free.get(..count).unwrap_or_default());
                         moved = true;
                     }
-                    // Nothing reads the connection's socket but a call: this one brings in what has arrived.
-                    None if !self.domain.is_active()? => return Ok(()),
+                    None if asked.elapsed() >= ask_every => {
+                        asked = Instant::now();
+                        if !self.domain.is_active()? {
+                            return Ok(());
+                        }
+                    }
                     None => {}
                 }
             }

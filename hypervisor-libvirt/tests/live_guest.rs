@@ -118,6 +118,10 @@ async fn a_guest_gets_its_seed() {
     done(&bench, bench.create_backup(&vm, &BackupSpec::new()).await.unwrap()).await;
     let backups = bench.list_backups(&BackupQuery::all(), &PageRequest::first()).await.unwrap().items;
     let backup = backups.iter().find(|backup| backup.vm.as_ref() == Some(&vm)).unwrap();
+    let back = RestoreBackup::new_vm("seed-back");
+    let back = done(&bench, bench.restore_backup(&backup.id, &back).await.unwrap()).await;
+    assert_eq!(bench.get_vm_config(&back).await.unwrap().disks.len(), 1);
+    let _ = bench.delete_vm(&back, &DeleteVm::with_disks()).await.unwrap();
     done(&bench, bench.delete_backup(&backup.id).await.unwrap()).await;
     bench.power(&vm, PowerAction::PowerOff).await;
     assert_eq!(bench.volumes().await, ["seed-a-seed.img", "seed-a-vda.qcow2"]);
