@@ -14,7 +14,7 @@ use virt::stream::Stream;
 use virt_sys as sys;
 
 pub use self::pipe::ConsoleStream;
-use self::pipe::{Ending, Pipe};
+use self::pipe::{Ending, Pipe, UNREAD};
 use crate::backend::Libvirt;
 use crate::compute::{console, lookup};
 use crate::config::LibvirtConfig;
@@ -67,8 +67,8 @@ impl OpenConsole {
 impl Libvirt {
     /// Opens the serial console of a running guest, wherever its host is: the bytes go through libvirt's own connection.
     ///
-    /// The stream has a connection and a thread of its own, and both end with it. It holds at most 64 KiB each way; what
-    /// nobody reads stays in the guest. Up to 16 consoles are open at a time.
+    /// The stream has a connection and a thread of its own, and both end with it. Reads fail with `Exhausted`
+    /// once 1 MiB of the guest's output is left unread, after giving it. Up to 16 consoles are open at a time.
     ///
     /// # Errors
     /// `NotFound`; `InvalidState` for a guest that does not run or has no such console; `Locked` where somebody has it
@@ -153,7 +153,8 @@ impl Session {
         let mut part = vec![0; 16 << 10];
         let mut pause = FIRST_LOOK;
         // Without libvirt's event loop nothing reads the connection's socket but a call, which brings in what has arrived.
-        let ask_every = if ffi::start_event_loop().is_ok() { ASK } else { Duration::ZERO };
+        let looped = ffi::start_event_loop().is_ok();
+        let ask_every = if looped { ASK } else { Duration::ZERO };
         let mut asked = Instant::now();
         while let Some(state) = pipe.look() {
             let mut moved = false;
@@ -162,6 +163,11 @@ impl Session {
             {
                 pipe.sent(count);
                 moved = true;
+            }
+            if state.room == 0 && looped {
+                // The loop takes in what the guest writes, read or not, and libvirt would hold it without a bound.
+                let why = format!("{UNREAD} bytes of the console's output wait to be read");
+                return Err(Error::new(ErrorKind::Exhausted, why).into());
             }
             let room = part.len().min(state.room);
             if let Some(free) = part.get_mut(..room).filter(|free| !free.is_empty()) {
