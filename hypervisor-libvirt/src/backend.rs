@@ -17,7 +17,6 @@ use crate::events::Hub;
 use crate::ffi::{self, Connection, JobInfo};
 use crate::probe::{Probe, probe};
 use crate::tasks::TaskTable;
-use crate::xml::guest::Facts;
 
 /// How many consoles may be open at a time.
 const CONSOLES: usize = 16;
@@ -213,11 +212,6 @@ impl Inner {
             )),
             _ => Ok(()),
         }
-    }
-
-    /// What is known of a guest's definition, unless it is too old to be trusted. The test driver answers in no time.
-    pub(crate) fn known_facts(&self, uuid: &str) -> Option<Facts> {
-        self.events.facts.get(uuid).filter(|_| !self.config.is_test())
     }
 
     /// Forgets what a definition said, because we change it.

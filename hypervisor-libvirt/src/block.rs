@@ -7,11 +7,12 @@ use hypervisor_core::model::{ByteSize, DiskId, PoolId, Started, VmId, VolumeForm
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
 use virt::connect::Connect;
 use virt::domain::Domain;
+use virt::storage_pool::StoragePool;
 use virt_sys as sys;
 
 use crate::backend::{Inner, Libvirt};
 use crate::compute::lookup;
-use crate::compute::volumes::{Made, delete_all};
+use crate::compute::volumes::{Made, delete_all, handle_at_path};
 use crate::error::{Fail, Outcome, named};
 use crate::ffi::{self, BlockJobInfo};
 use crate::storage;
@@ -243,7 +244,11 @@ pub(crate) async fn commit(
         })
         .await?;
     if spec.delete {
-        inner.call(operation, move |conn| delete_all(conn, &gone)).await?;
+        let work = move |conn: &Connect| {
+            refresh_around(conn, &gone)?;
+            delete_all(conn, &gone)
+        };
+        inner.call_slow(operation, work).await?;
     }
     Ok(())
 }
@@ -267,6 +272,24 @@ pub(crate) async fn pull(
             !gone.iter().any(|path| chain.contains(path))
         })
         .await
+}
+
+/// Lets pools look again whose folders hold files that they do not know: QEMU made them, not the pool.
+fn refresh_around(conn: &Connect, paths: &[String]) -> Outcome<()> {
+    for path in paths {
+        if handle_at_path(conn, path)?.is_some() {
+            continue;
+        }
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        match StoragePool::lookup_by_target_path(conn, folder) {
+            Ok(pool) => drop(pool.refresh(0)?),
+            Err(error) => match Fail::from(error) {
+                fail if fail.has_code(sys::VIR_ERR_NO_STORAGE_POOL) => {}
+                fail => return Err(fail),
+            },
+        }
+    }
+    Ok(())
 }
 
 fn plural(count: usize) -> String {
@@ -385,6 +408,7 @@ impl Inner {
             let domain = lookup::domain(conn, &id)?;
             begin(&domain, slot.as_str()).map_err(|error| lookup::named(&id)(error.into()))
         };
+        running.progress(0.0);
         // Opening long chains takes QEMU a while.
         self.call_slow(operation, start).await?;
         let mut blind = 0;
@@ -487,18 +511,35 @@ impl Inner {
         match self.block_job(operation, running, vm, disk, begin, ending, reached).await {
             Ok(()) if pivot => self.point_to(operation, vm, disk, &target).await,
             Ok(()) => Ok(()),
-            // It may be what the guest now writes to: whoever cannot tell must not delete it.
-            Err(error) if error.effect() == Effect::Unknown => Err(error),
-            Err(error) => {
-                let doomed = target.id.clone();
-                let undo = move |conn: &Connect| Ok(storage::find_volume(conn, &doomed)?.1.delete(0)?);
-                match self.call(operation, undo).await {
-                    Ok(()) => Err(error),
-                    Err(left) => {
-                        tracing::warn!(volume = %target.id, error = %left, "an unfinished copy could not be deleted");
-                        Err(error.with_hint(format!("Delete what was left behind: {}", target.id)))
-                    }
-                }
+            Err(error) => Err(self.give_up_copy(operation, vm, disk, target, error).await),
+        }
+    }
+
+    /// Deletes an unfinished copy, and returns the failure that led to this.
+    async fn give_up_copy(
+        &self,
+        operation: Operation,
+        vm: &VmId,
+        disk: &DiskId,
+        target: Target,
+        error: Error,
+    ) -> Error {
+        let path = target.path.clone();
+        // It may be what the guest now writes to: what cannot be told must not be deleted.
+        let unused = self.look(operation, vm, disk).await;
+        let unused = unused.is_ok_and(|look| look.job.is_none() && !look.chain.contains(&path));
+        let doomed = target.id.clone();
+        let undo = move |conn: &Connect| Ok(storage::find_volume(conn, &doomed)?.1.delete(0)?);
+        let deleted = match unused {
+            true => self.call(operation, undo).await,
+            false => Err(Error::invalid_state("the guest may use it")),
+        };
+        match deleted {
+            Ok(()) => error,
+            Err(left) => {
+                tracing::warn!(volume = %target.id, error = %left, "an unfinished copy was not deleted");
+                let hint = format!("Unless the guest uses it, delete what was left behind: {}", target.id);
+                error.with_effect(Effect::Partial).with_hint(hint)
             }
         }
     }

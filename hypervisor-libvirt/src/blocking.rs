@@ -3,7 +3,7 @@
 //! A call that does not come back in time is abandoned: the caller gets its error, the thread is left behind and ends
 //! when libvirt lets it go. Threads inside libvirt are bounded, calls under way and abandoned ones together: a call takes a
 //! place before it begins, and its thread gives it back when it returns from libvirt, however late. Closing a connection
-//! takes no place: there is one such thread at most for each connection. libvirtd serves five calls of a connection at a time, so a
+//! takes no place, nor does a look at the one for events: there is one such thread at most for each connection. libvirtd serves five calls of a connection at a time, so a
 //! connection carries at most four of ours, slow calls have connections of their own, and a connection with an
 //! abandoned call gets no new ones.
 
@@ -172,7 +172,7 @@ impl<C: Connection, E: CallError> Pool<C, E> {
             return Err(Failure::QueueTimeout(limit));
         }
         let held = Held::new(permit, slot.stragglers());
-        let (answer, _abandon) = self.submit(what, Some(held), (place, None), move || {
+        let (answer, _abandon) = self.submit(what, Some(held), [Some(place), None], move || {
             let connection = slot.connection();
             let result = call(connection);
             if result.as_ref().is_err_and(CallError::is_disconnect) || !connection.looks_alive() {
@@ -222,7 +222,7 @@ impl<C: Connection, E: CallError> Pool<C, E> {
         let limit = self.limits.open.min(deadline.saturating_duration_since(Instant::now()));
         let (opener, threads) = (Arc::clone(&self.opener), Arc::clone(&self.threads));
         let (answer, _abandon) = {
-            let places = (place, Some(opening));
+            let places = [Some(place), Some(opening)];
             self.submit("open", None, places, move || Ok(Live::new(opener()?, threads)))?
         };
         let answer = timeout(limit, answer).await;
@@ -242,18 +242,16 @@ impl<C: Connection, E: CallError> Pool<C, E> {
         Err(gate.refusal.insert(refusal).clone().into())
     }
 
-    /// Runs something on a connection that the caller holds himself, within `limit`.
+    /// Runs something on a connection that the caller holds himself, within `limit`. It takes no place, so that it is
+    /// done when all are taken: the caller does one at a time, and gives the connection up when one hangs.
     pub(crate) async fn run_on<T: Send + 'static>(
         &self,
         what: &'static str,
         limit: Duration,
         call: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<T, Failure<E>> {
-        let deadline = Instant::now() + limit;
-        self.refuse_when_exhausted()?;
-        let place = self.place(deadline).await.ok_or(Failure::QueueTimeout(limit))?;
-        let (answer, _abandon) = self.submit(what, None, (place, None), call)?;
-        match timeout_at(deadline, answer).await {
+        let (answer, _abandon) = self.submit(what, None, [None, None], call)?;
+        match timeout(limit, answer).await {
             Ok(answer) => received(answer)?.map_err(Failure::Call),
             Err(_) => Err(Failure::CallTimeout(limit)),
         }

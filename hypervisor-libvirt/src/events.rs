@@ -2,7 +2,8 @@
 //!
 //! All streams of a [`Libvirt`](crate::Libvirt) share one connection, which carries nothing else, and one guard that
 //! opens it again when it is lost; both come with the first stream and go with the last. libvirt has no events for
-//! snapshots, volumes and tasks: of these, what was done through this connection is told.
+//! snapshots, volumes and tasks: of snapshots and volumes, what was made, changed and deleted by
+//! their own calls through this connection is told; of tasks, all, because they are this connection's.
 
 mod hub;
 mod session;
@@ -12,11 +13,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use hypervisor_core::model::{EventQuery, EventStream};
+use hypervisor_core::model::{EventKind, EventQuery, EventStream, SnapshotId, VmId, VolumeId};
 use hypervisor_core::traits::{Batch, Events};
 use hypervisor_core::{Error, ErrorKind, Operation, Result, Retry};
 
-use self::session::{Session, guard};
+use self::session::{CutOff, Session, guard};
 use crate::backend::{Inner, Libvirt};
 use crate::error::named;
 
@@ -55,9 +56,19 @@ async fn begin(inner: &Arc<Inner>) -> Result<()> {
         drop(tokio::time::timeout(limit, hub.vacant()).await);
     }
     let session = Session::open(inner, None).await?;
-    let run = hub.guard();
-    tokio::spawn(guard(Arc::downgrade(inner), Arc::clone(hub), session, run));
+    tokio::spawn(guard(Arc::downgrade(inner), session, CutOff::new(hub)));
     Ok(())
+}
+
+/// What libvirt has no events for, told where it is done.
+impl Inner {
+    pub(crate) fn tell_snapshots(&self, vm: &VmId, snapshot: &SnapshotId) {
+        self.events.tell(EventKind::SnapshotsChanged { vm: vm.clone(), snapshot: Some(snapshot.clone()) });
+    }
+
+    pub(crate) fn tell_volume(&self, volume: &VolumeId) {
+        self.events.tell(EventKind::VolumeChanged(volume.clone()));
+    }
 }
 
 /// libvirt has no bulk calls that change anything: core's own algorithm.

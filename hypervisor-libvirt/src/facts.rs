@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::xml::guest::Facts;
@@ -13,11 +13,21 @@ const AGE: Duration = Duration::from_secs(5);
 /// number in it.
 const WATCHED_AGE: Duration = Duration::from_secs(30);
 
+/// What only a filter of libvirt's list tells: the ids of the guests that it lets through.
+#[derive(Debug, Default)]
+pub(crate) struct Filtered {
+    /// Those whose memory was saved when they were powered off.
+    pub(crate) saved: HashSet<String>,
+    /// Those that start with the host.
+    pub(crate) autostart: HashSet<String>,
+}
+
 /// The memory. Who reads a definition takes the [`epoch`](Self::epoch) first, so that what was outdated meanwhile is not
 /// kept.
 #[derive(Debug, Default)]
 pub(crate) struct FactsCache {
     known: Mutex<HashMap<String, (Instant, Facts)>>,
+    filtered: Mutex<Option<(Instant, u64, Arc<Filtered>)>>,
     epoch: AtomicU64,
     watched: AtomicBool,
 }
@@ -35,12 +45,34 @@ impl FactsCache {
         }
     }
 
-    /// What is known of a guest, unless it is too old to be trusted.
-    pub(crate) fn get(&self, uuid: &str) -> Option<Facts> {
+    /// What is known of each guest, unless it is too old to be trusted; what is known of others is forgotten.
+    pub(crate) fn get_all<'a>(&self, uuids: impl Iterator<Item = &'a str>) -> Vec<Option<Facts>> {
         let age = if self.watched.load(Ordering::Acquire) { WATCHED_AGE } else { AGE };
-        let known = self.lock();
-        let (read, facts) = known.get(uuid)?;
-        (read.elapsed() < age).then(|| facts.clone())
+        let mut known = self.lock();
+        let now = Instant::now();
+        let fresh = |read: &Instant| now.saturating_duration_since(*read) < age;
+        let found: Vec<_> = uuids
+            .map(|uuid| known.get(uuid).filter(|(read, _)| fresh(read)).map(|(_, facts)| facts.clone()))
+            .collect();
+        // A guest that is gone is never asked for again; the age alone would let these pile up.
+        if known.len() > found.len() {
+            known.retain(|_, (read, _)| fresh(read));
+        }
+        found
+    }
+
+    /// What the filters have told since the last change, unless it is too old to be trusted.
+    pub(crate) fn filtered(&self) -> Option<Arc<Filtered>> {
+        let kept = self.filtered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read, epoch, filtered) = kept.as_ref()?;
+        // libvirt has no event for either.
+        (read.elapsed() < AGE && *epoch == self.epoch()).then(|| Arc::clone(filtered))
+    }
+
+    /// Keeps what the filters have told since `epoch`.
+    pub(crate) fn keep_filtered(&self, filtered: &Arc<Filtered>, epoch: u64) {
+        let kept = (Instant::now(), epoch, Arc::clone(filtered));
+        *self.filtered.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
     }
 
     /// Keeps what was read since `epoch`.
@@ -65,11 +97,6 @@ impl FactsCache {
         known.clear();
     }
 
-    /// Forgets guests that are gone.
-    pub(crate) fn keep_only(&self, present: &HashSet<&str>) {
-        self.lock().retain(|uuid, _| present.contains(uuid.as_str()));
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Facts)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,16 +115,25 @@ mod tests {
         let epoch = cache.epoch();
         cache.forget("u");
         cache.keep(&facts, epoch);
-        assert!(cache.get("u").is_none());
+        let get = |uuid| cache.get_all(std::iter::once(uuid)).pop().unwrap();
+        assert!(get("u").is_none());
         cache.keep(&facts, cache.epoch());
-        assert_eq!(cache.get("u").unwrap(), facts);
+        assert_eq!(get("u").unwrap(), facts);
+        assert!(get("v").is_none());
         cache.set_watched(true);
-        assert!(cache.get("u").is_none(), "what was read before the events came may be outdated");
-        cache.keep(&facts, cache.epoch());
-        cache.set_watched(true);
-        cache.keep_only(&HashSet::from(["u"]));
-        assert!(cache.get("u").is_some());
-        cache.keep_only(&HashSet::new());
-        assert!(cache.get("u").is_none());
+        assert!(get("u").is_none(), "what was read before the events came may be outdated");
+    }
+
+    #[test]
+    fn what_the_filters_told_is_outdated_by_any_change() {
+        let cache = FactsCache::default();
+        let told = Arc::<Filtered>::default();
+        let epoch = cache.epoch();
+        cache.keep_filtered(&told, epoch);
+        assert!(cache.filtered().is_some());
+        cache.forget("u");
+        assert!(cache.filtered().is_none());
+        cache.keep_filtered(&told, epoch);
+        assert!(cache.filtered().is_none(), "it was asked before the change");
     }
 }

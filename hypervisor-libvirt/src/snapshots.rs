@@ -142,8 +142,10 @@ impl Snapshots for Libvirt {
         let operation = Operation::CreateSnapshot;
         spec.validate().map_err(named(operation))?;
         self.inner.require(operation, &spec.needs())?;
-        let (vm, spec) = (vm.clone(), spec.clone());
-        self.inner.call_slow(operation, move |conn| take(conn, &vm, &spec)).await.map(Started::done)
+        let (id, spec) = (vm.clone(), spec.clone());
+        let made = self.inner.call_slow(operation, move |conn| take(conn, &id, &spec)).await?;
+        self.inner.tell_snapshots(vm, &made);
+        Ok(Started::done(made))
     }
 
     async fn revert_snapshot(
@@ -154,10 +156,10 @@ impl Snapshots for Libvirt {
     ) -> Result<Started<()>> {
         let operation = Operation::RevertSnapshot;
         self.inner.require(operation, &options.needs())?;
-        let (id, snapshot, start) = (vm.clone(), snapshot.clone(), options.start);
+        let (id, name, start) = (vm.clone(), snapshot.clone(), options.start);
         let work = move |conn: &Connect| {
             let domain = lookup::domain(conn, &id)?;
-            let found = find(&domain, &snapshot)?;
+            let found = find(&domain, &name)?;
             refuse_revert(conn, &found)?;
             // The disks change as nothing follows.
             crate::backups::give_up_tracking(&domain)?;
@@ -171,7 +173,9 @@ impl Snapshots for Libvirt {
         };
         let outcome = self.inner.call_slow(operation, work).await;
         self.inner.forget_facts(vm.as_str());
-        outcome.map(Started::done)
+        outcome?;
+        self.inner.tell_snapshots(vm, snapshot);
+        Ok(Started::done(()))
     }
 
     async fn delete_snapshot(
@@ -194,16 +198,20 @@ impl Snapshots for Libvirt {
             untracked(&domain, delete).map_err(lookup::named(&id)).map(|()| false)
         };
         if !self.inner.call_slow(operation, work).await? {
+            self.inner.tell_snapshots(vm, snapshot);
             return Ok(Started::done(()));
         }
         // Files are merged, which may take long.
         let (own, id, name) = (Arc::clone(&self.inner), vm.clone(), snapshot.clone());
         let task = self.inner.tasks.spawn(operation, Some(vm), false, async move {
+            let (vm, snapshot) = (id.clone(), name.clone());
             let work = move |conn: &Connect| {
                 let found = find(&lookup::domain(conn, &id)?, &name)?;
                 external::delete(conn, &id, &found, children)
             };
-            own.run(operation, Lane::Slow, COPY_LIMIT, work).await
+            own.run(operation, Lane::Slow, COPY_LIMIT, work).await?;
+            own.tell_snapshots(&vm, &snapshot);
+            Ok(())
         });
         Ok(Started::running((), task))
     }

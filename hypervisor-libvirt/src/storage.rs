@@ -114,16 +114,30 @@ fn info(pool: &str, volume: &StorageVol) -> Outcome<VolumeInfo> {
     Ok(xml::volume_info(pool, &Element::parse(&volume.get_xml_desc(0)?)?)?)
 }
 
-/// Refuses a volume that a guest uses.
+/// Refuses a volume that a guest uses, or that another volume of its pool starts from.
 fn refuse_used(conn: &Connect, volume: &StorageVol, id: &VolumeId) -> Outcome<()> {
     let path = volume.get_path()?;
-    match pools::user_of(conn, |used| used == path)? {
-        None => Ok(()),
-        Some(guest) => {
-            let error = Error::invalid_state(format!("the guest `{guest}` uses it"));
-            Err(error.with_target(VolumeId::NOUN, id).into())
+    let why = match pools::user_of(conn, |used| used == path)? {
+        Some(guest) => format!("the guest `{guest}` uses it"),
+        None => match upper_of(volume)? {
+            Some(upper) => format!("the volume `{upper}` starts from it"),
+            None => return Ok(()),
+        },
+    };
+    Err(Error::invalid_state(why).with_target(VolumeId::NOUN, id).into())
+}
+
+/// The name of a volume in the same pool that starts from this one's content.
+pub(crate) fn upper_of(volume: &StorageVol) -> Outcome<Option<String>> {
+    let path = volume.get_path()?;
+    for other in StoragePool::lookup_by_volume(volume)?.list_all_volumes(0)? {
+        // It may be deleted meanwhile; then it starts from nothing.
+        let Ok(text) = other.get_xml_desc(0) else { continue };
+        if Element::parse(&text)?.text_at("backingStore/path").as_deref() == Some(path.as_str()) {
+            return Ok(Some(other.get_name()?));
         }
     }
+    Ok(None)
 }
 
 /// Creates an empty volume, or one on top of another.
@@ -202,6 +216,7 @@ impl Storage for Libvirt {
         let id = xml::volume_id(spec.pool.as_str(), &spec.name);
         let spec = spec.clone();
         self.inner.call_slow(operation, move |conn| create(conn, &spec).map(drop)).await?;
+        self.inner.tell_volume(&id);
         Ok(Started::done(id))
     }
 
@@ -216,6 +231,7 @@ impl Storage for Libvirt {
         let (plan, size) = plan;
         let id = xml::volume_id(plan.pool.as_str(), &plan.name);
         let (inner, copy) = (Arc::clone(&self.inner), id.clone());
+        let made = id.clone();
         let task = self.inner.tasks.spawn_watched(operation, None, |running| async move {
             let copies = Arc::new(copy::Copies::default());
             copies.expect(size);
@@ -233,7 +249,9 @@ impl Storage for Libvirt {
                 })
             };
             let work = inner.run(operation, Lane::Slow, COPY_LIMIT, work);
-            copies.watch(&inner, &running, work).await
+            copies.watch(&inner, &running, work).await?;
+            inner.tell_volume(&made);
+            Ok(())
         });
         Ok(Started::running(id, task))
     }
@@ -252,7 +270,9 @@ impl Storage for Libvirt {
             volume.resize(options.capacity.as_bytes(), flags)?;
             Ok(())
         };
-        self.inner.call_slow(operation, work).await.map(Started::done)
+        self.inner.call_slow(operation, work).await?;
+        self.inner.tell_volume(volume);
+        Ok(Started::done(()))
     }
 
     async fn wipe_volume(&self, volume: &VolumeId, algorithm: WipeAlgorithm) -> Result<Started<()>> {
@@ -264,13 +284,15 @@ impl Storage for Libvirt {
             refuse_used(conn, &volume, &checked)
         };
         self.inner.call(operation, check).await?;
-        let inner = Arc::clone(&self.inner);
+        let (inner, wiped) = (Arc::clone(&self.inner), volume.clone());
         let task = self.inner.tasks.spawn(operation, None, false, async move {
             let work = move |conn: &Connect| {
                 let (_, volume) = find_volume(conn, &id)?;
                 Ok(volume.wipe_pattern(pattern(algorithm), 0)?)
             };
-            inner.run(operation, Lane::Slow, COPY_LIMIT, work).await
+            inner.run(operation, Lane::Slow, COPY_LIMIT, work).await?;
+            inner.tell_volume(&wiped);
+            Ok(())
         });
         Ok(Started::running((), task))
     }
@@ -282,7 +304,9 @@ impl Storage for Libvirt {
             refuse_used(conn, &volume, &id)?;
             Ok(volume.delete(0)?)
         };
-        self.inner.call(Operation::DeleteVolume, work).await.map(Started::done)
+        self.inner.call(Operation::DeleteVolume, work).await?;
+        self.inner.tell_volume(volume);
+        Ok(Started::done(()))
     }
 
     async fn upload_volume(&self, target: &UploadVolume, content: ByteStream) -> Result<Started<VolumeId>> {

@@ -131,6 +131,11 @@ async fn changes_of_a_running_guest_are_backed_up_and_restored_to_the_byte() {
         (off.clone(), Some(more.clone())),
     ];
     assert_eq!(parents, chain);
+    // Definitions have passwords in them.
+    for file in std::fs::read_dir(bench.folder.join("pool")).unwrap().map(Result::unwrap) {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o077, 0, "{} is open to others", file.path().display());
+    }
     assert_eq!(listed[0].description.as_deref(), Some("full & first"));
     assert!(listed[1].size < listed[0].size, "the changes take as much room as everything: {listed:?}");
 
@@ -156,6 +161,50 @@ async fn changes_of_a_running_guest_are_backed_up_and_restored_to_the_byte() {
         let error = error_of(&bench, bench.delete_backup(kept).await).await;
         assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
     }
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_can_be_off_for_its_backup_and_lose_what_is_followed() {
+    let Some(bench) = Bench::new("offbackup").await else { return };
+    let mut guest = Writer::boot(&bench, "a").await;
+    let vm = guest.vm.clone();
+    guest.write(1, 7, 9).await;
+    let full = back_up(&bench, &vm, &BackupSpec::new().mode(BackupMode::Stop)).await;
+    assert_eq!(bench.get_vm(&vm).await.unwrap().state, VmState::Running);
+    let boots = |log: &str| log.matches("GUEST-READY").count();
+    assert!(boots(&std::fs::read_to_string(bench.log("a")).unwrap()) >= 1);
+    bench.has_agent(&vm).await;
+    guest.write(2, 100, 2).await;
+    // The disk grows between the two.
+    let grown = DISK + (2 << 20);
+    let _ = bench.resize_disk(&vm, &"vda".into(), ByteSize::bytes(grown as u64)).await.unwrap();
+    guest.disk.resize(grown, 0);
+    guest.write(3, DISK / BLOCK + 3, 4).await;
+    let changes = back_up(&bench, &vm, &BackupSpec::new().since(&full)).await;
+    let new = restored(&bench, &changes, "r").await;
+    same("grown", &content(&bench, &new).await, &guest.disk);
+
+    // What QEMU could not write down at its end is no basis for changes any more.
+    let Ok(daemon) = std::env::var("HYPERVISOR_TEST_LIVE_DIR") else {
+        eprintln!("SKIPPED: killing QEMU needs HYPERVISOR_TEST_LIVE_DIR, the folder of a daemon of our own");
+        return bench.end().await;
+    };
+    let pid = std::fs::read_to_string(format!("{daemon}/run/qemu/offbackup-a.pid")).unwrap();
+    let killed = std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
+    assert!(killed.success());
+    reaches(&bench, &vm, &VmState::Crashed, Duration::from_secs(20)).await;
+    bench.power(&vm, PowerAction::Start).await;
+    let task = bench.create_backup(&vm, &BackupSpec::new().since(&changes)).await.unwrap().task.unwrap();
+    let mut seen = bench.get_task(&task, None).await.unwrap();
+    while !seen.state.is_final() {
+        seen = bench.get_task(&task, Some(Duration::from_secs(1))).await.unwrap();
+    }
+    assert_eq!(seen.state, TaskState::Failed, "{seen:?}");
+    assert!(seen.error.as_deref().is_some_and(|error| error.contains("make a full backup")), "{seen:?}");
+    let full = back_up(&bench, &vm, &BackupSpec::new()).await;
+    let new = restored(&bench, &full, "r2").await;
+    same("full again", &content(&bench, &new).await, &guest.disk);
     bench.end().await;
 }
 
@@ -225,6 +274,9 @@ async fn a_chain_of_external_snapshots_keeps_every_byte() {
     guest.write(3, 50, 10).await;
     let _ = take(SnapshotSpec::new("s3").memory(false)).await.unwrap();
     guest.write(4, 2000, 2).await;
+    let base = VolumeId::from("chain/chain-a-vda.qcow2");
+    let error = error_of(&bench, bench.delete_volume(&base).await).await;
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
     let tree = bench.list_snapshots(&vm).await.unwrap();
     let s2 = tree.get(&"s2".into()).unwrap();
     assert_eq!((s2.parent.as_ref().map(|id| id.as_str()), s2.memory), (Some("s1"), false));

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use common::course::{follow, in_the_middle};
 use common::{done, reaches};
+use hypervisor_core::ErrorKind;
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
-use hypervisor_core::{ErrorKind, Result};
 use hypervisor_libvirt::Libvirt;
 
 const BOOT: Duration = Duration::from_secs(120);
@@ -120,46 +121,6 @@ async fn agent_answers(libvirt: &Libvirt, vm: &VmId) {
     assert!(tokio::time::timeout(BOOT, wait).await.is_ok(), "the guest's agent does not answer");
 }
 
-/// What a task went through.
-#[derive(Debug, Default)]
-struct Course {
-    progress: Vec<f64>,
-    stages: Vec<String>,
-    end: Option<TaskInfo>,
-    log: Vec<String>,
-}
-
-impl Course {
-    fn end(&self) -> &TaskInfo {
-        self.end.as_ref().unwrap()
-    }
-}
-
-/// Follows a task to its end; `at` is called at every look.
-async fn follow(libvirt: &Libvirt, started: Result<Started<()>>, mut at: impl FnMut(&TaskInfo)) -> Course {
-    let task = started.unwrap().task.unwrap();
-    let mut course = Course::default();
-    let end = Instant::now() + Duration::from_secs(120);
-    loop {
-        let info = libvirt.get_task(&task, Some(Duration::from_millis(100))).await.unwrap();
-        if let Some(progress) = info.progress.filter(|now| course.progress.last() != Some(now)) {
-            course.progress.push(progress);
-        }
-        if let Some(stage) = info.stage.clone().filter(|now| course.stages.last() != Some(now)) {
-            course.stages.push(stage);
-        }
-        at(&info);
-        if info.state.is_final() {
-            let log = libvirt.get_task_log(&task, 0, 1000).await.unwrap();
-            assert!(log.complete && log.lines.iter().all(|line| line.time.is_some()));
-            course.log = log.lines.into_iter().map(|line| line.text).collect();
-            course.end = Some(info);
-            return course;
-        }
-        assert!(Instant::now() < end, "the task does not end: {course:?}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_booted_guest_moves_there_and_back() {
     let Some(pair) = Pair::new("move").await else { return };
@@ -173,7 +134,7 @@ async fn a_booted_guest_moves_there_and_back() {
     what_cannot_be_is_refused(&pair, &vm).await;
     a_cancelled_move_leaves_the_guest(&pair, &vm).await;
 
-    let course = follow(here, here.migrate_vm(&vm, &pair.to_there("").live(true)).await, |_| {}).await;
+    let course = follow(here, here.migrate_vm(&vm, &pair.to_there("").live(true)).await).await;
     assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
     assert_eq!((course.end().progress, course.end().vm.as_ref()), (Some(1.0), Some(&vm)));
     assert!(course.log.iter().any(|line| line.starts_with("copies the memory")), "{course:?}");
@@ -183,8 +144,7 @@ async fn a_booted_guest_moves_there_and_back() {
     assert_eq!(there.read_guest_file(&vm, "/tmp/mark", ByteSize::kib(1)).await.unwrap(), "kept\n");
 
     // Back by a connection of our own to either side.
-    let course =
-        follow(there, there.migrate_vm(&vm, &pair.to_here("&hv_migrate=direct")).await, |_| {}).await;
+    let course = follow(there, there.migrate_vm(&vm, &pair.to_here("&hv_migrate=direct")).await).await;
     assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
     assert!(there.get_vm(&vm).await.unwrap_err().is_not_found());
     assert_eq!(here.get_vm(&vm).await.unwrap().state, VmState::Running);
@@ -193,7 +153,7 @@ async fn a_booted_guest_moves_there_and_back() {
     done(here, here.power_vm(&vm, &PowerAction::PowerOff).await.unwrap()).await;
     let error = here.migrate_vm(&vm, &pair.to_there("").live(true)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
-    let course = follow(here, here.migrate_vm(&vm, &pair.to_there("").live(false)).await, |_| {}).await;
+    let course = follow(here, here.migrate_vm(&vm, &pair.to_there("").live(false)).await).await;
     assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
     assert!(here.get_vm(&vm).await.unwrap_err().is_not_found());
     assert_eq!(there.get_vm(&vm).await.unwrap().state, VmState::Stopped);
@@ -219,7 +179,7 @@ async fn what_cannot_be_is_refused(pair: &Pair, vm: &VmId) {
         (pair.here_uri.clone(), "same host"),
     ] {
         let before = Instant::now();
-        let course = follow(here, here.migrate_vm(vm, &MigrateSpec::to(&*host)).await, |_| {}).await;
+        let course = follow(here, here.migrate_vm(vm, &MigrateSpec::to(&*host)).await).await;
         assert_eq!(course.end().state, TaskState::Failed, "{host}: {course:?}");
         assert!(course.end().error.as_ref().unwrap().contains(says), "{host}: {course:?}");
         assert!(before.elapsed() < Duration::from_secs(10), "{host}: {:?}", before.elapsed());
@@ -233,21 +193,12 @@ async fn a_cancelled_move_leaves_the_guest(pair: &Pair, vm: &VmId) {
     let slow = pair.to_there("").live(true).bandwidth(ByteSize::mib(1));
     let started = here.migrate_vm(vm, &slow).await.unwrap();
     let task = started.task.clone().unwrap();
-    let moving = async {
-        loop {
-            let info = here.get_task(&task, Some(Duration::from_millis(100))).await.unwrap();
-            assert!(!info.state.is_final() && info.can_cancel, "{info:?}");
-            if info.progress.is_some_and(|done| done > 0.0) {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), moving).await.unwrap();
+    assert!(in_the_middle(here, &task).await < 1.0);
     let job = here.job(vm).await.unwrap();
     assert_eq!((job.active, job.operation), (true, Some("migration_out")), "{job:?}");
     assert!(job.total > 0 && job.remaining > 0, "{job:?}");
     here.cancel_task(&task).await.unwrap();
-    let course = follow(here, Ok(started), |_| {}).await;
+    let course = follow(here, Ok(started)).await;
     assert_eq!(course.end().state, TaskState::Cancelled, "{course:?}");
     assert!(course.progress.iter().all(|done| *done < 1.0), "{course:?}");
     assert_eq!(here.get_vm(vm).await.unwrap().state, VmState::Running);
@@ -274,12 +225,12 @@ async fn disks_that_are_not_shared_are_copied() {
     let spec = spec.disk(DiskSpec::new_volume(ByteSize::mib(48))).start(true);
     let vm = done(here, here.create_vm(&spec).await.unwrap()).await;
 
-    let alone = follow(here, here.migrate_vm(&vm, &pair.to_there("")).await, |_| {}).await;
+    let alone = follow(here, here.migrate_vm(&vm, &pair.to_there("")).await).await;
     assert_eq!(alone.end().state, TaskState::Failed, "{alone:?}");
     assert_eq!(here.get_vm(&vm).await.unwrap().state, VmState::Running);
 
     let both = pair.to_there("").with_disks(true).pool("arrived");
-    let course = follow(here, here.migrate_vm(&vm, &both).await, |_| {}).await;
+    let course = follow(here, here.migrate_vm(&vm, &both).await).await;
     assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
     assert_eq!(course.end().warnings.len(), 1, "{course:?}");
     assert!(here.get_vm(&vm).await.unwrap_err().is_not_found());

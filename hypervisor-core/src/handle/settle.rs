@@ -16,6 +16,8 @@ pub(crate) enum Settle {
     VmThere(VmId),
     VmGone(VmId),
     VmState(VmId, VmState),
+    /// Asked to power off: a guest that runs may still follow.
+    VmAsked(VmId),
     VmHost(VmId, HostId),
     VolumeThere(VolumeId),
     VolumeGone(VolumeId),
@@ -56,7 +58,8 @@ impl Settle {
             Operation::CreateVm => return Self::VmThere(vm.clone()),
             Operation::DeleteVm => return Self::VmGone(vm.clone()),
             Operation::StartVm | Operation::ResumeVm => VmState::Running,
-            Operation::ShutdownVm | Operation::PowerOffVm => VmState::Stopped,
+            Operation::ShutdownVm => return Self::VmAsked(vm.clone()),
+            Operation::PowerOffVm => VmState::Stopped,
             Operation::PauseVm => VmState::Paused,
             Operation::HibernateVm => VmState::Hibernated,
             _ => return Self::Unknowable,
@@ -109,6 +112,13 @@ impl Settle {
                     Verdict::Done if vm.state != *wanted => {
                         Verdict::NotDone(format!("the guest is {}", vm.state))
                     }
+                    verdict => verdict,
+                })
+            }
+            Self::VmAsked(vm) => {
+                let vm = backend.get_vm(vm).await?;
+                Ok(match at_rest(&vm) {
+                    Verdict::Done if vm.state != VmState::Stopped => Verdict::Unknown,
                     verdict => verdict,
                 })
             }

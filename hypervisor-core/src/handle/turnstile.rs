@@ -23,6 +23,7 @@ static SHARED: Mutex<BTreeMap<usize, Weak<Turnstile>>> = Mutex::new(BTreeMap::ne
 
 /// A look that takes longer than this belongs to a future that nobody polls any more; somebody else then looks.
 const STALLED: Duration = Duration::from_secs(40);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// How far a list is followed before the tasks that are missing from it are asked for one by one.
 const MAX_PAGES: usize = 4;
 const PAGE_SIZE: u32 = 500;
@@ -38,11 +39,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The pauses between two looks.
+/// The pauses between two looks. Without any, a wait would do nothing else than look.
 pub(super) fn backoff(options: &WaitOptions) -> ExponentialBackoff {
+    let first = options.first_pause.max(SHORTEST_PAUSE);
     ExponentialBuilder::new()
-        .with_min_delay(options.first_pause)
-        .with_max_delay(options.longest_pause)
+        .with_min_delay(first)
+        .with_max_delay(options.longest_pause.max(first))
         .with_factor(1.5)
         .without_max_times()
         .build()
@@ -172,7 +174,7 @@ impl Turnstile {
             let asked = look.as_ref().err().and_then(Error::retry_after).unwrap_or_default();
             // A look that was held has done the waiting already.
             let waited = now.saturating_duration_since(began);
-            seat.due = later(now, pause.saturating_sub(waited).max(asked).max(Duration::from_millis(20)));
+            seat.due = later(now, pause.saturating_sub(waited).max(asked).max(SHORTEST_PAUSE));
             seat.version += 1;
             seat.look = Some(look);
         }

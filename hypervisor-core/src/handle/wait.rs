@@ -157,9 +157,20 @@ impl Wait<'_> {
         let began = Instant::now();
         let mut patience = Patience::default();
         let mut ticket = self.turnstile.enter(self.task, self.options);
+        let mut pauses = backoff(self.options);
         loop {
             match ticket.next(backend).await {
-                Ok(info) if info.state == TaskState::Forgotten => break,
+                Ok(info) if info.state == TaskState::Forgotten => {
+                    let fresh = last.is_none() && began.elapsed() < FRESH;
+                    if !fresh || matches!(self.settle.look(backend).await, Ok(Verdict::Done)) {
+                        break;
+                    }
+                    // Some servers cannot tell what they do not know yet from what they know no more. Whoever waits looks
+                    // no further once it has seen an end, so that the wait begins anew.
+                    drop(ticket);
+                    tokio::time::sleep(pauses.next().unwrap_or(FRESH)).await;
+                    ticket = self.turnstile.enter(self.task, self.options);
+                }
                 Ok(info) if info.state.is_final() => return Ok(info),
                 Ok(info) => {
                     patience.restore();

@@ -30,11 +30,12 @@ impl Timeout {
     #[must_use]
     pub fn standard() -> Self {
         use Operation::{
-            CloneVm, CloneVolume, CreateBackup, CreateSnapshot, CreateTemplate, CreateVm, CreateVolume,
-            DeleteSnapshot, DeployTemplate, ExportVm, HibernateVm, MigrateVm, RestoreBackup, RevertSnapshot,
-            WipeVolume,
+            AttachDisk, CloneVm, CloneVolume, CreateBackup, CreateSnapshot, CreateTemplate, CreateVm,
+            CreateVolume, DeleteSnapshot, DeployTemplate, ExportVm, HibernateVm, MigrateVm, RestoreBackup,
+            RevertSnapshot, WipeVolume,
         };
         let copies = [
+            AttachDisk,
             CloneVm,
             CloneVolume,
             CreateBackup,

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::capability::Feature;
+use super::capability::{Feature, asked};
 use super::extra::Extra;
 use super::id::{BackupId, HostId, PoolId, VmId};
 use super::macros::{named_enum, setters};
@@ -159,15 +159,16 @@ impl BackupSpec {
     /// # Errors
     /// `InvalidInput` naming the field.
     pub fn validate(&self) -> Result<()> {
-        self.description.as_deref().map_or(Ok(()), |text| validate::text("description", text))
+        validate::description(self.description.as_deref())
     }
 
     /// What the backend must be able to do.
     #[must_use]
     pub fn needs(&self) -> Vec<Feature> {
-        let asked =
-            [(self.compress, Feature::CompressedBackup), (self.since.is_some(), Feature::IncrementalBackup)];
-        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature).collect()
+        asked([
+            (self.compress, Feature::CompressedBackup),
+            (self.since.is_some(), Feature::IncrementalBackup),
+        ])
     }
 }
 

@@ -231,6 +231,9 @@ impl BatchRequest {
                 return Err(Error::invalid(field, "must be at least 1"));
             }
         }
+        if self.item_deadline.is_zero() {
+            return Err(Error::invalid("item_deadline", "must be more than nothing"));
+        }
         let mut waits_for: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (index, item) in self.items.iter().enumerate() {
             if let Some(bad) = item.after.iter().find(|after| **after >= self.items.len()) {
@@ -389,5 +392,7 @@ mod tests {
         let circle = BatchRequest::new([op("a").after(vec![1]), op("b").after(vec![0])]);
         assert!(circle.validate().is_err());
         assert!(BatchRequest::new([op("a")]).concurrency(0).validate().is_err());
+        let no_time = BatchRequest::new([op("a")]).item_deadline(Duration::ZERO).validate().unwrap_err();
+        assert!(no_time.fields().contains_key("item_deadline"));
     }
 }

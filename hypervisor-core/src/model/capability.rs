@@ -126,6 +126,11 @@ named_enum! {
     }
 }
 
+/// The features that are asked for, of those that may be.
+pub(super) fn asked<const N: usize>(features: [(bool, Feature); N]) -> Vec<Feature> {
+    features.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature).collect()
+}
+
 /// An [`Operation`] or a [`Feature`] of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Capability {

@@ -183,7 +183,7 @@ impl GroupSpec {
     /// `InvalidInput` naming the field.
     pub fn validate(&self) -> Result<()> {
         validate::name("name", &self.name)?;
-        self.description.as_deref().map_or(Ok(()), |text| validate::text("description", text))
+        validate::description(self.description.as_deref())
     }
 }
 
@@ -227,7 +227,7 @@ impl GroupChange {
         if let Some(both) = self.add_pools.iter().find(|pool| self.remove_pools.contains(pool)) {
             return Err(Error::invalid("add_pools", format!("pool `{both}` is also to be removed")));
         }
-        self.description.as_deref().map_or(Ok(()), |text| validate::text("description", text))
+        validate::description(self.description.as_deref())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::capability::Feature;
+use super::capability::{Feature, asked};
 use super::extra::Extra;
 use super::id::{HostId, NetworkId};
 use super::mac::MacAddr;
@@ -233,12 +233,11 @@ impl NetworkSpec {
     /// What the backend must be able to do.
     #[must_use]
     pub fn needs(&self) -> Vec<Feature> {
-        let asked = [
+        asked([
             (self.kind == NetworkKind::Nat, Feature::NetworkNat),
             (self.dhcp.is_some(), Feature::NetworkDhcp),
             (self.vlan.is_some(), Feature::NetworkVlan),
-        ];
-        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature).collect()
+        ])
     }
 }
 
@@ -340,9 +339,7 @@ impl NetworkChange {
     /// What the backend must be able to do.
     #[must_use]
     pub fn needs(&self) -> Vec<Feature> {
-        let asked =
-            [(self.dhcp.is_some(), Feature::NetworkDhcp), (self.vlan.is_some(), Feature::NetworkVlan)];
-        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature).collect()
+        asked([(self.dhcp.is_some(), Feature::NetworkDhcp), (self.vlan.is_some(), Feature::NetworkVlan)])
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::capability::Feature;
+use super::capability::{Feature, asked};
 use super::extra::Extra;
 use super::id::SnapshotId;
 use super::macros::setters;
@@ -179,18 +179,17 @@ impl SnapshotSpec {
         if self.quiesce && self.memory == Some(true) {
             return Err(Error::invalid("quiesce", "makes sense only without the memory"));
         }
-        self.description.as_deref().map_or(Ok(()), |text| validate::text("description", text))
+        validate::description(self.description.as_deref())
     }
 
     /// What the backend must be able to do.
     #[must_use]
     pub fn needs(&self) -> Vec<Feature> {
-        let asked = [
+        asked([
             (self.memory == Some(true), Feature::MemorySnapshot),
             (self.memory == Some(false), Feature::DiskOnlySnapshot),
             (self.quiesce, Feature::QuiescedSnapshot),
-        ];
-        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature).collect()
+        ])
     }
 }
 

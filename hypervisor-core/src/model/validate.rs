@@ -54,6 +54,11 @@ pub fn text(field: &str, value: &str) -> Result<()> {
     }
 }
 
+/// What somebody says about an object, if anything: free [`text`].
+pub(super) fn description(value: Option<&str>) -> Result<()> {
+    value.map_or(Ok(()), |value| text("description", value))
+}
+
 /// An absolute path on the host, without control characters and without `..`.
 pub fn host_path(field: &str, value: &str) -> Result<()> {
     if !value.starts_with('/') {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::capability::Feature;
+use super::capability::{Feature, asked};
 use super::device::{
     Boot, BootDevice, CloudInit, DirectBoot, DiskInfo, DiskSource, DiskSpec, Firmware, GraphicsKind, NicInfo,
     NicSpec, SerialSpec,
@@ -449,9 +449,7 @@ impl VmSpec {
         validate::name("name", &self.name)?;
         cpus_are_valid(self.cpus)?;
         memory_is_valid(self.memory)?;
-        if let Some(description) = &self.description {
-            validate::text("description", description)?;
-        }
+        validate::description(self.description.as_deref())?;
         for tag in &self.tags {
             validate::tag("tags", tag)?;
         }
@@ -489,7 +487,7 @@ impl VmSpec {
     /// What the backend must be able to do.
     #[must_use]
     pub fn needs(&self) -> Vec<Feature> {
-        let asked = [
+        let mut needs = asked([
             (self.kind == GuestKind::Container, Feature::Containers),
             (self.id.is_some(), Feature::RequestedId),
             (!self.tags.is_empty(), Feature::Tags),
@@ -505,9 +503,7 @@ impl VmSpec {
             (self.graphics.is_some(), Feature::Graphics),
             (self.serial.as_ref().is_some_and(|serial| serial.log.is_some()), Feature::SerialLog),
             (self.client_token.is_some(), Feature::ClientToken),
-        ];
-        let mut needs: Vec<Feature> =
-            asked.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature).collect();
+        ]);
         needs.extend(self.disks.iter().flat_map(DiskSpec::needs));
         needs.extend(self.nics.iter().flat_map(NicSpec::needs));
         needs
@@ -728,7 +724,7 @@ impl VmChange {
         self.name.as_deref().map_or(Ok(()), |name| validate::name("name", name))?;
         self.cpus.map_or(Ok(()), cpus_are_valid)?;
         self.memory.map_or(Ok(()), memory_is_valid)?;
-        self.description.as_deref().map_or(Ok(()), |text| validate::text("description", text))?;
+        validate::description(self.description.as_deref())?;
         self.add_tags.iter().try_for_each(|tag| validate::tag("add_tags", tag))?;
         for (key, value) in &self.metadata {
             validate::tag("metadata", key)?;
@@ -740,14 +736,13 @@ impl VmChange {
     /// What the backend must be able to do.
     #[must_use]
     pub fn needs(&self) -> Vec<Feature> {
-        let asked = [
+        asked([
             (!(self.add_tags.is_empty() && self.remove_tags.is_empty()), Feature::Tags),
             (!self.metadata.is_empty(), Feature::Metadata),
             (self.autostart.is_some(), Feature::Autostart),
             (self.agent == Some(true), Feature::GuestAgent),
             (self.if_revision.is_some(), Feature::RevisionCheck),
-        ];
-        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature).collect()
+        ])
     }
 }
 
@@ -1029,20 +1024,19 @@ impl CloneSpec {
     pub fn validate(&self) -> Result<()> {
         validate::name("name", &self.name)?;
         self.client_token.as_deref().map_or(Ok(()), |token| validate::name("client_token", token))?;
-        self.description.as_deref().map_or(Ok(()), |text| validate::text("description", text))
+        validate::description(self.description.as_deref())
     }
 
     /// What the backend must be able to do.
     #[must_use]
     pub fn needs(&self) -> Vec<Feature> {
-        let asked = [
+        asked([
             (self.linked, Feature::LinkedClone),
             (!self.linked, Feature::FullClone),
             (self.snapshot.is_some(), Feature::CloneSnapshot),
             (self.id.is_some(), Feature::RequestedId),
             (self.client_token.is_some(), Feature::ClientToken),
-        ];
-        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature).collect()
+        ])
     }
 }
 
@@ -1188,7 +1182,7 @@ impl TemplateSpec {
     /// `InvalidInput` naming the field.
     pub fn validate(&self) -> Result<()> {
         self.name.as_deref().map_or(Ok(()), |name| validate::name("name", name))?;
-        self.description.as_deref().map_or(Ok(()), |text| validate::text("description", text))
+        validate::description(self.description.as_deref())
     }
 
     /// What the backend must be able to do.

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
-use super::capability::Feature;
+use super::capability::{Feature, asked};
 use super::extra::Extra;
 use super::id::{HostId, PoolId, VmId, VolumeId};
 use super::macros::{named_enum, open_enum, setters};
@@ -383,11 +383,10 @@ impl VolumeSpec {
     /// What the backend must be able to do.
     #[must_use]
     pub fn needs(&self) -> Vec<Feature> {
-        let asked = [
+        asked([
             (self.backing.is_some(), Feature::VolumeBacking),
             (self.preallocate, Feature::VolumePreallocation),
-        ];
-        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature).collect()
+        ])
     }
 }
 

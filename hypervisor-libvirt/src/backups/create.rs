@@ -181,7 +181,19 @@ impl Plan {
         sweep(conn, domain, self.place.vm)?;
         let backup = backup(&targets, &self.others).to_string();
         let checkpoint = self.manifest.checkpoint.as_ref().map(|name| self.checkpoint(name).to_string());
-        ffi::backup_begin(domain, &backup, checkpoint.as_deref()).map_err(|error| {
+        let mut outcome = ffi::backup_begin(domain, &backup, checkpoint.as_deref());
+        begun.checkpoint = checkpoint.is_some();
+        if let Err(error) = &outcome
+            && checkpoint.is_some()
+            && self.manifest.parent.is_none()
+            && error.message.contains("bitmap")
+        {
+            // A file of the older layout that no pool told of: everything can be backed up, but nothing followed.
+            tracing::debug!(%error, "the backup is made without a checkpoint");
+            outcome = ffi::backup_begin(domain, &backup, None);
+            begun.checkpoint = false;
+        }
+        outcome.map_err(|error| {
             let error = Error::from(Fail::from(error));
             let lost = error.message().contains("bitmap") || error.message().contains("heckpoint");
             let hint = "Nothing follows what changes of its disks any more: make a full backup";
@@ -193,8 +205,17 @@ impl Plan {
             Fail::Ours(error.with_target(VmId::NOUN, self.place.vm()))
         })?;
         begun.job = true;
-        begun.checkpoint = checkpoint.is_some();
         Ok(())
+    }
+
+    /// The manifest of what was begun.
+    fn told(&self, begun: Begun) -> Manifest {
+        let mut manifest = self.manifest.clone();
+        if !begun.checkpoint {
+            manifest.checkpoint = None;
+            manifest.disks.iter_mut().for_each(|disk| disk.tracked = false);
+        }
+        manifest
     }
 
     fn checkpoint(&self, name: &str) -> Element {
@@ -209,7 +230,7 @@ impl Plan {
     /// Ends what was begun: with a manifest if all went well, else without a trace.
     fn finish(&self, conn: &Connect, begun: Begun, outcome: Outcome<()>) -> Outcome<()> {
         let domain = lookup::domain(conn, &self.place.vm());
-        let fail = match outcome.and_then(|()| self.manifest.write(conn, &self.place)) {
+        let fail = match outcome.and_then(|()| self.told(begun).write(conn, &self.place)) {
             Ok(()) => None,
             Err(fail) => {
                 if let (Some(name), Ok(domain)) = (&self.manifest.checkpoint, &domain)
@@ -461,10 +482,10 @@ async fn follow(inner: &Arc<Inner>, vm: &VmId, running: &Running) -> Result<()> 
                 continue;
             }
         };
-        return match u32::try_from(ended.kind) {
-            Ok(sys::VIR_DOMAIN_JOB_COMPLETED) => Ok(()),
-            Ok(sys::VIR_DOMAIN_JOB_CANCELLED) if asked => Err(cancelled()),
-            Ok(sys::VIR_DOMAIN_JOB_CANCELLED) => {
+        return match ended.kind {
+            sys::VIR_DOMAIN_JOB_COMPLETED => Ok(()),
+            sys::VIR_DOMAIN_JOB_CANCELLED if asked => Err(cancelled()),
+            sys::VIR_DOMAIN_JOB_CANCELLED => {
                 Err(Error::new(ErrorKind::Cancelled, "somebody else has ended it"))
             }
             _ => {

@@ -269,13 +269,11 @@ fn replaced(definition: &Element, found: &Found) -> Vec<String> {
 /// Refuses to replace a volume that others start from.
 fn refuse_backing(conn: &Connect, path: &str, vm: &VmId) -> Outcome<()> {
     let Some(volume) = handle_at_path(conn, path)? else { return Ok(()) };
-    let pool = virt::storage_pool::StoragePool::lookup_by_volume(&volume)?;
-    for other in pool.list_all_volumes(0)? {
-        let Ok(text) = other.get_xml_desc(0) else { continue };
-        if Element::parse(&text)?.text_at("backingStore/path").as_deref() == Some(path) {
-            let why = format!("the volume `{}` starts from its disk at {path}", other.get_name()?);
-            return Err(Error::invalid_state(why).with_target(VmId::NOUN, vm).into());
+    match storage::upper_of(&volume)? {
+        None => Ok(()),
+        Some(upper) => {
+            let why = format!("the volume `{upper}` starts from its disk at {path}");
+            Err(Error::invalid_state(why).with_target(VmId::NOUN, vm).into())
         }
     }
-    Ok(())
 }

@@ -41,7 +41,12 @@ impl<C: Connection> Live<C> {
         }
     }
 
+    /// Whether it takes calls. One that was lost while nobody called is noticed here, so that nobody's call has to fail
+    /// for it.
     fn usable(&self, single: bool) -> bool {
+        if !self.connection.as_ref().is_some_and(Connection::looks_alive) {
+            return false;
+        }
         !self.dead.load(Ordering::Acquire) && (single || self.stragglers.load(Ordering::Acquire) == 0)
     }
 }

@@ -170,6 +170,52 @@ async fn abandoned_threads_are_bounded_and_come_back() {
 }
 
 #[tokio::test]
+async fn the_bound_holds_however_many_call_at_once() {
+    let (_daemon, pool) = pool(3);
+    let gate = Arc::new(Daemon::default());
+    gate.hang(true);
+    let (inside, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let calls = (0..12).map(|number| {
+        let (theirs, inside, most) = (Arc::clone(&gate), Arc::clone(&inside), Arc::clone(&most));
+        let lane = if number % 2 == 0 { Lane::Fast } else { Lane::Slow };
+        pool.run(lane, "hang", SHORT * 2, move |_| {
+            most.fetch_max(inside.fetch_add(1, Ordering::AcqRel) + 1, Ordering::AcqRel);
+            theirs.pass();
+            inside.fetch_sub(1, Ordering::AcqRel);
+            Ok(())
+        })
+    });
+    let outcomes = futures::future::join_all(calls).await;
+    let hung = outcomes.iter().filter(|outcome| matches!(outcome, Err(Failure::CallTimeout(_)))).count();
+    assert!((1..=3).contains(&hung) && outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    assert!(most.load(Ordering::Acquire) <= 3 && pool.threads.abandoned() <= 3, "{pool:?}");
+    gate.hang(false);
+    eventually("the threads come back", || pool.threads.abandoned() == 0).await;
+    pool.run(Lane::Slow, "again", LONG, |_| Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn openings_that_hang_are_not_repeated_for_ever() {
+    let (daemon, pool) = pool(32);
+    daemon.hang(true);
+    for _ in 0..30 {
+        let outcome = pool.run(Lane::Fast, "open", SHORT, |_| Ok(())).await;
+        assert!(matches!(outcome, Err(Failure::OpenTimeout(_))), "{outcome:?}");
+    }
+    assert!((1..=4).contains(&pool.threads.abandoned()), "{pool:?}");
+    daemon.hang(false);
+    pool.run(Lane::Fast, "again", LONG, |_| Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_silence_costs_no_call() {
+    let (_daemon, pool) = pool(4);
+    let alive = pool.run(Lane::Fast, "keep", LONG, |fake| Ok(Arc::clone(&fake.alive))).await.unwrap();
+    alive.store(false, Ordering::Release);
+    assert_eq!(pool.run(Lane::Fast, "number", LONG, |fake| Ok(fake.number)).await.unwrap(), 2);
+}
+
+#[tokio::test]
 async fn a_dead_connection_is_replaced() {
     let (_daemon, pool) = pool(4);
     let outcome = pool.run(Lane::Fast, "lost", LONG, |_| Err::<(), _>(Broken::Lost)).await;

@@ -23,7 +23,7 @@ pub(super) struct Held {
 }
 
 /// What a thread occupies until its job has really ended, abandoned or not. It is never read: it is held.
-pub(super) type Places = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+pub(super) type Places = [Option<OwnedSemaphorePermit>; 2];
 
 impl Held {
     pub(super) fn new(permit: OwnedSemaphorePermit, stragglers: Arc<AtomicUsize>) -> Self {

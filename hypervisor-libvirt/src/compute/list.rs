@@ -12,11 +12,12 @@ use virt_sys as sys;
 use super::{Shared, lookup, volumes};
 use crate::backend::Inner;
 use crate::error::{Fail, Outcome};
-use crate::ffi;
+use crate::facts::Filtered;
+use crate::ffi::{self, DomainStats};
 use crate::xml::{Element, guest};
 
-/// All guests: one bulk call for the states, one each for what only a filter tells. Definitions are read for guests
-/// that are new to us, or that were read too long ago.
+/// All guests: one bulk call for the states. What libvirt tells in no bulk call is remembered for a few seconds: definitions are read for
+/// guests that are new to us or have changed, and what only a filter tells is asked again with them.
 pub(super) async fn all(inner: &Shared) -> Result<Vec<VmInfo>> {
     let own = Arc::clone(inner);
     inner.call(Operation::ListVms, move |conn| list(&own, conn)).await
@@ -24,14 +25,26 @@ pub(super) async fn all(inner: &Shared) -> Result<Vec<VmInfo>> {
 
 fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
     let cache = &inner.events.facts;
+    let epoch = cache.epoch();
     let stats = ffi::all_stats(conn, sys::VIR_DOMAIN_STATS_STATE)?;
-    let saved = uuids(conn, sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)?;
-    let autostart = uuids(conn, sys::VIR_CONNECT_LIST_DOMAINS_AUTOSTART)?;
-    cache.keep_only(&stats.iter().map(|stats| stats.uuid.as_str()).collect());
+    let known = cache.get_all(stats.iter().map(|stats| stats.uuid.as_str()));
+    let kept = cache.filtered().filter(|filtered| {
+        let told = |stats: &DomainStats| !was_saved(stats) || filtered.saved.contains(&stats.uuid);
+        known.iter().all(Option::is_some) && stats.iter().all(told)
+    });
+    let filtered = match kept {
+        Some(kept) => kept,
+        None => {
+            let saved = uuids(conn, sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)?;
+            let autostart = uuids(conn, sys::VIR_CONNECT_LIST_DOMAINS_AUTOSTART)?;
+            let filtered = Arc::new(Filtered { saved, autostart });
+            cache.keep_filtered(&filtered, epoch);
+            filtered
+        }
+    };
     let mut vms = Vec::with_capacity(stats.len());
-    for stats in stats {
-        let epoch = cache.epoch();
-        let facts = match inner.known_facts(&stats.uuid) {
+    for (stats, known) in stats.into_iter().zip(known) {
+        let facts = match known {
             Some(facts) => facts,
             None => match read(conn, &stats.uuid) {
                 Ok(facts) => {
@@ -43,13 +56,22 @@ fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
                 Err(fail) => return Err(fail),
             },
         };
-        let number = |name: &str| {
-            stats.values.i64(name).and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
-        };
-        let state = guest::state(number("state.state"), number("state.reason"), saved.contains(&stats.uuid));
-        vms.push(lookup::info(facts, state, Some(autostart.contains(&stats.uuid)), &inner.probe.host));
+        let (state, reason) = (number(&stats, "state.state"), number(&stats, "state.reason"));
+        let state = guest::state(state, reason, filtered.saved.contains(&stats.uuid));
+        let autostart = filtered.autostart.contains(&stats.uuid);
+        vms.push(lookup::info(facts, state, Some(autostart), &inner.probe.host));
     }
     Ok(vms)
+}
+
+fn number(stats: &DomainStats, name: &str) -> i32 {
+    stats.values.i64(name).and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
+}
+
+/// Whether the guest was powered off by saving its memory.
+fn was_saved(stats: &DomainStats) -> bool {
+    let is = |name, value: u32| i64::from(value) == i64::from(number(stats, name));
+    is("state.state", sys::VIR_DOMAIN_SHUTOFF) && is("state.reason", sys::VIR_DOMAIN_SHUTOFF_SAVED)
 }
 
 /// The ids of the guests that a filter lets through.

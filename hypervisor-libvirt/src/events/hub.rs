@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use hypervisor_core::model::{Event, EventKind, EventQuery, HostId, NetworkId, PoolId, VmId, VmState};
 use hypervisor_core::{Error, Result};
 use tokio::sync::Notify;
+use virt_sys as sys;
 
 use super::table::{Meaning, Table};
 use crate::facts::FactsCache;
@@ -215,6 +216,9 @@ impl Hub {
             return;
         }
         state.question = None;
+        let again = |signal: &Signal| matches!(signal, Signal::Lifecycle { uuid: other, event: sys::VIR_DOMAIN_EVENT_STARTED, .. } if other == uuid);
+        // Who has started meanwhile has used up what was saved.
+        let saved = saved || state.waiting.iter().flatten().any(again);
         let now = if saved { VmState::Hibernated } else { VmState::Stopped };
         for kind in state.table.stopped(uuid, now) {
             state.push(kind, Some("saved"));

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
-use uuid::Uuid;
-use virt::domain::Domain;
+use hypervisor_core::model::VmId;
+use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
 use super::hub::{Duty, Hub};
 use super::table::Table;
 use crate::backend::Inner;
 use crate::blocking::{Disposer, Lane};
+use crate::compute::lookup;
 use crate::error::{Fail, named};
 use crate::ffi::{Connection, Listener, Sink};
 
@@ -92,26 +92,32 @@ impl Session {
         let outcome = self.ask(inner, |conn| Ok(conn.get_lib_version()?)).await;
         match outcome {
             Ok(_) => None,
-            // Nothing was asked: it says nothing about the daemon.
+            // No thread was to be had: it says nothing about the daemon.
             Err(error) if error.kind() == ErrorKind::Exhausted => None,
-            Err(error) if error.kind() == ErrorKind::Timeout && error.effect() == Effect::None => None,
             Err(error) => Some(error.message().to_owned()),
         }
     }
 
-    /// Whether a guest's memory lies on disk for its next start.
-    async fn is_saved(&self, inner: &Inner, uuid: &str) -> bool {
-        let uuid = Uuid::parse_str(uuid);
+    /// Whether a guest's memory was saved for its next start. One that has started since is taken for such a guest.
+    async fn was_saved(&self, inner: &Inner, uuid: &str) -> Result<bool> {
+        let vm = VmId::from(uuid);
         let question = move |conn: &Connection| {
-            let uuid = uuid.map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
-            Ok(Domain::lookup_by_uuid(conn, uuid)?.has_managed_save(0)?)
+            let domain = lookup::domain(conn, &vm)?;
+            Ok(lookup::is_active(&domain)? || domain.has_managed_save(0)?)
         };
-        self.ask(inner, question).await.unwrap_or_default()
+        self.ask(inner, question).await
     }
 }
 
 /// Notices when the guard ends without having said so: its runtime was shut down.
-struct CutOff(Arc<Hub>, u64);
+pub(super) struct CutOff(Arc<Hub>, u64);
+
+impl CutOff {
+    /// Of the guard that gets this, which takes over with it.
+    pub(super) fn new(hub: &Arc<Hub>) -> Self {
+        Self(Arc::clone(hub), hub.guard())
+    }
+}
 
 impl Drop for CutOff {
     fn drop(&mut self) {
@@ -119,9 +125,9 @@ impl Drop for CutOff {
     }
 }
 
-/// Keeps the session alive as long as somebody reads. `run` is the number that the hub gave.
-pub(super) async fn guard(inner: Weak<Inner>, hub: Arc<Hub>, session: Session, run: u64) {
-    let _cut_off = CutOff(Arc::clone(&hub), run);
+/// Keeps the session alive as long as somebody reads.
+pub(super) async fn guard(inner: Weak<Inner>, session: Session, end: CutOff) {
+    let hub = Arc::clone(&end.0);
     let mut session = Some(session);
     loop {
         let duty = hub.duty();
@@ -147,8 +153,13 @@ pub(super) async fn guard(inner: Weak<Inner>, hub: Arc<Hub>, session: Session, r
             }
             (Duty::Ask(uuid), Some(session)) => {
                 let Some(inner) = inner.upgrade() else { return };
-                let saved = session.is_saved(&inner, &uuid).await;
-                hub.answer(&uuid, saved);
+                let saved = session.was_saved(&inner, &uuid).await;
+                match &saved {
+                    // What hangs here hangs for the next question too.
+                    Err(error) if error.kind() == ErrorKind::Timeout => hub.lose(error.message()),
+                    _ => {}
+                }
+                hub.answer(&uuid, saved.unwrap_or_default());
             }
             (Duty::Look, Some(session)) => look(&inner, &hub, session).await,
             (Duty::Nothing, Some(session)) => {

@@ -1,6 +1,5 @@
 //! Backups, checkpoints, and memory saved to a file: none of which `virt` wraps.
 
-use std::ffi::c_int;
 use std::ptr;
 
 use virt::connect::Connect;
@@ -8,7 +7,6 @@ use virt::domain::Domain;
 use virt_sys as sys;
 
 use super::error::{LibvirtError, c_string, check, text};
-use super::params::Params;
 
 /// Begins a backup into files that exist already, and makes a checkpoint at the same moment where one is given.
 pub(crate) fn backup_begin(
@@ -22,31 +20,6 @@ pub(crate) fn backup_begin(
     let flags = sys::VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL;
     // SAFETY: the domain is alive while borrowed; both texts outlive the call, or the second is null, which means none.
     check(unsafe { sys::virDomainBackupBegin(domain.as_ptr(), backup.as_ptr(), checkpoint, flags) }).map(drop)
-}
-
-/// How the last job of a domain ended: `None` where libvirt does not remember one.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct JobEnd {
-    pub(crate) kind: c_int,
-    pub(crate) error: Option<String>,
-}
-
-/// How the last job of a domain ended.
-pub(crate) fn job_end(domain: &Domain) -> Result<JobEnd, LibvirtError> {
-    let (mut kind, mut count) = (0, 0);
-    let mut list = ptr::null_mut();
-    let flags = sys::VIR_DOMAIN_JOB_STATS_COMPLETED;
-    // SAFETY: the domain is alive while borrowed; `list` receives an array that is freed below.
-    check(unsafe {
-        sys::virDomainGetJobStats(domain.as_ptr(), &raw mut kind, &raw mut list, &raw mut count, flags)
-    })?;
-    // SAFETY: the array and its length come from the call; libvirt frees it and its strings after the copy.
-    let values = unsafe {
-        let values = Params::copy(list, usize::try_from(count).unwrap_or_default());
-        sys::virTypedParamsFree(list, count);
-        values
-    };
-    Ok(JobEnd { kind, error: values.text("errmsg").map(str::to_owned) })
 }
 
 /// The names of a domain's checkpoints.
@@ -139,7 +112,6 @@ mod tests {
         let domain = Domain::lookup_by_name(&conn, "test").unwrap();
         let error = backup_begin(&domain, "<domainbackup/>", None).unwrap_err();
         assert_eq!(error.code, sys::VIR_ERR_NO_SUPPORT, "{error}");
-        assert_eq!(job_end(&domain).unwrap_err().code, sys::VIR_ERR_NO_SUPPORT);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What libvirt is at work on with a domain as a whole.
 
+use std::ffi::c_uint;
 use std::ptr;
 use std::time::Duration;
 
@@ -35,21 +36,8 @@ pub struct JobInfo {
 
 /// The running job. `virt`'s wrapper aborts the process on an idle domain.
 pub(crate) fn job_info(domain: &Domain) -> Result<JobInfo, LibvirtError> {
-    let (mut kind, mut first, mut count) = (0, ptr::null_mut(), 0);
-    // SAFETY: the domain is alive while borrowed; the other three outlive the call, and the array is freed below.
-    check(unsafe {
-        sys::virDomainGetJobStats(domain.as_ptr(), &raw mut kind, &raw mut first, &raw mut count, 0)
-    })?;
-    // SAFETY: null on an idle domain, else `count` parameters that libvirt filled; freed once, after the copy.
-    let stats = unsafe {
-        let stats = Params::copy(first, usize::try_from(count).unwrap_or(0));
-        sys::virTypedParamsFree(first, count);
-        stats
-    };
-    let active = matches!(
-        sys::virDomainJobType::try_from(kind),
-        Ok(sys::VIR_DOMAIN_JOB_BOUNDED | sys::VIR_DOMAIN_JOB_UNBOUNDED)
-    );
+    let (kind, stats) = job_stats(domain, 0)?;
+    let active = matches!(kind, sys::VIR_DOMAIN_JOB_BOUNDED | sys::VIR_DOMAIN_JOB_UNBOUNDED);
     let number = |name: &str| stats.u64(name).unwrap_or_default();
     let (total, processed) = (number("data_total"), number("data_processed"));
     // A backup tells of its disks only.
@@ -65,6 +53,36 @@ pub(crate) fn job_info(domain: &Domain) -> Result<JobInfo, LibvirtError> {
         disk_remaining: number("disk_remaining"),
         memory_passes: number("memory_iteration"),
     })
+}
+
+/// How a domain's last job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JobEnd {
+    /// A `virDomainJobType`; none where libvirt does not remember the job.
+    pub(crate) kind: sys::virDomainJobType,
+    /// Why it failed.
+    pub(crate) error: Option<String>,
+}
+
+/// How a domain's last job ended.
+pub(crate) fn job_end(domain: &Domain) -> Result<JobEnd, LibvirtError> {
+    let (kind, stats) = job_stats(domain, sys::VIR_DOMAIN_JOB_STATS_COMPLETED)?;
+    Ok(JobEnd { kind, error: stats.text("errmsg").map(str::to_owned) })
+}
+
+fn job_stats(domain: &Domain, flags: c_uint) -> Result<(sys::virDomainJobType, Params), LibvirtError> {
+    let (mut kind, mut first, mut count) = (0, ptr::null_mut(), 0);
+    // SAFETY: the domain is alive while borrowed; the other three outlive the call, and the array is freed below.
+    check(unsafe {
+        sys::virDomainGetJobStats(domain.as_ptr(), &raw mut kind, &raw mut first, &raw mut count, flags)
+    })?;
+    // SAFETY: null on an idle domain, else `count` parameters that libvirt filled; freed once, after the copy.
+    let stats = unsafe {
+        let stats = Params::copy(first, usize::try_from(count).unwrap_or(0));
+        sys::virTypedParamsFree(first, count);
+        stats
+    };
+    Ok((sys::virDomainJobType::try_from(kind).unwrap_or(sys::VIR_DOMAIN_JOB_NONE), stats))
 }
 
 fn operation(number: i64) -> Option<&'static str> {
@@ -99,6 +117,7 @@ mod tests {
         let conn = open("test:///default", false, None).unwrap();
         let domain = Domain::lookup_by_name(&conn, "test").unwrap();
         assert_eq!(job_info(&domain).unwrap_err().code, sys::VIR_ERR_NO_SUPPORT);
+        assert_eq!(job_end(&domain).unwrap_err().code, sys::VIR_ERR_NO_SUPPORT);
         assert_eq!(abort_job(&domain).unwrap_err().code, sys::VIR_ERR_NO_SUPPORT);
     }
 

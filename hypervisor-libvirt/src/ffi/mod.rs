@@ -19,9 +19,7 @@ mod params;
 mod stream;
 
 pub(crate) use agent::{agent_command, freeze, thaw};
-pub(crate) use backup::{
-    JobEnd, backup_begin, checkpoints, delete_checkpoint, job_end, restore, save, saved_definition,
-};
+pub(crate) use backup::{backup_begin, checkpoints, delete_checkpoint, restore, save, saved_definition};
 pub(crate) use block::{BlockJobInfo, block_commit, block_copy, block_job, block_pull, end_block_job};
 pub(crate) use connect::{Connection, Credentials, all_stats, list_stats, node_cpu, node_memory, open};
 pub(crate) use domain::{AddressSource, interface_addresses, state};
@@ -29,7 +27,7 @@ pub use error::LibvirtError;
 pub(crate) use event::{Listener, Signal, Sink};
 pub(crate) use event_loop::start_event_loop;
 pub use job::JobInfo;
-pub(crate) use job::{abort_job, job_info};
+pub(crate) use job::{JobEnd, abort_job, job_end, job_info};
 pub(crate) use migrate::{Migration, migrate_by_peer, migrate_directly};
 pub(crate) use network::leases;
 #[cfg(test)]

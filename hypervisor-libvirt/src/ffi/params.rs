@@ -71,9 +71,9 @@ impl FromIterator<(String, Param)> for Params {
 
 /// A name in a fixed array, up to its zero byte.
 pub(super) fn field(name: &[std::ffi::c_char]) -> String {
-    let bytes: Vec<u8> =
-        name.iter().map(|byte| byte.to_ne_bytes()).map(|[byte]| byte).take_while(|b| *b != 0).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+    let mut bytes = Vec::with_capacity(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+    bytes.extend(name.iter().map(|byte| byte.to_ne_bytes()).map(|[byte]| byte).take_while(|byte| *byte != 0));
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn value(item: &sys::virTypedParameter) -> Option<Param> {

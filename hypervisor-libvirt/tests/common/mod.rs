@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 pub(crate) mod bench;
+pub(crate) mod course;
+pub(crate) mod daemon;
 
 use std::time::Duration;
 

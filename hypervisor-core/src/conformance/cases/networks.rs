@@ -193,6 +193,7 @@ async fn bad_input_is_refused(cx: &Context) -> Check {
         ("dhcp", spec(cx, "a").dhcp(range(1, 10))),
         ("dhcp", spec(cx, "a").dhcp(elsewhere)),
         ("dhcp", without),
+        ("cidr", spec(cx, "a").cidr(subnet(cx).trunc())),
     ] {
         let what = format!("a network with a wrong {field}");
         refused_field(&what, cx.done(cx.hv.create_network(&spec).await).await, field)?;
@@ -234,6 +235,7 @@ async fn bad_changes_are_refused(cx: &Context) -> Check {
     for (field, bad) in [
         ("dhcp", NetworkChange::new().dhcp(elsewhere)),
         ("bridge", NetworkChange::new().bridge("more-than-15-chars")),
+        ("cidr", NetworkChange::new().cidr(subnet(cx).trunc())),
     ] {
         refused_field(&format!("a change to a wrong {field}"), change(cx, &network, &bad).await, field)?;
     }

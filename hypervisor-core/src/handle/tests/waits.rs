@@ -106,6 +106,20 @@ async fn a_server_that_asks_for_an_eternity_does_not_outlast_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_without_pauses_does_not_look_all_the_time() {
+    let backend = Scripted::with(|backend| backend.latency = Duration::ZERO);
+    let hv = backend.hv();
+    // Forgotten, and what it works on is never at rest.
+    backend.vm("busy", VmState::Starting);
+    backend.lock().power.insert("busy".into(), Power::Task(Duration::ZERO, TaskState::Forgotten));
+    let hasty = WaitOptions::new().pauses(Duration::ZERO, Duration::ZERO).deadline(Duration::from_secs(1));
+    let task = hv.vm("busy").start().await.unwrap().with_options(hasty);
+    assert_eq!(task.wait().await.unwrap_err().kind(), ErrorKind::Timeout);
+    let looks = backend.count(Operation::GetVm);
+    assert!((10..=100).contains(&looks), "{looks} looks in a second");
+}
+
+#[tokio::test(start_paused = true)]
 async fn looks_that_will_never_succeed_end_the_wait_but_not_the_task() {
     let backend = Scripted::new();
     let id = backend.task(SHORT, ends("t", TaskState::Succeeded));
@@ -137,6 +151,21 @@ async fn a_fresh_task_may_be_invisible_for_a_moment() {
     assert!(never.progress().try_collect::<Vec<_>>().await.unwrap_err().is_not_found());
     assert!(never.log().try_collect::<Vec<_>>().await.unwrap_err().is_not_found());
     assert!(backend.hv().task("never").wait().await.unwrap_err().is_not_found());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_task_that_the_server_calls_forgotten_is_looked_at_again() {
+    let backend = Scripted::new();
+    backend.task(Duration::ZERO, ends("create-web", TaskState::Forgotten));
+    let task = backend.hv().vms().create(&VmSpec::new("web")).await.unwrap();
+    let appears = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        backend.task(SHORT * 10, ends("create-web", TaskState::Succeeded));
+        tokio::time::sleep(SHORT * 10).await;
+        backend.vm("web", VmState::Stopped);
+    };
+    let (waited, ()) = tokio::join!(task.wait(), appears);
+    assert_eq!(waited.unwrap().id().as_str(), "web");
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,6 +201,20 @@ async fn a_forgotten_task_is_settled_by_looking_at_the_object() {
 
     let deleted = ends("gone", TaskState::Forgotten).operation(Operation::DeleteVm).vm("nobody");
     hv.task(backend.task(SHORT, deleted)).wait().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_has_not_followed_a_forgotten_shutdown_yet_has_not_refused_it() {
+    let backend = Scripted::new();
+    for (id, state) in [("slow", VmState::Running), ("quick", VmState::Stopped)] {
+        backend.vm(id, state);
+        backend.lock().power.insert(id.into(), Power::Task(Duration::ZERO, TaskState::Forgotten));
+    }
+    let error = backend.hv().vm("slow").shutdown().await.unwrap().await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Backend, Effect::Unknown));
+    backend.hv().vm("quick").shutdown().await.unwrap().await.unwrap();
+    let error = backend.hv().vm("slow").power_off().await.unwrap().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TaskFailed);
 }
 
 #[tokio::test(start_paused = true)]
