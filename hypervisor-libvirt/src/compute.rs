@@ -94,6 +94,7 @@ impl Compute for Libvirt {
     }
 
     async fn migrate_vm(&self, vm: &VmId, spec: &MigrateSpec) -> Result<Started<()>> {
+        spec.validate().map_err(named(Operation::MigrateVm))?;
         self.inner.require(Operation::MigrateVm, &spec.needs())?;
         migrate::migrate(&self.inner, vm, spec).await
     }

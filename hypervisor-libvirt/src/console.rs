@@ -3,7 +3,7 @@
 mod pipe;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hypervisor_core::model::VmId;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -14,7 +14,7 @@ use virt::stream::Stream;
 use virt_sys as sys;
 
 pub use self::pipe::ConsoleStream;
-use self::pipe::{Ending, Pipe};
+use self::pipe::{Ending, Pipe, UNREAD};
 use crate::backend::Libvirt;
 use crate::compute::{console, lookup};
 use crate::config::LibvirtConfig;
@@ -24,6 +24,9 @@ use crate::ffi::{self, Connection};
 /// The first pause between two looks at a console that is silent; it doubles up to the last.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(40);
+
+/// How often a silent console's guest is asked whether it still runs.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Which console is opened, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,8 +67,8 @@ impl OpenConsole {
 impl Libvirt {
     /// Opens the serial console of a running guest, wherever its host is: the bytes go through libvirt's own connection.
     ///
-    /// The stream has a connection and a thread of its own, and both end with it. It holds at most 64 KiB each way; what
-    /// nobody reads stays in the guest. Up to 16 consoles are open at a time.
+    /// The stream has a connection and a thread of its own, and both end with it. Reads fail with `Exhausted`
+    /// once 1 MiB of the guest's output is left unread, after giving it. Up to 16 consoles are open at a time.
     ///
     /// # Errors
     /// `NotFound`; `InvalidState` for a guest that does not run or has no such console; `Locked` where somebody has it
@@ -149,6 +152,10 @@ impl Session {
     fn serve(&self, pipe: &Pipe) -> Outcome<()> {
         let mut part = vec![0; 16 << 10];
         let mut pause = FIRST_LOOK;
+        // Without libvirt's event loop nothing reads the connection's socket but a call, which brings in what has arrived.
+        let looped = ffi::start_event_loop().is_ok();
+        let ask_every = if looped { ASK } else { Duration::ZERO };
+        let mut asked = Instant::now();
         while let Some(state) = pipe.look() {
             let mut moved = false;
             if !state.input.is_empty()
@@ -156,6 +163,11 @@ impl Session {
             {
                 pipe.sent(count);
                 moved = true;
+            }
+            if state.room == 0 && looped {
+                // The loop takes in what the guest writes, read or not, and libvirt would hold it without a bound.
+                let why = format!("{UNREAD} bytes of the console's output wait to be read");
+                return Err(Error::new(ErrorKind::Exhausted, why).into());
             }
             let room = part.len().min(state.room);
             if let Some(free) = part.get_mut(..room).filter(|free| !free.is_empty()) {
@@ -165,8 +177,12 @@ impl Session {
                         pipe.received(free.get(..count).unwrap_or_default());
                         moved = true;
                     }
-                    // Nothing reads the connection's socket but a call: this one brings in what has arrived.
-                    None if !self.domain.is_active()? => return Ok(()),
+                    None if asked.elapsed() >= ask_every => {
+                        asked = Instant::now();
+                        if !self.domain.is_active()? {
+                            return Ok(());
+                        }
+                    }
                     None => {}
                 }
             }

@@ -61,6 +61,18 @@ async fn a_shell_answers_on_the_console() {
     let numbers: Vec<u32> = all.lines().filter_map(|line| line.trim().parse().ok()).collect();
     assert!(numbers.iter().copied().eq(1..=20_000), "{} numbers", numbers.len());
 
+    // What nobody reads is held up to a bound, and then the session ends.
+    second.write_all(b"yes 0123456789012345678901234567890\n").await.unwrap();
+    let full = async {
+        while !format!("{second:?}").contains("ended: true") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    assert!(tokio::time::timeout(BOOT * 3, full).await.is_ok(), "{second:?}");
+    let mut rest = Vec::new();
+    let error = second.read_to_end(&mut rest).await.unwrap_err();
+    assert!(rest.len() == 1 << 20 && error.to_string().contains("wait to be read"), "{error}");
+
     // Dropped, it is free for the next one.
     drop(second);
     let mut third = None;
@@ -118,6 +130,10 @@ async fn a_guest_gets_its_seed() {
     done(&bench, bench.create_backup(&vm, &BackupSpec::new()).await.unwrap()).await;
     let backups = bench.list_backups(&BackupQuery::all(), &PageRequest::first()).await.unwrap().items;
     let backup = backups.iter().find(|backup| backup.vm.as_ref() == Some(&vm)).unwrap();
+    let back = RestoreBackup::new_vm("seed-back");
+    let back = done(&bench, bench.restore_backup(&backup.id, &back).await.unwrap()).await;
+    assert_eq!(bench.get_vm_config(&back).await.unwrap().disks.len(), 1);
+    let _ = bench.delete_vm(&back, &DeleteVm::with_disks()).await.unwrap();
     done(&bench, bench.delete_backup(&backup.id).await.unwrap()).await;
     bench.power(&vm, PowerAction::PowerOff).await;
     assert_eq!(bench.volumes().await, ["seed-a-seed.img", "seed-a-vda.qcow2"]);

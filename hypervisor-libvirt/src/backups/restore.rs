@@ -201,6 +201,8 @@ impl Job {
         let mut marks = Marks::read(&definition);
         marks.client_token = None;
         marks.created = Some(std::time::SystemTime::now());
+        // It goes with the original: two guests must not share it.
+        crate::seed::remove(&mut definition, &mut marks);
         marks.write(&mut definition);
         let domain = Domain::define_xml(conn, &definition.to_string()).map_err(Fail::from)?;
         if self.options.start {

@@ -42,6 +42,7 @@ fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
             filtered
         }
     };
+    let host = inner.host();
     let mut vms = Vec::with_capacity(stats.len());
     for (stats, known) in stats.into_iter().zip(known) {
         let facts = match known {
@@ -59,7 +60,7 @@ fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
         let (state, reason) = (number(&stats, "state.state"), number(&stats, "state.reason"));
         let state = guest::state(state, reason, filtered.saved.contains(&stats.uuid));
         let autostart = filtered.autostart.contains(&stats.uuid);
-        vms.push(lookup::info(facts, state, Some(autostart), &inner.probe.host));
+        vms.push(lookup::info(facts, state, Some(autostart), &host));
     }
     Ok(vms)
 }
@@ -95,7 +96,7 @@ pub(super) async fn one(inner: &Shared, vm: &VmId) -> Result<VmInfo> {
             let facts = lookup::facts(&domain)?;
             own.events.facts.keep(&facts, epoch);
             let autostart = domain.get_autostart().ok();
-            Ok(lookup::info(facts, lookup::state(&domain)?, autostart, &own.probe.host))
+            Ok(lookup::info(facts, lookup::state(&domain)?, autostart, &own.host()))
         })
         .await
 }

@@ -1,6 +1,6 @@
 //! Finding a domain, and reading its state and definition.
 
-use hypervisor_core::model::{VmId, VmInfo, VmState};
+use hypervisor_core::model::{HostId, VmId, VmInfo, VmState};
 use hypervisor_core::{Error, ErrorKind};
 use uuid::Uuid;
 use virt::connect::Connect;
@@ -89,7 +89,7 @@ pub(crate) fn refuse_template(definition: &Element, vm: &VmId) -> Outcome<()> {
 }
 
 /// A guest as a list shows it.
-pub(crate) fn info(facts: Facts, state: VmState, autostart: Option<bool>, host: &str) -> VmInfo {
+pub(crate) fn info(facts: Facts, state: VmState, autostart: Option<bool>, host: &HostId) -> VmInfo {
     let mut info = VmInfo::new(facts.uuid.as_str(), facts.name, state)
         .uid(facts.uuid)
         .kind(facts.kind)

@@ -11,8 +11,10 @@ use std::time::Duration;
 use hypervisor_core::{Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How much is held for each side.
+/// How much is held of what is typed.
 const ROOM: usize = 64 << 10;
+/// How much is held of what the guest writes.
+pub(super) const UNREAD: usize = 1 << 20;
 /// How much is given to libvirt at a time.
 const PART: usize = 4 << 10;
 
@@ -51,7 +53,7 @@ impl Pipe {
     pub(super) fn look(&self) -> Option<Look> {
         let state = self.lock();
         let input = state.input.iter().take(PART).copied().collect();
-        (!state.closed).then(|| Look { input, room: ROOM.saturating_sub(state.output.len()) })
+        (!state.closed).then(|| Look { input, room: UNREAD.saturating_sub(state.output.len()) })
     }
 
     /// So much of the input is on its way.
@@ -163,7 +165,7 @@ impl AsyncRead for ConsoleStream {
                 }
             };
         }
-        let full = state.output.len() >= ROOM;
+        let full = state.output.len() >= UNREAD;
         let (first, _) = state.output.as_slices();
         let count = first.len().min(buffer.remaining());
         buffer.put_slice(first.get(..count).unwrap_or_default());
@@ -241,7 +243,7 @@ mod tests {
     async fn both_sides_are_bounded() {
         let pipe = Arc::new(Pipe::default());
         let mut stream = ConsoleStream::new(Arc::clone(&pipe));
-        pipe.received(&vec![0; ROOM]);
+        pipe.received(&vec![0; UNREAD]);
         assert_eq!(pipe.look().unwrap().room, 0);
         let writing = stream.write_all(&[0; ROOM + 1]);
         assert!(tokio::time::timeout(Duration::from_millis(20), writing).await.is_err());

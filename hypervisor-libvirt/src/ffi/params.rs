@@ -1,6 +1,5 @@
 //! libvirt's typed parameters as an owned map.
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, c_int};
 use std::ptr;
 
@@ -18,14 +17,18 @@ pub(crate) enum Param {
     Text(String),
 }
 
-/// Named values, as libvirt's statistics come.
+/// Named values, as libvirt's statistics come: a few dozen at most, and made anew for every guest, so that a list is faster than a map.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Params(BTreeMap<String, Param>);
+pub(crate) struct Params(Vec<(String, Param)>);
 
 impl Params {
+    fn get(&self, name: &str) -> Option<&Param> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
     /// A count; a negative one counts as absent.
     pub(crate) fn u64(&self, name: &str) -> Option<u64> {
-        match self.0.get(name)? {
+        match self.get(name)? {
             Param::Uint(value) => Some(*value),
             Param::Int(value) => u64::try_from(*value).ok(),
             _ => None,
@@ -34,7 +37,7 @@ impl Params {
 
     /// A signed number.
     pub(crate) fn i64(&self, name: &str) -> Option<i64> {
-        match self.0.get(name)? {
+        match self.get(name)? {
             Param::Int(value) => Some(*value),
             Param::Uint(value) => i64::try_from(*value).ok(),
             _ => None,
@@ -43,7 +46,7 @@ impl Params {
 
     /// A text.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        match self.0.get(name)? {
+        match self.get(name)? {
             Param::Text(value) => Some(value),
             _ => None,
         }
