@@ -224,7 +224,11 @@ async fn ssh_leads_to_the_daemon() {
     for word in ["admin", "kvm.example", "2222", "BatchMode"] {
         assert!(told.contains(word), "{word} is not in: {told}");
     }
-    let closed = folder.program("no-ssh", "#!/bin/sh\necho 'Permission denied (publickey)' >&2\nexit 255\n");
+    // It reads first: libvirt keeps what ssh says when it reads, not when it cannot write.
+    let closed = folder.program(
+        "no-ssh",
+        "#!/bin/sh\nhead -c 1 >/dev/null\necho 'Permission denied (publickey)' >&2\nexit 255\n",
+    );
     let uri = format!("qemu+ssh://kvm.example/system?command={}", closed.display());
     let error = refused(uri.parse().unwrap()).await;
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
