@@ -38,7 +38,13 @@ impl Backups for Libvirt {
             };
             let pool = query.pool.as_ref().map(|pool| pool.as_str());
             let found = manifest::all(conn, pool, vm)?;
-            found.iter().map(|found| Ok(found.manifest.info(&found.place, Some(found.size()?)))).collect()
+            let infos = found.iter().filter_map(|found| match found.size() {
+                Ok(size) => Some(Ok(found.manifest.info(&found.place, Some(size)))),
+                // It was deleted after its manifest was read.
+                Err(fail) if fail.kind() == hypervisor_core::ErrorKind::NotFound => None,
+                Err(fail) => Some(Err(fail)),
+            });
+            infos.collect()
         };
         let all: Vec<BackupInfo> = self.inner.call_slow(Operation::ListBackups, work).await?;
         Ok(Page::cut(all, page, |backup| backup.id.to_string()))

@@ -256,7 +256,7 @@ pub(super) fn all(conn: &Connect, pool: Option<&str>, vm: Option<Uuid>) -> Outco
             }
             match Manifest::read(conn, &file) {
                 Ok(manifest) => {
-                    let pool = find_pool(conn, &name.as_str().into())?;
+                    let pool = active.clone();
                     found.push(Found { place, manifest, pool, file });
                 }
                 Err(fail) if crate::blocking::CallError::is_disconnect(&fail) => return Err(fail),
