@@ -2,7 +2,8 @@
 //!
 //! What is here is the wire layer, without a connection: [`Upid`], and [`wire`] with what is sent to a server and what
 //! its answers mean. All of it is pure: text and JSON in, the model of `hypervisor-core` out, and the other way round.
-//! The connection and the driver on top of it come next.
+//! Still to come are the configuration of guests (`wire/config`), the replay of recorded exchanges against all of it, the connection, and the
+//! driver; until then the crate is not published and no feature of the facade leads to it.
 //!
 //! ```
 //! use hypervisor_proxmox::{Upid, wire};

@@ -26,15 +26,11 @@ struct Envelope<T> {
 }
 
 /// Tells `"data": null` from an envelope without `data`.
+#[derive(Default)]
 enum Present<T> {
+    #[default]
     No,
     Yes(T),
-}
-
-impl<T> Default for Present<T> {
-    fn default() -> Self {
-        Self::No
-    }
 }
 
 fn present<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<Present<T>, D::Error> {

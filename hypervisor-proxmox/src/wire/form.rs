@@ -154,7 +154,8 @@ pub fn segment(field: &str, id: &str) -> Result<String> {
 /// # Errors
 /// `InvalidInput` naming `field`.
 pub fn volume_segment(field: &str, id: &str) -> Result<String> {
-    if id.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+    let leads_away = id.split(['/', ':']).any(|part| part == "." || part == "..");
+    if leads_away || id.split('/').any(str::is_empty) {
         return Err(Error::invalid(field, format!("`{}` is no volume id", id.escape_debug())));
     }
     path_text(field, id)

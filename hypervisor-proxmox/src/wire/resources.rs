@@ -94,14 +94,16 @@ fn host(row: GuestStatus) -> Option<HostInfo> {
 fn merge_pool(pools: &mut BTreeMap<String, PoolInfo>, row: GuestStatus) {
     let text = |key: &str| row.rest.get(key).and_then(scalar::text_of);
     let Some(name) = text("storage") else { return };
-    let mut seen = StorageRow::default();
-    seen.storage = Some(name.clone());
-    seen.kind = text("plugintype");
-    seen.content = text("content");
-    seen.shared = text("shared").as_deref().and_then(scalar::Scalar::from_text);
-    seen.active = row.status.as_deref().map(|status| status == "available");
-    seen.total = row.maxdisk;
-    seen.used = row.disk;
+    let seen = StorageRow {
+        storage: Some(name.clone()),
+        kind: text("plugintype"),
+        content: text("content"),
+        shared: text("shared").as_deref().and_then(scalar::Scalar::from_text),
+        active: row.status.as_deref().map(|status| status == "available"),
+        total: row.maxdisk,
+        used: row.disk,
+        ..StorageRow::default()
+    };
     let Some(info) = storage::info(seen, row.node.as_deref()) else { return };
     match pools.get_mut(&name) {
         None => {

@@ -284,6 +284,7 @@ pub(crate) use row;
 
 #[cfg(test)]
 mod tests {
+    #![allow(unreachable_pub, reason = "the macro makes public rows, and the sample is one")]
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
