@@ -2,8 +2,9 @@
 
 mod backup;
 mod batch;
+mod boot;
 mod capability;
-mod device;
+mod disk;
 mod event;
 mod extra;
 mod guest;
@@ -13,8 +14,11 @@ mod mac;
 pub(crate) mod macros;
 mod metrics;
 mod network;
+mod nic;
 mod page;
+mod pool;
 mod snapshot;
+mod stream;
 mod task;
 mod units;
 pub mod validate;
@@ -23,11 +27,9 @@ mod volume;
 
 pub use backup::{BackupInfo, BackupMode, BackupQuery, BackupSpec, RestoreBackup, RestoreTo};
 pub use batch::{BatchItem, BatchOp, BatchOutcome, BatchOutput, BatchReport, BatchRequest, BulkKey, OnError};
+pub use boot::{Boot, BootDevice, CloudInit, DirectBoot, Firmware, GraphicsKind, SerialSpec};
 pub use capability::{Capabilities, Capability, Feature, Support};
-pub use device::{
-    Boot, BootDevice, CloudInit, DetachDisk, DirectBoot, DiskBus, DiskDevice, DiskInfo, DiskSource, DiskSpec,
-    Firmware, GraphicsKind, NicChange, NicInfo, NicModel, NicSource, NicSpec, SerialSpec,
-};
+pub use disk::{DetachDisk, DiskBus, DiskDevice, DiskInfo, DiskSource, DiskSpec};
 pub use event::{Event, EventKind, EventQuery, EventStream};
 pub use extra::{BackendOptions, Extra};
 pub use guest::{
@@ -43,9 +45,12 @@ pub use metrics::{
     DiskMetrics, HostMetrics, MetricsHistory, MetricsPeriod, MetricsTarget, NicMetrics, VmMetrics,
 };
 pub use network::{DhcpRange, Lease, NetworkChange, NetworkInfo, NetworkKind, NetworkSpec};
+pub use nic::{NicChange, NicInfo, NicModel, NicSource, NicSpec};
 pub(crate) use page::Cursors;
 pub use page::{Page, PageRequest, Unreachable};
+pub use pool::{DeletePool, PoolInfo, PoolKind, PoolQuery, PoolSpec};
 pub use snapshot::{DeleteSnapshot, RevertSnapshot, SnapshotInfo, SnapshotSpec, SnapshotTree};
+pub use stream::ByteStream;
 pub use task::{Started, TaskInfo, TaskLog, TaskLogLine, TaskQuery, TaskState};
 pub use units::ByteSize;
 pub use vm::{
@@ -54,6 +59,6 @@ pub use vm::{
     UpdateOutcome, VmChange, VmConfig, VmInfo, VmQuery, VmSpec, VmState,
 };
 pub use volume::{
-    ByteStream, CloneVolume, DeletePool, DownloadVolume, PoolInfo, PoolKind, PoolQuery, PoolSpec,
-    ResizeVolume, UploadVolume, VolumeFormat, VolumeInfo, VolumeSpec, WipeAlgorithm,
+    CloneVolume, DownloadVolume, ResizeVolume, UploadVolume, VolumeFormat, VolumeInfo, VolumeSpec,
+    WipeAlgorithm,
 };

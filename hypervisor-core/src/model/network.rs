@@ -220,9 +220,7 @@ impl NetworkSpec {
             }
             None => {}
         }
-        if let Some(vlan) = self.vlan.filter(|vlan| !(1..=4094).contains(vlan)) {
-            return Err(Error::invalid("vlan", format!("{vlan} is not between 1 and 4094")));
-        }
+        validate::vlan("vlan", self.vlan)?;
         if let Some(domain) = &self.domain {
             validate::name("domain", domain)?;
         }
@@ -328,9 +326,7 @@ impl NetworkChange {
     /// `InvalidInput` naming the field.
     pub fn validate(&self, present: &NetworkInfo) -> Result<()> {
         self.bridge.as_deref().map_or(Ok(()), bridge_is_valid)?;
-        if let Some(vlan) = self.vlan.filter(|vlan| !(1..=4094).contains(vlan)) {
-            return Err(Error::invalid("vlan", format!("{vlan} is not between 1 and 4094")));
-        }
+        validate::vlan("vlan", self.vlan)?;
         self.domain.as_deref().map_or(Ok(()), |domain| validate::name("domain", domain))?;
         self.cidr.map_or(Ok(()), cidr_is_valid)?;
         dhcp_is_valid(self.cidr.or(present.cidr), self.dhcp.or(present.dhcp))

@@ -1,5 +1,8 @@
 //! Checks that hold for every backend, made before anything is sent.
 
+use std::collections::BTreeMap;
+
+use super::units::ByteSize;
 use crate::error::{Error, Result};
 
 /// A name that every backend and every file system below it can carry: letters, digits, `.`, `_`, `-`, starting with a
@@ -57,6 +60,38 @@ pub fn text(field: &str, value: &str) -> Result<()> {
 /// What somebody says about an object, if anything: free [`text`].
 pub(super) fn description(value: Option<&str>) -> Result<()> {
     value.map_or(Ok(()), |value| text("description", value))
+}
+
+/// A map of metadata: keys like a [`tag`], free [`text`] as values.
+pub(super) fn metadata(entries: &BTreeMap<String, String>) -> Result<()> {
+    entries.iter().try_for_each(|(key, value)| {
+        tag("metadata", key)?;
+        text(&format!("metadata.{key}"), value)
+    })
+}
+
+/// A number of CPUs: at least one.
+pub(super) fn cpus(cpus: u32) -> Result<()> {
+    if cpus == 0 { Err(Error::invalid("cpus", "must be at least 1")) } else { Ok(()) }
+}
+
+/// A size of memory: at least 1 MiB.
+pub(super) fn memory(memory: ByteSize) -> Result<()> {
+    if memory < ByteSize::mib(1) {
+        let why = format!("{memory} is less than 1 MiB, the least that any backend takes");
+        return Err(Error::invalid("memory", why));
+    }
+    Ok(())
+}
+
+/// A VLAN tag, if any: 1 to 4094.
+pub(super) fn vlan(field: &str, vlan: Option<u16>) -> Result<()> {
+    match vlan {
+        Some(tag) if !(1..=4094).contains(&tag) => {
+            Err(Error::invalid(field, format!("{tag} is not between 1 and 4094")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An absolute path on the host, without control characters and without `..`.

@@ -1,20 +1,16 @@
-//! Storage pools and volumes.
+//! Volumes.
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
-use futures::stream::{BoxStream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::capability::{Feature, asked};
 use super::extra::Extra;
-use super::id::{HostId, PoolId, VmId, VolumeId};
+use super::id::{PoolId, VmId, VolumeId};
 use super::macros::{named_enum, open_enum, setters};
 use super::units::ByteSize;
 use super::validate;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 open_enum! {
     /// How a volume's content is laid out.
@@ -33,220 +29,6 @@ open_enum! {
         Tar = "tar" | "tgz",
         /// A directory.
         Dir = "dir" | "subvol",
-    }
-}
-
-open_enum! {
-    /// What a pool stands on.
-    PoolKind {
-        /// A directory.
-        Dir = "dir",
-        /// A file system that is mounted for the pool.
-        Filesystem = "fs",
-        /// NFS and the like.
-        NetFs = "netfs" | "nfs" | "cifs",
-        /// An LVM volume group.
-        Lvm = "logical" | "lvm",
-        /// LVM thin.
-        LvmThin = "lvmthin",
-        /// ZFS.
-        Zfs = "zfs" | "zfspool",
-        /// Btrfs.
-        Btrfs = "btrfs",
-        /// Ceph block devices.
-        Rbd = "rbd",
-        /// iSCSI.
-        Iscsi = "iscsi",
-        /// A disk.
-        Disk = "disk",
-    }
-}
-
-/// A storage pool.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct PoolInfo {
-    /// Its id.
-    pub id: PoolId,
-    /// What it stands on.
-    pub kind: PoolKind,
-    /// Whether it can be used now.
-    pub active: bool,
-    /// Whether it starts with its host.
-    #[serde(default)]
-    pub autostart: bool,
-    /// Where it lies on the host.
-    #[serde(default)]
-    pub path: Option<String>,
-    /// How much fits in all.
-    #[serde(default)]
-    pub capacity: Option<ByteSize>,
-    /// How much is in use.
-    #[serde(default)]
-    pub used: Option<ByteSize>,
-    /// How much is left.
-    #[serde(default)]
-    pub available: Option<ByteSize>,
-    /// The hosts that see it; empty where there is only one.
-    #[serde(default)]
-    pub hosts: Vec<HostId>,
-    /// Whether all these hosts see the same content.
-    #[serde(default)]
-    pub shared: bool,
-    /// What may be put into it, in the backend's words (`images`, `iso`, `backup`, …).
-    #[serde(default)]
-    pub content: BTreeSet<String>,
-    /// What the backend says beyond this.
-    #[serde(default)]
-    pub extra: Extra,
-}
-
-impl PoolInfo {
-    /// A pool of which nothing else is known.
-    pub fn new(id: impl Into<PoolId>, kind: PoolKind, active: bool) -> Self {
-        Self {
-            id: id.into(),
-            kind,
-            active,
-            autostart: false,
-            path: None,
-            capacity: None,
-            used: None,
-            available: None,
-            hosts: Vec::new(),
-            shared: false,
-            content: BTreeSet::new(),
-            extra: Extra::default(),
-        }
-    }
-
-    setters! {
-        val autostart: bool; opt_into path: String; opt capacity: ByteSize; opt used: ByteSize; opt available: ByteSize;
-        val hosts: Vec<HostId>; val shared: bool; val content: BTreeSet<String>; val extra: Extra;
-    }
-}
-
-/// Which pools are wanted; empty means all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct PoolQuery {
-    /// Seen by this host.
-    pub host: Option<HostId>,
-    /// That may hold this content, in the backend's words.
-    pub content: Option<String>,
-}
-
-impl PoolQuery {
-    /// All pools.
-    #[must_use]
-    pub fn all() -> Self {
-        Self::default()
-    }
-
-    setters! { opt_into host: HostId; opt_into content: String; }
-
-    /// Whether the query wants this pool, for backends that cannot filter.
-    #[must_use]
-    pub fn matches(&self, pool: &PoolInfo) -> bool {
-        self.host.as_ref().is_none_or(|host| pool.hosts.is_empty() || pool.hosts.contains(host))
-            && self
-                .content
-                .as_ref()
-                .is_none_or(|content| pool.content.is_empty() || pool.content.contains(content))
-    }
-}
-
-/// How a pool is to be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct PoolSpec {
-    /// Its name.
-    pub name: String,
-    /// What it stands on.
-    pub kind: PoolKind,
-    /// The directory, mount point or device on the host.
-    #[serde(default)]
-    pub target: Option<String>,
-    /// Where the content comes from: `server:/export` of a network file system, a volume group's name.
-    #[serde(default)]
-    pub source: Option<String>,
-    /// Whether it starts with its host.
-    #[serde(default)]
-    pub autostart: bool,
-    /// The hosts that see it; empty means all.
-    #[serde(default)]
-    pub hosts: Vec<HostId>,
-    /// What may be put into it, in the backend's words; empty is the backend's default.
-    #[serde(default)]
-    pub content: BTreeSet<String>,
-    /// Options that only one backend knows.
-    #[serde(default)]
-    pub options: Extra,
-}
-
-impl PoolSpec {
-    /// A pool on this.
-    pub fn new(name: impl Into<String>, kind: PoolKind) -> Self {
-        Self {
-            name: name.into(),
-            kind,
-            target: None,
-            source: None,
-            autostart: false,
-            hosts: Vec::new(),
-            content: BTreeSet::new(),
-            options: Extra::default(),
-        }
-    }
-
-    /// A pool in this directory on the host, which is made if it is missing.
-    pub fn dir(name: impl Into<String>, path: impl Into<String>) -> Self {
-        Self::new(name, PoolKind::Dir).target(path)
-    }
-
-    setters! {
-        opt_into target: String; opt_into source: String; val autostart: bool; val hosts: Vec<HostId>;
-        val content: BTreeSet<String>; val options: Extra;
-    }
-
-    /// Checks what holds on every backend.
-    ///
-    /// # Errors
-    /// `InvalidInput` naming the field.
-    pub fn validate(&self) -> Result<()> {
-        validate::name("name", &self.name)?;
-        match &self.target {
-            Some(target) => validate::host_path("target", target)?,
-            None if self.kind == PoolKind::Dir => {
-                return Err(Error::invalid("target", "a directory pool needs its path"));
-            }
-            None => {}
-        }
-        self.source.as_deref().map_or(Ok(()), |source| validate::text("source", source))
-    }
-}
-
-/// How a pool is deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct DeletePool {
-    /// Delete its volumes too. Otherwise the pool is forgotten and its content stays on the host.
-    pub content: bool,
-}
-
-impl DeletePool {
-    /// The content stays on the host.
-    #[must_use]
-    pub fn keep_content() -> Self {
-        Self { content: false }
-    }
-
-    /// The content is deleted.
-    #[must_use]
-    pub fn with_content() -> Self {
-        Self { content: true }
     }
 }
 
@@ -569,116 +351,9 @@ impl DownloadVolume {
     }
 }
 
-/// A stream of bytes whose length is known before it begins: servers need it (Proxmox refuses chunked bodies), and
-/// a stream that ends early is an error rather than a short file.
-///
-/// ```
-/// use hypervisor_core::model::ByteStream;
-/// # tokio_test(async {
-/// let stream = ByteStream::from_bytes("hello");
-/// assert_eq!(stream.length(), 5);
-/// assert_eq!(stream.collect(1024).await?, "hello");
-/// # Ok::<(), hypervisor_core::Error>(()) });
-/// # fn tokio_test<T>(f: impl std::future::Future<Output = T>) -> T {
-/// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(f)
-/// # }
-/// ```
-pub struct ByteStream {
-    length: u64,
-    chunks: BoxStream<'static, Result<Bytes>>,
-}
-
-impl ByteStream {
-    /// A stream that will give exactly `length` bytes.
-    pub fn new(length: u64, chunks: impl futures::Stream<Item = Result<Bytes>> + Send + 'static) -> Self {
-        Self { length, chunks: chunks.boxed() }
-    }
-
-    /// A stream of bytes in memory.
-    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Self::new(length, futures::stream::once(async { Ok(bytes) }))
-    }
-
-    /// How many bytes it will give.
-    #[must_use]
-    pub fn length(&self) -> u64 {
-        self.length
-    }
-
-    /// The chunks. A stream that gives fewer or more bytes than it said ends with a `Transport` error.
-    #[must_use]
-    pub fn into_chunks(self) -> BoxStream<'static, Result<Bytes>> {
-        let Self { length, chunks } = self;
-        let checked =
-            futures::stream::unfold((chunks, 0_u64, false), move |(mut chunks, seen, ended)| async move {
-                if ended {
-                    return None;
-                }
-                let broken = |seen| {
-                    Error::new(
-                        ErrorKind::Transport,
-                        format!("the stream gave {seen} bytes where {length} were announced"),
-                    )
-                };
-                match chunks.next().await {
-                    Some(Ok(chunk)) => {
-                        let seen = seen.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-                        if seen > length {
-                            return Some((Err(broken(seen)), (chunks, seen, true)));
-                        }
-                        Some((Ok(chunk), (chunks, seen, false)))
-                    }
-                    Some(Err(error)) => Some((Err(error), (chunks, seen, true))),
-                    None if seen < length => Some((Err(broken(seen)), (chunks, seen, true))),
-                    None => None,
-                }
-            });
-        checked.boxed()
-    }
-
-    /// All bytes in memory.
-    ///
-    /// # Errors
-    /// `InvalidInput` if there are more than `limit`; what the stream itself ends with.
-    pub async fn collect(self, limit: u64) -> Result<Bytes> {
-        if self.length > limit {
-            return Err(Error::invalid(
-                "limit",
-                format!("the content has {} bytes, more than {limit}", self.length),
-            ));
-        }
-        let mut all = BytesMut::new();
-        let mut chunks = self.into_chunks();
-        while let Some(chunk) = chunks.next().await {
-            all.extend_from_slice(&chunk?);
-        }
-        Ok(all.freeze())
-    }
-}
-
-impl fmt::Debug for ByteStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ByteStream").field("length", &self.length).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_stream_that_lies_about_its_length_is_an_error() {
-        for (announced, given) in [(6, "hello"), (4, "hello")] {
-            let stream = ByteStream::new(announced, futures::stream::iter([Ok(Bytes::from(given))]));
-            assert_eq!(stream.collect(100).await.unwrap_err().kind(), ErrorKind::Transport);
-        }
-        assert_eq!(
-            ByteStream::from_bytes("hello").collect(4).await.unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
-    }
 
     #[test]
     fn a_format_that_is_read_is_the_one_that_would_be_written() {
@@ -693,6 +368,5 @@ mod tests {
         let smaller = ResizeVolume::grow_to(ByteSize::gib(1));
         assert!(smaller.validate(Some(ByteSize::gib(2))).unwrap_err().fields().contains_key("capacity"));
         assert!(smaller.allow_shrink(true).validate(Some(ByteSize::gib(2))).is_ok());
-        assert_eq!(PoolSpec::new("p", PoolKind::Dir).validate().unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }
