@@ -5,6 +5,8 @@ pub mod batch;
 pub mod conformance;
 pub mod error;
 pub mod handle;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod layer;
 pub mod memory;
 pub mod model;
