@@ -192,3 +192,162 @@ fn switch_word(text: &str) -> String {
         _ => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::wire::params::{Release, all, find};
+    use proptest::prelude::*;
+
+    fn wrong(method: &str, path: &str, params: &[(&str, &str)]) -> Vec<(String, String)> {
+        let params: Vec<(String, String)> =
+            params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let found = find(method, path).unwrap();
+        found.check(&params).err().unwrap_or_default().into_iter().collect()
+    }
+
+    fn one(method: &str, path: &str, params: &[(&str, &str)]) -> String {
+        let wrong = wrong(method, path, params);
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        format!("{}: {}", wrong[0].0, wrong[0].1)
+    }
+
+    #[test]
+    fn what_the_server_has_said_is_said_of_the_same() {
+        let config = "/nodes/pve1/qemu/101/config";
+        assert_eq!(
+            wrong("POST", "/nodes/pve1/qemu", &[
+                ("vmid", "101"),
+                ("bogus", "1"),
+                ("memory", "abc"),
+                ("cores", "0")
+            ]),
+            [
+                (
+                    "bogus".to_owned(),
+                    "property is not defined in schema and the schema does not allow additional properties"
+                        .to_owned()
+                ),
+                ("cores".to_owned(), "value must have a minimum value of 1".to_owned()),
+                (
+                    "memory".to_owned(),
+                    "invalid format - format error\nmemory.current: type check ('integer') failed - got 'abc'\n"
+                        .to_owned()
+                ),
+            ]
+        );
+        assert_eq!(
+            one("PUT", config, &[("onboot", "true")]),
+            "onboot: type check ('boolean') failed - got 'true'"
+        );
+        assert_eq!(
+            one("POST", "/access/ticket", &[("username", "root@pam")]),
+            "password: property is missing and it is not optional"
+        );
+        assert_eq!(
+            one("GET", "/nodes/pve1/qemu/7/config", &[]),
+            "vmid: invalid format - value does not look like a valid VM ID\n"
+        );
+        assert_eq!(
+            one("POST", "/nodes/pve1/qemu/100/status/start", &[("vmid", "101")]),
+            "vmid: duplicate parameter (already defined in URI) with conflicting values!"
+        );
+        assert_eq!(
+            one("GET", "/cluster/resources", &[("type", "foo")]),
+            "type: value 'foo' does not have a value in the enumeration 'vm, storage, node, sdn'"
+        );
+        assert_eq!(
+            one("PUT", config, &[("tags", "bad tag!")]),
+            "tags: invalid format - invalid characters in tag\n"
+        );
+        assert_eq!(
+            one("PUT", config, &[("sshkeys", "ssh-ed25519 AAAA bob@x")]),
+            "sshkeys: invalid format - invalid urlencoded string: ssh-ed25519 AAAA bob@x\n"
+        );
+        assert_eq!(
+            one("POST", "/nodes/pve1/qemu/100/snapshot", &[("snapname", "1bad")]),
+            "snapname: invalid format - invalid configuration ID '1bad'\n"
+        );
+        assert!(
+            one("PUT", config, &[("net99", "e1000,bridge=vmbr0")])
+                .starts_with("net99: property is not defined")
+        );
+    }
+
+    #[test]
+    fn families_lists_and_property_strings_are_looked_into() {
+        let config = "/nodes/pve1/qemu/101/config";
+        assert!(
+            wrong(
+                "PUT",
+                config,
+                &[
+                    ("net31", "virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=yes"),
+                    ("scsi30", "local:1,ssd=1"),
+                    ("delete", "net1"),
+                    ("delete", "tags"),
+                    ("efidisk0", "local:1,efitype=4m,pre-enrolled-keys=1"),
+                ]
+            )
+            .is_empty()
+        );
+        assert_eq!(
+            one("PUT", config, &[("net0", "virtio,bridge=vmbr0,bogus=1")]),
+            "net0: invalid format - invalid key in comma-separated list property: bogus\n"
+        );
+        assert_eq!(
+            one("PUT", config, &[("net0", "bridge=vmbr0")]),
+            "net0: invalid format - format error\nnet0.model: property is missing and it is not optional\n"
+        );
+        assert_eq!(
+            one("PUT", config, &[("net0", "virtio,vmbr0")]),
+            "net0: invalid format - duplicate key in comma-separated list property: model\n"
+        );
+        assert!(
+            one("PUT", "/nodes/pve1/qemu/101/resize", &[("disk", "scsi99"), ("size", "+1G")])
+                .contains("enumeration 'ide0, ide1")
+        );
+        assert_eq!(
+            one("POST", "/nodes/pve1/qemu", &[("vmid", "100"), ("unique", "1")]),
+            "archive: missing property - 'unique' requires this property"
+        );
+        assert!(one("PUT", config, &[("cores", "1"), ("cores", "2")]).contains("ARRAY"));
+        assert!(
+            wrong("POST", "/nodes/pve1/qemu/100/agent/exec", &[("command", "/bin/ls"), ("command", "-l")])
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_release_does_not_know_what_came_later() {
+        let found = find("POST", "/nodes/pve1/qemu").unwrap();
+        let params = [("vmid".to_owned(), "100".to_owned()), ("ha-managed".to_owned(), "1".to_owned())];
+        assert!(found.check(&params).is_ok());
+        assert!(found.check_at(Release::V8_4, &params).unwrap_err().contains_key("ha-managed"));
+        assert!(all().any(|endpoint| endpoint.since > Release::V8_4));
+    }
+
+    #[test]
+    fn every_pattern_of_the_table_can_be_read() {
+        fn patterns(param: &super::Param) -> Vec<&'static str> {
+            let inner = match param.kind {
+                super::Kind::Properties(format) => format.keys().flat_map(patterns).collect(),
+                _ => Vec::new(),
+            };
+            param.pattern.into_iter().chain(inner).collect()
+        }
+        let mut seen = 0;
+        for pattern in all().flat_map(|endpoint| endpoint.params().collect::<Vec<_>>()).flat_map(patterns) {
+            regex_lite::Regex::new(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            seen += 1;
+        }
+        assert!(seen > 50, "{seen}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_panics(name in "net0|memory|scsi0|tags|cores|boot|vga|smbios1|agent|x", value in ".{0,30}") {
+            let found = find("PUT", "/nodes/pve1/qemu/101/config").unwrap();
+            let _ = found.check(&[(name, value)]);
+        }
+    }
+}

@@ -59,7 +59,7 @@ pub(super) const AGENT: Format = Format(&[&[
     switch("freeze-fs").since(V9_1),
     alias("freeze-fs-on-backup", "freeze-fs"),
     switch("fstrim_cloned_disks"),
-    alias("guest-fsfreeze", "freeze-fs"),
+    alias("guest-fsfreeze", "freeze-fs").since(V9_1),
     word("type", &["virtio", "isa"]),
 ]]);
 
