@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod backup;
 pub mod cluster;
+pub mod compute;
 pub mod config;
 pub mod envelope;
 pub mod error;

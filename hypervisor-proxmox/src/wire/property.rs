@@ -113,7 +113,6 @@ impl Properties {
         }
     }
 
-
     /// Removes the values that stand alone.
     pub fn remove_bare(&mut self) {
         self.0.retain(|entry| entry.key.is_some());

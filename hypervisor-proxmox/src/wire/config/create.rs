@@ -104,7 +104,10 @@ fn head(form: Form, vmid: u32, spec: &VmSpec) -> Result<Form> {
 }
 
 /// Names are DNS names: without `_`, and no part begins or ends with a hyphen.
-pub(super) fn host_name(name: &str) -> Result<()> {
+///
+/// # Errors
+/// `InvalidInput` naming `name`.
+pub fn host_name(name: &str) -> Result<()> {
     let fits = |part: &str| {
         !part.is_empty()
             && !part.starts_with('-')

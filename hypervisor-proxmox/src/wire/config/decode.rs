@@ -132,6 +132,12 @@ fn options(config: &Config) -> VmOptions {
     let container = config.kind == GuestKind::Container;
     let mut options = VmOptions::new();
     options.cloud_init = if container { None } else { CloudInitOptions::decode(config) };
+    // Another one would get its variables, its TPM and its drive there too.
+    let beside = ["efidisk0", "tpmstate0"].iter().filter_map(|key| config.get(key));
+    let drive =
+        config.iter().filter(|(key, text)| disk::split_slot(key).is_some() && disk::is_cloud_init(text));
+    let storage = beside.chain(drive.map(|(_, text)| text)).find_map(disk::volume);
+    options.storage = storage.and_then(|volume| owned(volume.split_once(':').map(|(storage, _)| storage)));
     let disks = disk::slots(config);
     let disk_properties = disks.iter().map(|(slot, text)| (slot.clone(), disk::beyond(text)));
     let nic_properties =

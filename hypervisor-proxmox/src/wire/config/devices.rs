@@ -1,6 +1,6 @@
 //! Devices that are attached, changed and taken away.
 
-use hypervisor_core::model::{ByteSize, DiskId, DiskSpec, GuestKind, NicChange, NicId, NicSpec};
+use hypervisor_core::model::{ByteSize, DiskId, DiskSource, DiskSpec, GuestKind, NicChange, NicId, NicSpec};
 use hypervisor_core::{Error, ErrorKind, Result};
 
 use super::change::Edit;
@@ -35,9 +35,9 @@ pub fn encode_attach_disk(
         GuestKind::Container => disk::encode_ct(disk, slot.as_str(), storage, None, "disk")?,
         _ => disk::encode_vm(disk, slot.as_str(), storage, "disk")?,
     };
-    if let Some(volume) = disk::volume(&encoded.text) {
-        let has = disk::slots(config).iter().any(|(_, text)| disk::volume(text).as_ref() == Some(&volume));
-        if has {
+    if let DiskSource::Volume(volume) = &disk.source {
+        let has = |text: &str| disk::volume(text).as_deref() == Some(volume.as_str());
+        if disk::slots(config).iter().any(|(_, text)| has(text)) {
             return Err(Error::invalid_state(format!("it has volume `{volume}` already")));
         }
     }

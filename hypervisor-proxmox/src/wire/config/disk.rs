@@ -27,8 +27,7 @@ pub(super) fn split_slot(slot: &str) -> Option<(&'static str, u16)> {
     let families = VM_FAMILIES.into_iter().chain([("mp", 256)]);
     families.into_iter().find_map(|(family, count)| {
         let number = super::raw::member(slot, family)?;
-        // `scsi01` is no name that the server has.
-        (number < count && format!("{family}{number}") == slot).then_some((family, number))
+        (number < count).then_some((family, number))
     })
 }
 

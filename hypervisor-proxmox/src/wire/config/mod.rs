@@ -30,7 +30,7 @@ mod raw;
 
 pub use change::{changed_fields, encode_change, encode_deploy, encode_mark};
 pub use cloud_init::CloudInitOptions;
-pub use create::{Create, Defaults, encode_create};
+pub use create::{Create, Defaults, encode_create, host_name};
 pub use decode::{decode, decode_ct, decode_vm, fill_in};
 pub use devices::{
     encode_attach_disk, encode_attach_nic, encode_detach_disk, encode_detach_nic, encode_drop_volume,

@@ -102,9 +102,9 @@ impl std::fmt::Debug for Config {
     }
 }
 
-/// The number of a key in a family.
+/// The number of a key in a family. `net01` is no name that the server has.
 pub(super) fn member(key: &str, family: &str) -> Option<u16> {
     let digits = key.strip_prefix(family)?;
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if plain { digits.parse().ok() } else { None }
+    let number: u16 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
 }
