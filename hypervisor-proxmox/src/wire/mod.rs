@@ -12,6 +12,7 @@ pub mod form;
 pub mod marks;
 pub mod network;
 pub mod node;
+pub mod params;
 pub mod pool;
 pub mod property;
 pub mod resources;
