@@ -113,6 +113,10 @@ pub(super) fn role(name: &str) -> Option<BTreeSet<&'static str>> {
 }
 
 impl Access {
+    pub(super) fn new(users: BTreeMap<String, User>, acl: Vec<Acl>) -> Self {
+        Self { users, acl, tickets: BTreeMap::new() }
+    }
+
     /// Forgets all logins, as when the server's keys are renewed.
     pub(super) fn forget_tickets(&mut self) {
         self.tickets.clear();
@@ -139,11 +143,8 @@ impl Access {
 
     /// What somebody may do to an object.
     pub(super) fn privileges(&self, who: &Who, path: &str) -> BTreeSet<&'static str> {
-        let of_user = if who.user == "root@pam" {
-            ALL.split(',').collect()
-        } else {
-            self.roles_on(&who.user, path)
-        };
+        let of_user =
+            if who.user == "root@pam" { ALL.split(',').collect() } else { self.roles_on(&who.user, path) };
         match &who.token {
             None => of_user,
             Some(name) => {
@@ -159,8 +160,17 @@ impl Access {
 
     /// Paths that access lists name, and those that always exist.
     pub(super) fn known_paths(&self) -> BTreeSet<String> {
-        let always =
-            ["/", "/access", "/access/groups", "/access/realm", "/nodes", "/pool", "/sdn", "/storage", "/vms"];
+        let always = [
+            "/",
+            "/access",
+            "/access/groups",
+            "/access/realm",
+            "/nodes",
+            "/pool",
+            "/sdn",
+            "/storage",
+            "/vms",
+        ];
         let listed = self.acl.iter().map(|acl| acl.path.clone());
         listed.chain(always.iter().map(|path| (*path).to_owned())).collect()
     }
@@ -221,9 +231,8 @@ impl Cluster {
         }
         let Some(cookie) = &credentials.cookie else { return refused("No ticket") };
         let known = self.access.tickets.get(cookie).filter(|ticket| !ticket.half);
-        let fresh = known.filter(|ticket| {
-            self.clock.now().saturating_sub(ticket.issued) < self.options.ticket_life
-        });
+        let fresh =
+            known.filter(|ticket| self.clock.now().saturating_sub(ticket.issued) < self.options.ticket_life);
         let Some(ticket) = fresh else { return refused("permission denied - invalid PVE ticket") };
         let writes = !matches!(method, "GET" | "HEAD");
         if writes && !is_upload && credentials.csrf.as_deref() != Some(ticket.csrf.as_str()) {

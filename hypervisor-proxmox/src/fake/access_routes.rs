@@ -94,6 +94,9 @@ pub(super) fn users(cluster: &Cluster, call: &Call) -> Outcome {
                 row.insert("tokens".into(), tokens);
                 row.insert("groups".into(), "".into());
             }
+            if let (Some(comment), Some(row)) = (&user.comment, row.as_object_mut()) {
+                row.insert("comment".into(), comment.as_str().into());
+            }
             row
         })
         .collect();
@@ -137,9 +140,8 @@ fn no_user(name: &str) -> String {
 
 /// `POST /access/users/{userid}/token/{tokenid}`.
 pub(super) fn create_token(cluster: &mut Cluster, call: &Call, user: &str, name: &str) -> Outcome {
-    cluster.need_quorum(|| {
-        "generating token failed: cfs-lock 'file-user_cfg' error: no quorum!".to_owned()
-    })?;
+    cluster
+        .need_quorum(|| "generating token failed: cfs-lock 'file-user_cfg' error: no quorum!".to_owned())?;
     let secret = cluster.uuid();
     let known = cluster.access.users.get_mut(user).ok_or_else(|| Refusal::die(no_user(user)))?;
     if known.tokens.contains_key(name) {
@@ -223,15 +225,11 @@ pub(super) fn update_acl(cluster: &mut Cluster, call: &Call) -> Outcome {
             return Err(Refusal::die(format!("ACL update failed: role '{role}' does not exist")));
         }
     }
-    let subjects: Vec<&str> =
-        ["users", "tokens"].iter().flat_map(|key| call.params.list(key)).collect();
+    let subjects: Vec<&str> = ["users", "tokens"].iter().flat_map(|key| call.params.list(key)).collect();
     let propagate = call.get("propagate") != Some("0");
     for role in call.params.list("roles") {
         for subject in &subjects {
-            cluster
-                .access
-                .acl
-                .retain(|acl| acl.path != path || acl.role != role || acl.subject != *subject);
+            cluster.access.acl.retain(|acl| acl.path != path || acl.role != role || acl.subject != *subject);
             if !call.flag("delete") {
                 cluster.access.acl.push(Acl {
                     path: path.to_owned(),

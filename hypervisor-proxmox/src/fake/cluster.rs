@@ -31,6 +31,8 @@ pub(super) struct Options {
     pub(super) ticket_life: Duration,
     /// Whether every request is checked against the table of parameters.
     pub(super) strict: bool,
+    /// What `/nodes` says of the certificate.
+    pub(super) fingerprint: Option<String>,
 }
 
 impl Options {

@@ -86,8 +86,12 @@ pub(super) fn pending(cluster: &Cluster, call: &Call, kind: Kind, host: &str, vm
 fn privilege(kind: Kind, key: &str, value: &str) -> &'static str {
     match key {
         "memory" | "balloon" | "shares" | "swap" => "VM.Config.Memory",
-        "cores" | "sockets" | "cpu" | "vcpus" | "cpulimit" | "cpuunits" | "numa" | "affinity" => "VM.Config.CPU",
-        "bios" | "machine" | "ostype" | "vga" | "scsihw" | "acpi" | "tablet" | "kvm" | "arch" => "VM.Config.HWType",
+        "cores" | "sockets" | "cpu" | "vcpus" | "cpulimit" | "cpuunits" | "numa" | "affinity" => {
+            "VM.Config.CPU"
+        }
+        "bios" | "machine" | "ostype" | "vga" | "scsihw" | "acpi" | "tablet" | "kvm" | "arch" => {
+            "VM.Config.HWType"
+        }
         "ciuser" | "cipassword" | "citype" | "sshkeys" | "cicustom" | "ciupgrade" => "VM.Config.Cloudinit",
         "nameserver" | "searchdomain" => "VM.Config.Network",
         _ if is_indexed(key, "ipconfig") => "VM.Config.Cloudinit",
@@ -136,7 +140,10 @@ fn check_root(call: &Call) -> Result<(), Refusal> {
 pub(super) fn put(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str, vmid: u32) -> Outcome {
     let wait = cluster.clock.unix();
     cluster.need_quorum(|| {
-        format!("unable to open file '/etc/pve/nodes/{host}/{}/{vmid}.conf.tmp.{wait}' - Permission denied", kind.folder())
+        format!(
+            "unable to open file '/etc/pve/nodes/{host}/{}/{vmid}.conf.tmp.{wait}' - Permission denied",
+            kind.folder()
+        )
     })?;
     check_change(cluster, call, kind, host, vmid)?;
     change(cluster, &call.who, vmid, &call.params)?;
@@ -176,24 +183,27 @@ fn check_change(cluster: &Cluster, call: &Call, kind: Kind, host: &str, vmid: u3
 pub(super) fn post(cluster: &mut Cluster, call: &Call, host: &str, vmid: u32) -> Outcome {
     check_change(cluster, call, Kind::Qemu, host, vmid)?;
     let (params, who) = (call.params.clone(), call.who.clone());
-    let work = Work {
-        who: &call.who,
-        host,
-        kind: "qmconfig".into(),
-        subject: vmid.to_string(),
-        lock: Some(vmid),
-    };
+    let work =
+        Work { who: &call.who, host, kind: "qmconfig".into(), subject: vmid.to_string(), lock: Some(vmid) };
     let upid = cluster.dispatch_with_end(
         work,
         |_, _| Ok(()),
-        move |cluster, _| change(cluster, &who, vmid, &params).map_err(|refusal| refusal.message().to_owned()),
+        move |cluster, _| {
+            change(cluster, &who, vmid, &params).map_err(|refusal| refusal.message().to_owned())
+        },
     );
     if let Some(wait) = call.params.number("background_delay") {
         let soon = cluster.task_time("qmconfig").as_secs() < wait;
         let allocates = call.params.iter().any(|(key, _)| is_disk_key(Kind::Qemu, key));
         if soon && !allocates {
             cluster.finish_now(&upid);
-            if cluster.tasks.all.get(&upid).and_then(|task| task.exit.as_ref()).is_some_and(|(exit, _)| exit == "OK") {
+            if cluster
+                .tasks
+                .all
+                .get(&upid)
+                .and_then(|task| task.exit.as_ref())
+                .is_some_and(|(exit, _)| exit == "OK")
+            {
                 return done();
             }
         }
@@ -207,10 +217,17 @@ fn is_hot(kind: Kind, key: &str, old: Option<&str>, new: Option<&str>) -> bool {
         return true;
     }
     match key {
-        "name" | "description" | "tags" | "onboot" | "protection" | "startup" | "hookscript" | "lock" | "balloon"
-        | "shares" | "cpuunits" | "cpulimit" | "migrate_speed" | "migrate_downtime" | "autostart" | "ciuser"
-        | "cipassword" | "sshkeys" | "nameserver" | "searchdomain" | "hotplug" => true,
-        _ if ["net", "scsi", "virtio", "ipconfig", "unused", "usb"].iter().any(|family| is_indexed(key, family)) => true,
+        "name" | "description" | "tags" | "onboot" | "protection" | "startup" | "hookscript" | "lock"
+        | "balloon" | "shares" | "cpuunits" | "cpulimit" | "migrate_speed" | "migrate_downtime"
+        | "autostart" | "ciuser" | "cipassword" | "sshkeys" | "nameserver" | "searchdomain" | "hotplug" => {
+            true
+        }
+        _ if ["net", "scsi", "virtio", "ipconfig", "unused", "usb"]
+            .iter()
+            .any(|family| is_indexed(key, family)) =>
+        {
+            true
+        }
         // A medium can be changed; the drive itself needs a start.
         _ => {
             let cdrom = |value: Option<&str>| value.is_some_and(|value| value.contains("media=cdrom"));
@@ -242,7 +259,9 @@ fn change_with(
     params: &Params,
     made: &mut Vec<String>,
 ) -> Result<(), Refusal> {
-    let Some(guest) = cluster.guests.get(&vmid) else { return Err(Refusal::die(format!("VM {vmid} is gone"))) };
+    let Some(guest) = cluster.guests.get(&vmid) else {
+        return Err(Refusal::die(format!("VM {vmid} is gone")));
+    };
     let (kind, host, running) = (guest.kind, guest.host.clone(), guest.is_running());
     let mut settings = Vec::new();
     for (key, value) in params.joined() {
@@ -353,7 +372,9 @@ pub(super) fn nic(cluster: &mut Cluster, kind: Kind, value: &str, old: Option<&s
         }
         Kind::Qemu => {
             let bare = nic.first_bare().map(str::to_owned);
-            let Some(model) = bare.or_else(|| nic.get("model").map(str::to_owned)) else { return nic.to_string() };
+            let Some(model) = bare.or_else(|| nic.get("model").map(str::to_owned)) else {
+                return nic.to_string();
+            };
             let mac = nic.get("macaddr").map(str::to_owned).unwrap_or_else(|| cluster.mac());
             let mut made = Properties::new().with(&model, mac);
             for entry in nic.iter() {
@@ -387,7 +408,8 @@ pub(super) fn complete(cluster: &mut Cluster, vmid: u32) {
             }
         }
         Kind::Lxc => {
-            for (key, value) in [("arch", "amd64"), ("memory", "512"), ("swap", "512"), ("ostype", "debian")] {
+            for (key, value) in [("arch", "amd64"), ("memory", "512"), ("swap", "512"), ("ostype", "debian")]
+            {
                 if guest.get(key).is_none() {
                     guest.set(key, value);
                 }

@@ -40,7 +40,14 @@ pub(super) fn is_cdrom(disk: &Properties) -> bool {
 }
 
 /// A name for a new volume that nothing on the storage has.
-pub(super) fn free_volume(cluster: &Cluster, host: &str, storage: &str, vmid: u32, base: bool, format: &str) -> String {
+pub(super) fn free_volume(
+    cluster: &Cluster,
+    host: &str,
+    storage: &str,
+    vmid: u32,
+    base: bool,
+    format: &str,
+) -> String {
     let files = cluster.storages.get(storage).is_some_and(super::storage::Storage::has_files);
     let prefix = if base { "base" } else { "vm" };
     let name = |n: u32| {
@@ -50,7 +57,10 @@ pub(super) fn free_volume(cluster: &Cluster, host: &str, storage: &str, vmid: u3
             format!("{storage}:{prefix}-{vmid}-disk-{n}")
         }
     };
-    let other = |n: u32| name(n).replace(&format!("{prefix}-{vmid}-"), &format!("{}-{vmid}-", if base { "vm" } else { "base" }));
+    let other = |n: u32| {
+        name(n)
+            .replace(&format!("{prefix}-{vmid}-"), &format!("{}-{vmid}-", if base { "vm" } else { "base" }))
+    };
     let stem = |text: String| text.rsplit_once('.').map_or(text.clone(), |(stem, _)| stem.to_owned());
     let taken = |wanted: &str| {
         let volumes = cluster.storages.get(storage).and_then(|storage| storage.on(host));
@@ -77,7 +87,10 @@ pub(super) fn place(
 ) -> Result<String, Refusal> {
     let mut disk = property::parse(value);
     let Some(file) = file_of(kind, &disk).map(str::to_owned) else {
-        return Err(Refusal::parameter(key, "invalid format - format error\nfile: property is missing and it is not optional\n"));
+        return Err(Refusal::parameter(
+            key,
+            "invalid format - format error\nfile: property is missing and it is not optional\n",
+        ));
     };
     let bus_is_unused = is_indexed(key, "unused");
     let Some((storage_name, name)) = file.split_once(':') else {
@@ -121,7 +134,9 @@ pub(super) fn place(
             }
             Some(source) => {
                 let found = cluster.volume(host, source);
-                found.map(|volume| volume.size).ok_or_else(|| Refusal::die(format!("volume '{source}' does not exist")))?
+                found
+                    .map(|volume| volume.size)
+                    .ok_or_else(|| Refusal::die(format!("volume '{source}' does not exist")))?
             }
             None if key.starts_with("efidisk") => 528 << 10,
             None if key.starts_with("tpmstate") => 4 << 20,
@@ -266,7 +281,9 @@ pub(super) fn move_disk(cluster: &mut Cluster, call: &Call, kind: Kind, host: &s
     let (files, wanted) = (target.has_files(), call.params.text("format"));
     cluster.need(&call.who, &format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
     let old_format = cluster.volume(host, &source).map_or("raw".to_owned(), |volume| volume.format.clone());
-    if source.starts_with(&format!("{storage}:")) && wanted.as_ref().is_none_or(|format| *format == old_format) {
+    if source.starts_with(&format!("{storage}:"))
+        && wanted.as_ref().is_none_or(|format| *format == old_format)
+    {
         return Err(Refusal::die("you can't move to the same storage with same format"));
     }
     let delete = call.flag("delete");
@@ -319,7 +336,8 @@ fn reassign(
         return Err(Refusal::die(format!("Target disk key '{new_key}' is already in use for VM '{target}'")));
     }
     let (host_name, key, source) = (host.to_owned(), key.to_owned(), source.to_owned());
-    let work = Work { who: &call.who, host, kind: "qmmove".into(), subject: vmid.to_string(), lock: Some(vmid) };
+    let work =
+        Work { who: &call.who, host, kind: "qmmove".into(), subject: vmid.to_string(), lock: Some(vmid) };
     let upid = cluster.dispatch_with_end(
         work,
         |_, _| Ok(()),

@@ -160,7 +160,7 @@ fn applies(skip: &mut u32, times: &mut Option<u32>) -> bool {
     true
 }
 
-fn matches_path(pattern: &str, path: &str) -> bool {
+pub(super) fn matches_path(pattern: &str, path: &str) -> bool {
     let mut wanted = pattern.split('/').filter(|part| !part.is_empty());
     let mut given = path.split('/').filter(|part| !part.is_empty());
     loop {
@@ -204,8 +204,7 @@ impl Fault {
     }
 
     fn add(self, effect: Effect) {
-        let rule =
-            Rule { method: self.method, path: self.path, skip: self.skip, times: self.times, effect };
+        let rule = Rule { method: self.method, path: self.path, skip: self.skip, times: self.times, effect };
         self.faults.with(|rules| rules.requests.push(rule));
     }
 

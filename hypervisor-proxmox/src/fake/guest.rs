@@ -241,7 +241,9 @@ impl Guest {
     /// The CPUs that the guest sees; a container without a limit has those of the host.
     pub(super) fn cpus(&self, host_cpus: u64) -> u64 {
         match self.kind {
-            Kind::Qemu => self.number("cores").unwrap_or(1).saturating_mul(self.number("sockets").unwrap_or(1)),
+            Kind::Qemu => {
+                self.number("cores").unwrap_or(1).saturating_mul(self.number("sockets").unwrap_or(1))
+            }
             Kind::Lxc => self.number("cores").unwrap_or(host_cpus),
         }
     }
@@ -380,7 +382,8 @@ pub(super) fn digest(text: &str) -> String {
     let round = |seed: u64| {
         text.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
     };
-    let (a, b, c) = (round(0xcbf2_9ce4_8422_2325), round(0x9e37_79b9_7f4a_7c15), round(0x2545_f491_4f6c_dd1d));
+    let (a, b, c) =
+        (round(0xcbf2_9ce4_8422_2325), round(0x9e37_79b9_7f4a_7c15), round(0x2545_f491_4f6c_dd1d));
     format!("{a:016x}{b:016x}{:08x}", c & 0xffff_ffff)
 }
 

@@ -85,9 +85,8 @@ pub(super) fn current(cluster: &Cluster, call: &Call, kind: Kind, host: &str, vm
 /// The number that a create asks for.
 fn vmid_of(call: &Call) -> Result<u32, Refusal> {
     let text = call.params.needed("vmid")?;
-    text.parse().map_err(|_| {
-        Refusal::parameter("vmid", "invalid format - value does not look like a valid VM ID\n")
-    })
+    text.parse()
+        .map_err(|_| Refusal::parameter("vmid", "invalid format - value does not look like a valid VM ID\n"))
 }
 
 /// `POST /nodes/{node}/{kind}`: a new guest, or one from a backup.
@@ -95,7 +94,9 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str)
     let vmid = vmid_of(call)?;
     let pool = call.params.text("pool");
     let allowed = cluster.may(&call.who, &format!("/vms/{vmid}"), &["VM.Allocate"])
-        || pool.as_ref().is_some_and(|pool| cluster.may(&call.who, &format!("/pool/{pool}"), &["VM.Allocate"]));
+        || pool
+            .as_ref()
+            .is_some_and(|pool| cluster.may(&call.who, &format!("/pool/{pool}"), &["VM.Allocate"]));
     if !allowed {
         return Err(Refusal::denied_without_reason("Permission check failed"));
     }
@@ -109,7 +110,8 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str)
         if let Some((storage, _)) = file.split_once(':') {
             cluster.storage_on(storage, host)?;
             let path = format!("/storage/{storage}");
-            if !cluster.may(&call.who, &path, &["Datastore.AllocateSpace"]) && !value.contains("media=cdrom") {
+            if !cluster.may(&call.who, &path, &["Datastore.AllocateSpace"]) && !value.contains("media=cdrom")
+            {
                 return Err(Refusal::denied(&path, &["Datastore.AllocateSpace"]));
             }
         }
@@ -139,7 +141,9 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str)
             )));
         }
     } else {
-        cluster.check_unused(vmid).map_err(|why| Refusal::die(format!("unable to {verb} {noun} {vmid} - {why}")))?;
+        cluster
+            .check_unused(vmid)
+            .map_err(|why| Refusal::die(format!("unable to {verb} {noun} {vmid} - {why}")))?;
         let mut guest = Guest::new(vmid, kind, host);
         guest.created = cluster.clock.now();
         guest.set("lock", "create");
@@ -157,13 +161,8 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str)
     let who = call.who.clone();
     let host_name = host.to_owned();
     let start = call.flag("start");
-    let work = Work {
-        who: &call.who,
-        host,
-        kind: kind.task("create"),
-        subject: vmid.to_string(),
-        lock: Some(vmid),
-    };
+    let work =
+        Work { who: &call.who, host, kind: kind.task("create"), subject: vmid.to_string(), lock: Some(vmid) };
     let upid = cluster.dispatch_with_end(
         work,
         move |cluster, upid| {
@@ -213,7 +212,8 @@ pub(super) fn discard(cluster: &mut Cluster, vmid: u32) {
 
 /// The volumes that a guest owns, those of its snapshots included. Media and images of others are not its own.
 pub(super) fn volumes_of(guest: &Guest) -> Vec<String> {
-    let of_snapshots = guest.snapshots.values().flat_map(|snap| super::guest::disks_of(guest.kind, &snap.config));
+    let of_snapshots =
+        guest.snapshots.values().flat_map(|snap| super::guest::disks_of(guest.kind, &snap.config));
     let disks = guest.disks().into_iter().chain(of_snapshots);
     let volumes = disks.filter_map(|(_, disk)| disk_volume(&disk).map(str::to_owned));
     let mine = format!("-{}-", guest.vmid);
@@ -237,7 +237,9 @@ pub(super) fn delete(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str,
         if guest.is_running() && !force {
             return Err(match kind {
                 Kind::Qemu => format!("VM {vmid} is running - destroy failed"),
-                Kind::Lxc => format!("unable to destroy CT {vmid} - container is running\n").trim().to_owned(),
+                Kind::Lxc => {
+                    format!("unable to destroy CT {vmid} - container is running\n").trim().to_owned()
+                }
             });
         }
         Ok(())
@@ -266,7 +268,10 @@ pub(super) fn delete(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str,
             for base in bases.iter().filter(|volid| volid.contains("base-")) {
                 let name = base.split_once(':').map_or(base.as_str(), |(_, name)| name);
                 let cloned = cluster.guests.values().any(|other| {
-                    other.vmid != vmid && volumes_of(other).iter().any(|volid| is_clone_of(cluster, &other.host, volid, base, name))
+                    other.vmid != vmid
+                        && volumes_of(other)
+                            .iter()
+                            .any(|volid| is_clone_of(cluster, &other.host, volid, base, name))
                 });
                 if cloned {
                     return Err(format!("base volume '{base}' is still in use by linked cloned"));

@@ -145,7 +145,8 @@ fn missing_bridge(cluster: &Cluster, vmid: u32) -> Option<String> {
     let host = cluster.hosts.iter().find(|host| host.name == guest.host)?;
     let nics = guest.config.iter().filter(|(key, _)| is_indexed(key, "net"));
     let mut bridges = nics.filter_map(|(_, value)| property::parse(value).get("bridge").map(str::to_owned));
-    let missing = bridges.find(|name| !host.interfaces.contains_key(name) && !cluster.vnets.contains_key(name))?;
+    let missing =
+        bridges.find(|name| !host.interfaces.contains_key(name) && !cluster.vnets.contains_key(name))?;
     Some(format!("bridge '{missing}' does not exist"))
 }
 
@@ -204,7 +205,8 @@ pub(super) fn switch_off(cluster: &mut Cluster, vmid: u32) {
 fn hibernate(cluster: &mut Cluster, vmid: u32, storage: Option<&str>) {
     let Some(guest) = cluster.guests.get(&vmid) else { return };
     let (host, size) = (guest.host.clone(), guest.memory());
-    let of_disk = guest.disks().first().and_then(|(_, disk)| super::guest::disk_volume(disk).map(str::to_owned));
+    let of_disk =
+        guest.disks().first().and_then(|(_, disk)| super::guest::disk_volume(disk).map(str::to_owned));
     let of_disk = of_disk.and_then(|volid| volid.split_once(':').map(|(name, _)| name.to_owned()));
     let name = storage.map(str::to_owned).or(of_disk).unwrap_or_else(|| "local".to_owned());
     let stamp = super::clock::civil(cluster.clock.unix());

@@ -119,6 +119,11 @@ impl Refusal {
         Self::new(status, message, shape)
     }
 
+    /// Any status with the usual body.
+    pub(super) fn injected_json(status: u16, message: impl Into<String>) -> Self {
+        Self::new(status, message, Shape::Json)
+    }
+
     pub(super) fn status(&self) -> u16 {
         self.status
     }

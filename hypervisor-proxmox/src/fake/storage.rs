@@ -353,7 +353,8 @@ pub(super) fn on_host(cluster: &Cluster, call: &Call, host: &str) -> Outcome {
         .iter()
         .filter(|(name, storage)| {
             let named = call.get("storage").is_none_or(|only| only == name.as_str());
-            let fits = wanted.is_empty() || wanted.iter().any(|word| storage.content.iter().any(|c| c == word));
+            let fits =
+                wanted.is_empty() || wanted.iter().any(|word| storage.content.iter().any(|c| c == word));
             let here = storage.nodes.is_empty() || storage.nodes.iter().any(|node| node == host);
             named && fits && here && !(call.flag("enabled") && storage.disabled)
         })
@@ -392,7 +393,9 @@ pub(super) fn content(cluster: &Cluster, call: &Call, host: &str, name: &str) ->
         .into_iter()
         .flatten()
         .filter(|(_, volume)| call.get("content").is_none_or(|wanted| wanted == volume.content))
-        .filter(|(_, volume)| call.params.number("vmid").is_none_or(|vmid| volume.vmid.map(u64::from) == Some(vmid)))
+        .filter(|(_, volume)| {
+            call.params.number("vmid").is_none_or(|vmid| volume.vmid.map(u64::from) == Some(vmid))
+        })
         .map(|(volid, volume)| volume.row(volid))
         .collect();
     data(rows)
@@ -419,8 +422,7 @@ pub(super) fn allocate(cluster: &mut Cluster, call: &Call, host: &str, name: &st
     if !file.starts_with(&wanted) {
         return Err(Refusal::die(format!("illegal name '{file}' - should be 'vm-{vmid}-*'")));
     }
-    let volid =
-        if storage.has_files() { format!("{name}:{vmid}/{file}") } else { format!("{name}:{file}") };
+    let volid = if storage.has_files() { format!("{name}:{vmid}/{file}") } else { format!("{name}:{file}") };
     if storage.used(host).saturating_add(bytes / 4) > storage.total {
         return Err(Refusal::die("not enough free space"));
     }
@@ -460,7 +462,11 @@ pub(super) fn volume(cluster: &Cluster, call: &Call, host: &str, name: &str, vol
 
 /// `PUT /nodes/{node}/storage/{storage}/content/{volume}`.
 pub(super) fn change(cluster: &mut Cluster, call: &Call, host: &str, name: &str, volume: &str) -> Outcome {
-    cluster.need(&call.who, &format!("/storage/{name}"), &["Datastore.Allocate", "Datastore.AllocateSpace"])?;
+    cluster.need(
+        &call.who,
+        &format!("/storage/{name}"),
+        &["Datastore.Allocate", "Datastore.AllocateSpace"],
+    )?;
     let volid = full_id(name, volume);
     let volume = cluster
         .volume_mut(host, &volid)
@@ -476,7 +482,11 @@ pub(super) fn change(cluster: &mut Cluster, call: &Call, host: &str, name: &str,
 
 /// `DELETE /nodes/{node}/storage/{storage}/content/{volume}`.
 pub(super) fn remove(cluster: &mut Cluster, call: &Call, host: &str, name: &str, volume: &str) -> Outcome {
-    cluster.need(&call.who, &format!("/storage/{name}"), &["Datastore.Allocate", "Datastore.AllocateSpace"])?;
+    cluster.need(
+        &call.who,
+        &format!("/storage/{name}"),
+        &["Datastore.Allocate", "Datastore.AllocateSpace"],
+    )?;
     cluster.storage_on(name, host)?;
     let volid = full_id(name, volume);
     let owner = cluster.volume(host, &volid).and_then(|volume| volume.vmid);

@@ -61,7 +61,8 @@ fn class(exit: &str) -> &'static str {
 
 /// Whether the caller may see a task: the own ones always.
 fn visible(cluster: &Cluster, call: &Call, task: &Task) -> bool {
-    task.upid.user() == call.who.user || cluster.may(&call.who, &format!("/nodes/{}", task.upid.node()), &["Sys.Audit"])
+    task.upid.user() == call.who.user
+        || cluster.may(&call.who, &format!("/nodes/{}", task.upid.node()), &["Sys.Audit"])
 }
 
 /// `GET /nodes/{node}/tasks`.

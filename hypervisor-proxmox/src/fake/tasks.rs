@@ -20,6 +20,8 @@ pub(super) enum Next {
     Done,
     /// The next step, and when.
     After(Duration, Step),
+    /// The next step, and at which time of the clock.
+    At(Duration, Step),
 }
 
 /// What has to be put right where a task ends early.
@@ -79,6 +81,11 @@ impl Tasks {
         tasks
     }
 
+    /// When something happens next with a task.
+    pub(super) fn due(&self, upid: &str) -> Option<Duration> {
+        self.all.get(upid).filter(|task| task.is_running()).map(|task| task.due)
+    }
+
     /// Tasks that run.
     pub(super) fn running(&self) -> impl Iterator<Item = &Task> {
         self.active.iter().filter_map(|upid| self.all.get(upid))
@@ -103,8 +110,7 @@ impl Cluster {
         // A hundred ticks a second, since the host came up.
         let ticks = u64::try_from(now.as_millis() / 10).unwrap_or(0).saturating_add(0x3_27F6) & 0xF_FFFF_FFFF;
         let start = unix & 0xFFFF_FFFF;
-        let made =
-            Upid::new(work.host, pid, ticks, start, &work.kind, &work.subject, &work.who.owner());
+        let made = Upid::new(work.host, pid, ticks, start, &work.kind, &work.subject, &work.who.owner());
         let Ok(upid) = made else { return String::new() };
         let text = upid.to_string();
         self.tasks.count += 1;
@@ -199,8 +205,16 @@ impl Cluster {
             }
         }
         let Some(step) = task.step.take() else { return self.end(upid, due, Ok(())) };
+        // A step may start other tasks, and must not be met again meanwhile.
+        task.due = Duration::MAX;
         match step(self, upid) {
             Ok(Next::Done) => self.end(upid, due, Ok(())),
+            Ok(Next::At(time, step)) => {
+                if let Some(task) = self.tasks.all.get_mut(upid) {
+                    task.due = due.max(time);
+                    task.step = Some(step);
+                }
+            }
             Ok(Next::After(time, step)) => {
                 if let Some(task) = self.tasks.all.get_mut(upid) {
                     task.due = due.saturating_add(time);
@@ -243,12 +257,15 @@ impl Cluster {
         self.tasks.active.retain(|active| active != upid);
         let lock = self.tasks.all.get(upid).and_then(|task| task.lock);
         let Some((vmid, _)) = lock else { return };
-        if let Some(guest) = self.guests.get_mut(&vmid).filter(|guest| guest.holder.as_deref() == Some(upid)) {
+        if let Some(guest) = self.guests.get_mut(&vmid).filter(|guest| guest.holder.as_deref() == Some(upid))
+        {
             guest.holder = None;
         }
-        for task in self.tasks.all.values_mut().filter(|task| task.exit.is_none()) {
-            if task.lock.is_some_and(|(waited, _)| waited == vmid) {
-                task.due = task.due.max(at);
+        for waiting in &self.tasks.active {
+            if let Some(task) = self.tasks.all.get_mut(waiting) {
+                if task.lock.is_some_and(|(waited, _)| waited == vmid) {
+                    task.due = task.due.max(at);
+                }
             }
         }
     }
