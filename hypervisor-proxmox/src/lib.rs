@@ -15,6 +15,8 @@
 //! # Ok::<(), hypervisor_core::Error>(())
 //! ```
 
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod upid;
 pub mod wire;
 
