@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hypervisor_core::http::{Http, Method, Request, Response, WebSocket};
@@ -40,14 +39,13 @@ pub(crate) struct Call {
     path: String,
     form: Form,
     operation: Option<Operation>,
-    deadline: Option<Duration>,
     reads: bool,
 }
 
 impl Call {
     fn new(method: Method, path: impl Into<String>, form: Form) -> Self {
         let reads = method == Method::GET;
-        Self { method, path: path.into(), form, operation: None, deadline: None, reads }
+        Self { method, path: path.into(), form, operation: None, reads }
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Self {
@@ -77,11 +75,6 @@ impl Call {
         self
     }
 
-    pub(crate) fn deadline(mut self, limit: Duration) -> Self {
-        self.deadline = Some(limit);
-        self
-    }
-
     /// It changes nothing, although it is no `GET`.
     pub(crate) fn reads(mut self) -> Self {
         self.reads = true;
@@ -104,10 +97,7 @@ impl Call {
         if let Some(operation) = self.operation {
             request = request.operation(operation);
         }
-        match self.deadline {
-            Some(deadline) => request.deadline(deadline),
-            None => request,
-        }
+        request
     }
 
     fn failed(&self, error: Error) -> Error {

@@ -12,25 +12,21 @@ use tokio::time::Instant;
 use crate::config::{Login, SecondFactor};
 use crate::wire::error::{Reply, classify};
 use crate::wire::form::{Form, encoded_text};
-use crate::wire::scalar::row;
+use crate::wire::envelope;
+use crate::wire::scalar::{Scalar as _, text_of};
 
 /// A ticket is good for two hours; half an hour before that it is renewed.
 const RENEW_AFTER: Duration = Duration::from_secs(90 * 60);
 /// Behind this a renewal would be refused too.
 const GOOD_FOR: Duration = Duration::from_secs(115 * 60);
 
-row! {
-    /// The answer of `/access/ticket`.
-    LoginRow {
-        /// Who has logged in.
-        username: String = "username",
-        /// The ticket, or the challenge for a second factor.
-        ticket: String = "ticket",
-        /// What calls that change something have to carry.
-        csrf: String = "CSRFPreventionToken",
-        /// Whether a second factor is still asked for.
-        need_tfa: bool = "NeedTFA",
-    }
+/// The answer of `/access/ticket`.
+struct Answer {
+    /// The ticket, or the challenge for a second factor.
+    ticket: Option<String>,
+    csrf: Option<String>,
+    /// Whether a second factor is still asked for.
+    needs_second: bool,
 }
 
 /// Who calls, and the ticket of the moment.
@@ -125,7 +121,7 @@ impl Session {
 }
 
 impl Ticket {
-    fn new(row: LoginRow, number: u64) -> Result<Self> {
+    fn new(row: Answer, number: u64) -> Result<Self> {
         let (Some(ticket), Some(csrf)) = (row.ticket, row.csrf) else {
             let error = Error::new(ErrorKind::Protocol, "the answer to the login has no ticket");
             return Err(error.with_backend(crate::BACKEND));
@@ -146,7 +142,7 @@ impl Ticket {
     }
 }
 
-async fn log_in(http: &Http, name: &str, password: &SecretString) -> Result<LoginRow> {
+async fn log_in(http: &Http, name: &str, password: &SecretString) -> Result<Answer> {
     let form = Form::new().text("username", name).text("password", password.expose_secret()).flag("new-format", true);
     ask(http, &form).await
 }
@@ -154,10 +150,10 @@ async fn log_in(http: &Http, name: &str, password: &SecretString) -> Result<Logi
 async fn with_second_factor(
     http: &Http,
     name: &str,
-    row: LoginRow,
+    row: Answer,
     second: Option<&SecondFactor>,
-) -> Result<LoginRow> {
-    if row.need_tfa != Some(true) {
+) -> Result<Answer> {
+    if !row.needs_second {
         return Ok(row);
     }
     let code = match second {
@@ -177,13 +173,16 @@ async fn with_second_factor(
     ask(http, &form).await
 }
 
-async fn ask(http: &Http, form: &Form) -> Result<LoginRow> {
+async fn ask(http: &Http, form: &Form) -> Result<Answer> {
     let request = Request::post("/access/ticket").bytes("application/x-www-form-urlencoded", form.encode()).reads();
     let response = http.send(request).await.map_err(|error| error.with_backend(crate::BACKEND))?;
     if !response.is_success() {
         return Err(refusal(&response));
     }
-    crate::wire::envelope::data(response.bytes())
+    let answer = envelope::value(response.bytes())?;
+    let text = |key: &str| answer.get(key).and_then(text_of);
+    let needs_second = text("NeedTFA").and_then(|text| bool::from_text(&text)).unwrap_or(false);
+    Ok(Answer { ticket: text("ticket"), csrf: text("CSRFPreventionToken"), needs_second })
 }
 
 /// What a refusal means.

@@ -8,13 +8,15 @@ use hypervisor_core::model::{
 use hypervisor_core::traits::Backups;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
+use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Inner, Proxmox};
 use crate::compute::{create, list};
 use crate::error::named;
-use crate::locate::{Place, type_of};
+use crate::locate::Place;
 use crate::storage::{of_pool, parts, read, remove};
 use crate::wire::backup as wire;
+use crate::wire::compute::kind_path;
 use crate::wire::form::{Form, segment, vmid, volume_segment};
 
 #[async_trait]
@@ -118,7 +120,7 @@ async fn create_backup(inner: &Inner, vm: &VmId, spec: &BackupSpec) -> Result<St
         })
         .await?;
     inner.locator.touch(vm);
-    Ok(Started { output: None, task })
+    Ok(begun(None, task))
 }
 
 /// A storage for a backup where the caller names none.
@@ -166,7 +168,7 @@ async fn restore(inner: &Inner, backup: &BackupId, options: &RestoreBackup) -> R
             };
             let task = send(inner, backup, &place, number, options).await?;
             inner.locator.learn(number, place);
-            Ok(Started { output: vm, task })
+            Ok(begun(vm, task))
         }
         _ => {
             let host = options.host.clone().unwrap_or(host);
@@ -178,7 +180,7 @@ async fn restore(inner: &Inner, backup: &BackupId, options: &RestoreBackup) -> R
                 .each(|number| async move {
                     let task = send(inner, backup, place, number, options).await?;
                     inner.locator.learn(number, place.clone());
-                    Ok(Started { output: VmId::from(number.to_string()), task })
+                    Ok(begun(VmId::from(number.to_string()), task))
                 })
                 .await
         }
@@ -192,7 +194,7 @@ async fn send(
     number: u32,
     options: &RestoreBackup,
 ) -> Result<Option<TaskId>> {
-    let path = format!("/nodes/{}/{}", segment("host", place.host.as_str())?, type_of(place.kind));
+    let path = format!("/nodes/{}/{}", segment("host", place.host.as_str())?, kind_path(place.kind));
     let form = wire::restore(backup, place.kind, number, options)?;
     inner.api.task(&Call::post(path, form).operation(Operation::RestoreBackup)).await
 }
@@ -211,7 +213,7 @@ async fn delete(inner: &Inner, backup: &BackupId) -> Result<Started<()>> {
         return Err(error.with_hint("remove the protection first (`protect_backup`)"));
     }
     let task = remove(inner, operation, &volume, &host).await?;
-    Ok(Started { output: (), task })
+    Ok(begun((), task))
 }
 
 impl Proxmox {

@@ -9,6 +9,7 @@ use hypervisor_core::{Error, Operation, Result};
 use tokio::time::Instant;
 
 use crate::api::{Api, Call};
+use crate::wire::compute::kind_path;
 use crate::wire::form::{segment, vmid};
 use crate::wire::node;
 use crate::wire::resources::{Inventory, inventory};
@@ -30,15 +31,7 @@ impl Place {
 
     /// The path of a guest here, with what follows it: `/nodes/pve1/qemu/100/config`.
     pub(crate) fn path(&self, number: u32, rest: &str) -> Result<String> {
-        Ok(format!("/nodes/{}/{}/{number}{rest}", segment("host", self.host.as_str())?, type_of(self.kind)))
-    }
-}
-
-/// The part of a path that stands for a kind of guest.
-pub(crate) fn type_of(kind: GuestKind) -> &'static str {
-    match kind {
-        GuestKind::Container => "lxc",
-        _ => "qemu",
+        Ok(format!("/nodes/{}/{}/{number}{rest}", segment("host", self.host.as_str())?, kind_path(self.kind)))
     }
 }
 

@@ -9,6 +9,7 @@ use hypervisor_core::model::{
 use hypervisor_core::traits::Snapshots;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
+use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner, Proxmox};
 use crate::compute::list;
@@ -84,7 +85,7 @@ async fn create(inner: &Inner, vm: &VmId, spec: &SnapshotSpec) -> Result<Started
         })
         .await?;
     inner.locator.touch(vm);
-    Ok(Started { output: spec.name.as_str().into(), task })
+    Ok(begun(spec.name.as_str().into(), task))
 }
 
 fn path(found: &Found, snapshot: &SnapshotId, rest: &str) -> Result<String> {
@@ -105,7 +106,7 @@ async fn revert(inner: &Inner, vm: &VmId, snapshot: &SnapshotId, options: Revert
         })
         .await?;
     inner.locator.touch(vm);
-    Ok(Started { output: (), task })
+    Ok(begun((), task))
 }
 
 /// Deletes a snapshot; with what stands on it one after the other, the youngest first.
@@ -138,7 +139,7 @@ async fn delete(
         })
         .await?;
     if family.is_empty() {
-        return Ok(Started { output: (), task });
+        return Ok(begun((), task));
     }
     let work = Arc::clone(inner);
     let chain = inner.chains.start(operation, vm, move |link| async move {

@@ -138,16 +138,21 @@ async fn get(inner: &Inner, pool: &PoolId) -> Result<PoolInfo> {
     let host = match host_of(inner, operation, &info).await {
         Ok(host) => host,
         // What is configured can be told even if no host answers.
-        Err(_) => return Ok(PoolInfo { active: false, ..info }),
+        Err(_) => return Ok(inactive(info)),
     };
     let path = format!("/nodes/{}/storage/{name}/status", segment("host", host.as_str())?);
     let status = match inner.api.bytes(&Call::get(path).operation(operation)).await {
         Ok(status) => wire::pool(&status, pool.as_str(), Some(host.as_str()))?,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(error),
         // A storage that is switched off or broken has no status.
-        Err(_) => return Ok(PoolInfo { active: false, ..info }),
+        Err(_) => return Ok(inactive(info)),
     };
     Ok(with_usage(info, |_| status.as_ref()))
+}
+
+fn inactive(mut pool: PoolInfo) -> PoolInfo {
+    pool.active = false;
+    pool
 }
 
 /// A host that has this storage and answers.

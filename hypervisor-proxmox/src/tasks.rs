@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    HostId, Page, PageRequest, TaskId, TaskInfo, TaskLog, TaskQuery, TaskState, Unreachable,
+    HostId, Page, PageRequest, Started, TaskId, TaskInfo, TaskLog, TaskQuery, TaskState, Unreachable,
 };
 use hypervisor_core::traits::Tasks;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -52,6 +52,14 @@ impl Tasks for Proxmox {
     }
 }
 
+/// What a call has made, and the task at work on it, if the server has begun one.
+pub(crate) fn begun<T>(output: T, task: Option<TaskId>) -> Started<T> {
+    match task {
+        Some(task) => Started::running(output, task),
+        None => Started::done(output),
+    }
+}
+
 fn upid(task: &TaskId) -> Result<Upid> {
     // An id that the server cannot have given is one that it does not know.
     task.as_str().parse().map_err(|_| task.not_found().with_backend(crate::BACKEND))
@@ -90,12 +98,12 @@ impl Inner {
                 sleep(FRESH_PAUSE).await;
                 continue;
             }
-            return Ok(self.told(&upid, info).await);
+            return Ok(self.with_log(&upid, info).await);
         }
     }
 
     /// Adds what only the log tells: warnings, why a backup failed, what it made.
-    async fn told(&self, upid: &Upid, mut info: TaskInfo) -> TaskInfo {
+    async fn with_log(&self, upid: &Upid, mut info: TaskInfo) -> TaskInfo {
         if let Some(why) = info.error.as_deref().filter(|_| info.state == TaskState::Failed) {
             info.error_kind = definite(why);
         }

@@ -4,16 +4,18 @@ use std::future::Future;
 use std::sync::Arc;
 
 use hypervisor_core::model::{
-    CloneSpec, DeploySpec, GuestKind, Started, TaskId, TemplateSpec, VmId,
+    CloneSpec, DeploySpec, Started, TaskId, TemplateSpec, VmId,
 };
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
 use super::{create, list};
+use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::error::named;
 use crate::locate::Place;
 use crate::tasks::chain::Link;
+use crate::wire::compute;
 use crate::wire::config::{Config, encode_deploy, encode_mark};
 use crate::wire::form::Form;
 
@@ -30,7 +32,7 @@ pub(crate) async fn clone(inner: &Arc<Inner>, vm: &VmId, spec: &CloneSpec) -> Re
     let begun = begin(inner, operation, vm, spec).await?;
     let token = spec.client_token.clone();
     if !spec.start && token.is_none() {
-        return Ok(Started { output: begun.copy, task: begun.task });
+        return Ok(crate::tasks::begun(begun.copy, begun.task));
     }
     let start = spec.start;
     finish(inner, operation, begun, move |inner, link, copy, found| async move {
@@ -86,7 +88,7 @@ async fn begin(inner: &Inner, operation: Operation, vm: &VmId, spec: &CloneSpec)
                             let why = "only disks of templates can be shared: make a template of it first";
                             return Err(Error::invalid_state(why));
                         }
-                        let call = Call::post(source.path("/clone")?, form(spec, source.place.kind, number)?);
+                        let call = Call::post(source.path("/clone")?, compute::clone(spec, source.place.kind, number, spec.linked)?);
                         let task = inner.api.task(&call.operation(operation)).await.map_err(|error| wrong(error, spec))?;
                         Ok((task, source.place))
                     })
@@ -119,20 +121,6 @@ fn wrong(error: Error, spec: &CloneSpec) -> Error {
         }
         _ => error,
     }
-}
-
-fn form(spec: &CloneSpec, kind: GuestKind, number: u32) -> Result<Form> {
-    let name = if kind == GuestKind::Container { "hostname" } else { "name" };
-    let text = |text: Option<&str>| text.map(str::to_owned);
-    Ok(Form::new()
-        .number("newid", number.into())
-        .text(name, spec.name.as_str())
-        .flag("full", !spec.linked)
-        .maybe("snapname", text(spec.snapshot.as_ref().map(AsRef::as_ref)))
-        .maybe("storage", text(spec.pool.as_ref().map(AsRef::as_ref)))
-        .maybe("target", text(spec.host.as_ref().map(AsRef::as_ref)))
-        .maybe("pool", text(spec.group.as_ref().map(AsRef::as_ref)))
-        .maybe("description", spec.description.clone()))
 }
 
 /// Follows the clone, and then does the rest.
@@ -198,7 +186,7 @@ pub(crate) async fn template(inner: &Arc<Inner>, vm: &VmId, spec: &TemplateSpec)
         })
         .await?;
     inner.locator.touch(vm);
-    Ok(Started { output: vm.clone(), task })
+    Ok(begun(vm.clone(), task))
 }
 
 async fn become_template(inner: &Inner, operation: Operation, found: &Found) -> Result<Option<TaskId>> {

@@ -11,11 +11,13 @@ use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
 use tokio::time::Instant;
 
 use super::list;
+use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
-use crate::locate::{Place, View, type_of};
+use crate::locate::{Place, View};
 use crate::storage;
 use crate::wire::config::{Config, Create, Defaults, encode_create};
+use crate::wire::compute::kind_path;
 use crate::wire::form::{Form, segment, vmid};
 use crate::wire::marks;
 
@@ -139,7 +141,7 @@ pub(crate) async fn create(inner: &Arc<Inner>, spec: &VmSpec) -> Result<Started<
 }
 
 async fn send(inner: &Inner, place: &Place, form: Form) -> Result<Option<TaskId>> {
-    let path = format!("/nodes/{}/{}", segment("host", place.host.as_str())?, type_of(place.kind));
+    let path = format!("/nodes/{}/{}", segment("host", place.host.as_str())?, kind_path(place.kind));
     inner.api.task(&Call::post(path, form).operation(OPERATION)).await
 }
 
@@ -155,7 +157,7 @@ fn made(
     inner.locator.learn(number, place.clone());
     inner.locator.learn_group(&vm, spec.group.clone());
     if create.grow.is_empty() {
-        return Ok(Started { output: vm, task });
+        return Ok(begun(vm, task));
     }
     let (work, found, start) = (Arc::clone(inner), Found { number, place: place.clone() }, spec.start);
     let chain = inner.chains.start(OPERATION, &vm, move |link| async move {

@@ -6,10 +6,11 @@ use hypervisor_core::model::{DeleteVm, DiskDevice, Started, VmId, VolumeId};
 use hypervisor_core::{Error, Operation, Result};
 
 use super::{list, power};
+use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::wire::config::{Config, decode, fill_in};
-use crate::wire::form::Form;
+use crate::wire::compute;
 
 const OPERATION: Operation = Operation::DeleteVm;
 
@@ -38,12 +39,12 @@ pub(crate) async fn delete(inner: &Arc<Inner>, vm: &VmId, options: &DeleteVm) ->
             Ok((found, (info.state.is_active(), volumes)))
         })
         .await?;
-    let (running, volumes) = extra;
+    let ((running, volumes), options) = (extra, options.clone());
     let ours: Vec<_> = volumes.into_iter().filter(|volume| inner.owns(volume)).collect();
     if !running && ours.is_empty() {
-        let task = inner.api.task(&call(&found)?).await.map_err(crate::error::of_vm(vm))?;
+        let task = inner.api.task(&call(&found, &options)?).await.map_err(crate::error::of_vm(vm))?;
         inner.locator.forget(vm);
-        return Ok(Started { output: (), task });
+        return Ok(begun((), task));
     }
     let (work, guest) = (Arc::clone(inner), vm.clone());
     let chain = inner.chains.start(OPERATION, vm, move |link| async move {
@@ -51,7 +52,7 @@ pub(crate) async fn delete(inner: &Arc<Inner>, vm: &VmId, options: &DeleteVm) ->
             let off = power::off(&work, OPERATION, &found).await?;
             link.follow(&work, "powering it off", off).await?;
         }
-        let gone = work.api.task(&call(&found)?).await?;
+        let gone = work.api.task(&call(&found, &options)?).await?;
         work.locator.forget(&guest);
         link.follow(&work, "deleting it", gone).await?;
         // Volumes that were made for no guest: Proxmox leaves them.
@@ -64,7 +65,7 @@ pub(crate) async fn delete(inner: &Arc<Inner>, vm: &VmId, options: &DeleteVm) ->
     Ok(Started::running((), chain))
 }
 
-fn call(found: &Found) -> Result<Call> {
+fn call(found: &Found, options: &DeleteVm) -> Result<Call> {
     // Also from backup jobs, replication and high availability: what stays there would hit the next guest of this number.
-    Ok(Call::delete(found.path("")?, Form::new().flag("purge", true)).operation(OPERATION))
+    Ok(Call::delete(found.path("")?, compute::delete(options, true)?).operation(OPERATION))
 }

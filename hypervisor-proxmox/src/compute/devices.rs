@@ -9,6 +9,7 @@ use hypervisor_core::model::{
 use hypervisor_core::{Operation, Result};
 
 use super::{create, list};
+use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::storage;
@@ -61,7 +62,7 @@ pub(crate) async fn attach_disk(inner: &Arc<Inner>, vm: &VmId, disk: &DiskSpec) 
         })
         .await?;
     inner.locator.touch(vm);
-    let Some(size) = grow else { return Ok(Started { output: slot, task }) };
+    let Some(size) = grow else { return Ok(begun(slot, task)) };
     let (work, disk) = (Arc::clone(inner), slot.clone());
     let chain = inner.chains.start(operation, vm, move |link| async move {
         link.follow(&work, "attaching", task).await?;
@@ -89,7 +90,7 @@ pub(crate) async fn detach_disk(inner: &Inner, vm: &VmId, disk: &DiskId, options
             }
         })
         .await?;
-    Ok(Started { output: (), task })
+    Ok(begun((), task))
 }
 
 async fn drop_volume(inner: &Inner, found: &Found, volume: &VolumeId) -> Result<Option<TaskId>> {
@@ -112,7 +113,7 @@ pub(crate) async fn resize_disk(inner: &Inner, vm: &VmId, disk: &DiskId, capacit
         })
         .await?;
     inner.locator.touch(vm);
-    Ok(Started { output: (), task })
+    Ok(begun((), task))
 }
 
 pub(crate) async fn attach_nic(inner: &Inner, vm: &VmId, nic: &NicSpec) -> Result<Started<NicId>> {

@@ -10,7 +10,7 @@ use hypervisor_core::{ErrorKind, Operation, Result};
 
 use crate::api::Call;
 use crate::backend::{Found, Inner};
-use crate::locate::type_of;
+use crate::wire::compute::kind_path;
 use crate::wire::form::{Form, segment, vmid};
 use crate::wire::config::{Config, decode, decode_pending, fill_in};
 use crate::wire::status;
@@ -81,7 +81,7 @@ fn merge(guests: &mut [VmInfo], fresh: Vec<VmInfo>) {
 }
 
 async fn rows(inner: &Inner, operation: Operation, host: &HostId, kind: GuestKind) -> Result<Vec<VmInfo>> {
-    let path = format!("/nodes/{}/{}", segment("host", host.as_str())?, type_of(kind));
+    let path = format!("/nodes/{}/{}", segment("host", host.as_str())?, kind_path(kind));
     let mut call = Call::get(path).operation(operation);
     if kind == GuestKind::Vm {
         // Without it the server does not ask QEMU whether a guest is paused.

@@ -1,13 +1,14 @@
 //! Guests that move to another node.
 
-use hypervisor_core::model::{ByteSize, GuestKind, HostId, MigrateSpec, Started, VmId};
+use hypervisor_core::model::{MigrateSpec, Started, VmId};
 use hypervisor_core::{Error, Operation, Result};
 
 use super::list;
+use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::Inner;
 use crate::error::named;
-use crate::wire::form::Form;
+use crate::wire::compute;
 
 const OPERATION: Operation = Operation::MigrateVm;
 
@@ -22,8 +23,7 @@ pub(crate) async fn migrate(inner: &Inner, vm: &VmId, spec: &MigrateSpec) -> Res
                 let error = Error::invalid("host", format!("the guest is on `{}` already", spec.host));
                 return Err(named(OPERATION)(error));
             }
-            let live = spec.live.unwrap_or(info.state.is_active());
-            let form = form(spec, found.place.kind, live, info.state.is_active())?;
+            let form = compute::migrate(spec, found.place.kind, info.state.is_active())?;
             let call = Call::post(found.path("/migrate")?, form).operation(OPERATION);
             inner.api.task(&call).await
         })
@@ -31,29 +31,5 @@ pub(crate) async fn migrate(inner: &Inner, vm: &VmId, spec: &MigrateSpec) -> Res
     // Where it is will be looked up when it is needed next: until the end of the task it is still there.
     inner.locator.forget(vm);
     inner.locator.touch(vm);
-    Ok(Started { output: (), task })
-}
-
-fn form(spec: &MigrateSpec, kind: GuestKind, live: bool, active: bool) -> Result<Form> {
-    let form = Form::new().text("target", host(&spec.host));
-    let limit = spec.bandwidth.map(|limit| limit.div_ceil(ByteSize::kib(1)).to_string());
-    let pool = spec.pool.as_ref().map(|pool| pool.as_str().to_owned());
-    if !live && active {
-        let why = "a running guest is moved live, or has to be powered off first";
-        return Err(named(OPERATION)(Error::invalid_state(why)));
-    }
-    Ok(match kind {
-        GuestKind::Container => {
-            form.flag_if("restart", active).maybe("target-storage", pool).maybe("bwlimit", limit)
-        }
-        _ => form
-            .flag_if("online", live && active)
-            .flag_if("with-local-disks", spec.with_disks)
-            .maybe("targetstorage", pool)
-            .maybe("bwlimit", limit),
-    })
-}
-
-fn host(host: &HostId) -> String {
-    host.as_str().to_owned()
+    Ok(begun((), task))
 }

@@ -7,6 +7,7 @@ use hypervisor_core::{Error, Operation, Result};
 
 use super::multipart::multipart;
 use super::{of_pool, parts, read};
+use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Inner, Proxmox};
 use crate::error::named;
@@ -119,7 +120,7 @@ pub(super) async fn upload(
     let path = upload_path(&host, &target.pool, "upload")?;
     let task = inner.api.upload(operation, &path, &sent.content_type, sent.body).await.map_err(of_pool(&target.pool))?;
     let volume = VolumeId::from(format!("{}:{}/{}", target.pool, target.content, target.file));
-    Ok(Started { output: volume, task })
+    Ok(begun(volume, task))
 }
 
 fn upload_path(host: &HostId, pool: &PoolId, call: &str) -> Result<String> {
@@ -184,7 +185,7 @@ impl Proxmox {
                 .maybe("checksum", checksum.map(|checksum| checksum.value.clone()));
             let call = Call::post(upload_path(&host, pool, "download-url")?, form).operation(operation);
             let task = inner.api.task(&call).await.map_err(of_pool(pool))?;
-            Ok(Started { output: VolumeId::from(format!("{pool}:{content}/{name}")), task })
+            Ok(begun(VolumeId::from(format!("{pool}:{content}/{name}")), task))
         };
         work.await.map_err(named(operation))
     }

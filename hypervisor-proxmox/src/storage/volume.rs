@@ -8,6 +8,7 @@ use hypervisor_core::model::{
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
 use super::of_pool;
+use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::Inner;
 use crate::wire::form::{Form, segment, volume_segment};
@@ -141,7 +142,10 @@ async fn owned(
     let Some(listed) = listed.into_iter().find(|listed| listed.id == info.id).map(|listed| inner.told(listed)) else {
         return Ok(info);
     };
-    Ok(VolumeInfo { path: info.path.or(listed.path), allocation: info.allocation.or(listed.allocation), ..listed })
+    let mut whole = listed;
+    whole.path = info.path.or(whole.path);
+    whole.allocation = info.allocation.or(whole.allocation);
+    Ok(whole)
 }
 
 /// Makes a volume for a guest, or for none.
@@ -183,7 +187,7 @@ pub(super) async fn delete(inner: &Inner, volume: &VolumeId) -> Result<Started<(
     let operation = Operation::DeleteVolume;
     // The server takes the deletion of what is not there for a success.
     let (_, host) = read(inner, operation, volume, None).await?;
-    Ok(Started { output: (), task: remove(inner, operation, volume, &host).await? })
+    Ok(begun((), remove(inner, operation, volume, &host).await?))
 }
 
 /// Sends the deletion of a volume.
