@@ -27,6 +27,8 @@ mod config;
 mod console;
 mod error;
 mod events;
+#[cfg(feature = "fake")]
+pub mod fake;
 mod guest;
 mod ids;
 mod locate;
