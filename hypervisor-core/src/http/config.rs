@@ -6,7 +6,7 @@ use url::Url;
 
 use super::trust::Trust;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::ByteSize;
+use crate::model::{ByteSize, parse_duration};
 
 /// How to reach a server over HTTP. Holds no credentials: those go into each [`Request`](super::Request).
 #[derive(Debug, Clone)]
@@ -113,6 +113,48 @@ impl HttpConfig {
         self
     }
 
+    /// Sets what a URL's parameter says, for drivers that are configured by one: `hv_timeout`, `hv_connect_timeout` (`500ms`, `30s`, `5m`),
+    /// `hv_ca` (a file of PEM), `hv_fingerprint` (SHA-256), `hv_first_use` (a file), `hv_danger_accept_invalid_certs` (`1`). Whether the name
+    /// is one of these.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) where the value is none for that name, or the file cannot be read.
+    pub fn parameter(&mut self, name: &str, value: &str) -> Result<bool> {
+        match name {
+            "hv_timeout" => self.request_timeout = time(name, value)?,
+            "hv_connect_timeout" => self.connect_timeout = time(name, value)?,
+            "hv_fingerprint" => {
+                let fingerprint = value.parse().map_err(|error: Error| config_error(error.message()))?;
+                self.trust = Trust::Fingerprint(fingerprint);
+            }
+            "hv_first_use" if !value.is_empty() => self.trust = Trust::FirstUse(value.into()),
+            "hv_ca" => {
+                let pem = std::fs::read(value);
+                let pem = pem.map_err(|error| {
+                    config_error(format!("the authority `{value}` cannot be read: {error}"))
+                })?;
+                self.trust = Trust::Ca(pem);
+            }
+            "hv_danger_accept_invalid_certs" if matches!(value, "1" | "true") => {
+                self.accept_invalid_certs = true
+            }
+            "hv_danger_accept_invalid_certs" if matches!(value, "0" | "false") => {
+                self.accept_invalid_certs = false
+            }
+            "hv_first_use" | "hv_danger_accept_invalid_certs" => {
+                return Err(config_error(format!("`{value}` is not a value for `{name}`")));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The endpoint that was given first.
+    #[must_use]
+    pub fn base(&self) -> &Url {
+        &self.first
+    }
+
     /// The endpoints, as given.
     #[must_use]
     pub fn endpoints(&self) -> &[Url] {
@@ -142,6 +184,14 @@ fn checked(mut url: Url) -> Result<Url> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
+}
+
+fn time(name: &str, value: &str) -> Result<Duration> {
+    // A day is longer than any call, and far from where adding to an instant overflows.
+    let within = |time: &Duration| !time.is_zero() && *time <= Duration::from_secs(86_400);
+    parse_duration(value).filter(within).ok_or_else(|| {
+        config_error(format!("`{name}={value}` is not a time up to a day: write 500ms, 30s or 5m"))
+    })
 }
 
 pub(super) fn config_error(message: impl Into<String>) -> Error {

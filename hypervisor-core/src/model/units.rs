@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +127,28 @@ impl FromStr for ByteSize {
             _ => return Err(wrong("has a unit that is none of B, KiB, MiB, GiB, TiB, PiB, KB, MB, GB, TB")),
         };
         number.checked_mul(factor).map(Self).ok_or_else(|| wrong("is more than 64 bits can count"))
+    }
+}
+
+/// A time as people write it in a URL: `500ms`, `30s` or `30`, `5m`, `2h`.
+///
+/// ```
+/// use std::time::Duration;
+/// use hypervisor_core::model::parse_duration;
+/// assert_eq!(parse_duration("5m"), Some(Duration::from_secs(300)));
+/// assert_eq!(parse_duration("soon"), None);
+/// ```
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "" | "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3600).map(Duration::from_secs),
+        _ => None,
     }
 }
 

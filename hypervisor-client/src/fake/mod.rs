@@ -1,0 +1,2 @@
+//! Fakes of the gateways on loopback, for the tests of programs that use them. What they answer agrees with what was recorded from the real
+//! ones.
