@@ -71,7 +71,10 @@ pub struct BatchSnapshot {
 
 impl BatchSnapshot {
     /// Snapshots with the memory of running domains.
-    pub fn new<D: Into<String>>(domains: impl IntoIterator<Item = D>, name_prefix: impl Into<String>) -> Self {
+    pub fn new<D: Into<String>>(
+        domains: impl IntoIterator<Item = D>,
+        name_prefix: impl Into<String>,
+    ) -> Self {
         Self {
             domains: domains.into_iter().map(Into::into).collect(),
             name_prefix: name_prefix.into(),

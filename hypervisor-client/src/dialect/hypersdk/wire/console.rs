@@ -49,14 +49,6 @@ answers! {
         }
     }
 
-    /// What a screenshot was saved as.
-    Saved {
-        may {
-            /// The file on the host, in PPM.
-            path: String,
-        }
-    }
-
     /// An ISO image in the daemon's folder.
     Iso {
         must {
@@ -70,6 +62,13 @@ answers! {
             size: u64,
         }
     }
+}
+
+/// What a screenshot was saved as: a file on the host, in PPM.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Saved {
+    #[serde(deserialize_with = "soft::field")]
+    pub(crate) path: String,
 }
 
 /// The address and port of a display: `127.0.0.1:0`, `:1`, `[::1]:0`.

@@ -33,17 +33,8 @@ answers! {
 }
 
 /// The states of virsh, in the C locale that the daemon's parser needs.
-const STATES: [&str; 9] = [
-    "running",
-    "idle",
-    "blocked",
-    "paused",
-    "in shutdown",
-    "shut off",
-    "crashed",
-    "pmsuspended",
-    "no state",
-];
+const STATES: [&str; 9] =
+    ["running", "idle", "blocked", "paused", "in shutdown", "shut off", "crashed", "pmsuspended", "no state"];
 
 impl Domain {
     /// Its memory.

@@ -65,7 +65,11 @@ pub struct VCenter {
     #[serde(deserialize_with = "soft::field")]
     pub username: String,
     /// The password.
-    #[serde(deserialize_with = "soft::field", serialize_with = "exposed", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "soft::field",
+        serialize_with = "exposed",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub password: Option<SecretString>,
     /// Accept any certificate.
     #[serde(deserialize_with = "soft::field")]
@@ -382,7 +386,8 @@ mod tests {
     use super::*;
 
     fn job(status: &str, more: Value) -> TaskInfo {
-        let mut json = serde_json::json!({"definition": {"id": "j", "vm_path": "/DC/vm/a"}, "status": status});
+        let mut json =
+            serde_json::json!({"definition": {"id": "j", "vm_path": "/DC/vm/a"}, "status": status});
         json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value::<Job>(json).unwrap().task()
     }
@@ -398,7 +403,8 @@ mod tests {
 
     #[test]
     fn progress_is_a_fraction() {
-        let running = job("running", serde_json::json!({"progress": {"percent_complete": 250, "phase": "exporting"}}));
+        let running =
+            job("running", serde_json::json!({"progress": {"percent_complete": 250, "phase": "exporting"}}));
         assert_eq!((running.progress, running.stage.as_deref()), (Some(1.0), Some("exporting")));
         assert!(running.can_cancel);
     }

@@ -1,8 +1,8 @@
 //! Networks and interfaces.
 
-use hypervisor_core::model::{DhcpRange, NetworkInfo, NetworkKind, NetworkSpec};
+use hypervisor_core::model::{DhcpRange, IpNet, NetworkInfo, NetworkKind, NetworkSpec};
 use hypervisor_core::{Error, Result};
-use ipnet::IpNet;
+
 use serde::Serialize;
 
 use super::soft;
@@ -34,8 +34,8 @@ impl LibvirtNetwork {
     /// In the SDK's words. The daemon tells neither what it connects to nor its addresses.
     pub(crate) fn info(self) -> NetworkInfo {
         let kind = NetworkKind::Unknown(String::new());
-        let mut info =
-            NetworkInfo::new(self.name.as_str(), self.name.as_str(), kind, self.active).autostart(self.autostart);
+        let mut info = NetworkInfo::new(self.name.as_str(), self.name.as_str(), kind, self.active)
+            .autostart(self.autostart);
         if !self.bridge.is_empty() {
             info = info.bridge(self.bridge);
         }
@@ -91,7 +91,9 @@ impl NewNetwork {
             NetworkKind::Isolated => "none",
             NetworkKind::Routed => "route",
             other => {
-                let why = format!("hypervisord makes networks of the kinds nat, isolated and routed, none that is `{other}`");
+                let why = format!(
+                    "hypervisord makes networks of the kinds nat, isolated and routed, none that is `{other}`"
+                );
                 return Err(Error::invalid("kind", why));
             }
         };
@@ -102,10 +104,16 @@ impl NewNetwork {
             return Err(Error::invalid("domain", "hypervisord sets no domain"));
         }
         let Some(IpNet::V4(cidr)) = spec.cidr else {
-            return Err(Error::invalid("cidr", "hypervisord makes IPv4 networks only, and needs the host's address"));
+            return Err(Error::invalid(
+                "cidr",
+                "hypervisord makes IPv4 networks only, and needs the host's address",
+            ));
         };
         if cidr.prefix_len() != 24 {
-            return Err(Error::invalid("cidr", format!("hypervisord makes networks of /24 only, not {cidr}")));
+            return Err(Error::invalid(
+                "cidr",
+                format!("hypervisord makes networks of /24 only, not {cidr}"),
+            ));
         }
         let Some(dhcp) = spec.dhcp else {
             let why = "hypervisord makes no network without DHCP: give a range, `dhcp_from_cidr()` for one";

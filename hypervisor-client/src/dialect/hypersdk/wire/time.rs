@@ -10,7 +10,8 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     let (clock, zone) = clock.split_at_checked(zone)?;
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
     let [hour, minute, second] = numbers(clock, ':')?;
-    let sane = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
+    let sane =
+        (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
     if !sane || !(1970..=9999).contains(&year) {
         return None;
     }
@@ -88,7 +89,9 @@ mod tests {
         assert_eq!(seconds("2026-11-20T17:49:27Z"), Some(1_795_196_967.0));
         assert_eq!(seconds("2026-11-20T18:49:27.5+01:00"), Some(1_795_196_967.5));
         assert_eq!(seconds("2000-02-29T12:00:00-00:30"), Some(951_827_400.0));
-        for none in ["0001-01-01T00:00:00Z", "", "soon", "2026-13-01T00:00:00Z", "2026-11-20", "2026-11-20T17:49:27"] {
+        for none in
+            ["0001-01-01T00:00:00Z", "", "soon", "2026-13-01T00:00:00Z", "2026-11-20", "2026-11-20T17:49:27"]
+        {
             assert_eq!(parse(none), None, "{none}");
         }
     }

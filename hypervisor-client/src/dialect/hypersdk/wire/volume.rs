@@ -50,6 +50,7 @@ answers! {
     }
 
     /// A volume that was made or copied.
+    #[derive(Default)]
     VolumeMade {
         may {
             /// Where it lies on the host.
@@ -135,7 +136,13 @@ pub struct NewVolume {
 impl NewVolume {
     /// An empty qcow2 volume of this many GiB.
     pub fn new(pool: impl Into<String>, name: impl Into<String>, gib: u64) -> Self {
-        Self { pool: pool.into(), name: name.into(), format: "qcow2".to_owned(), capacity: gib, prealloc: false }
+        Self {
+            pool: pool.into(),
+            name: name.into(),
+            format: "qcow2".to_owned(),
+            capacity: gib,
+            prealloc: false,
+        }
     }
 
     chain! { format: String; prealloc: bool; }
