@@ -19,7 +19,8 @@ pub async fn connect(config: ClientConfig) -> Result<Arc<dyn Hypervisor>> {
     };
     match dialect {
         // each dialect: Dialect::X => Ok(Arc::new(dialect::x::X::connect(config).await?)),
-        Dialect::V1 | Dialect::HyperSdk | Dialect::Virtumancer | Dialect::VirtualizationMcp => {
+        Dialect::HyperSdk => Ok(Arc::new(crate::dialect::hypersdk::HyperSdk::connect(config).await?)),
+        Dialect::V1 | Dialect::Virtumancer | Dialect::VirtualizationMcp => {
             Err(hypervisor_core::Error::new(
                 hypervisor_core::ErrorKind::Config,
                 format!("the dialect {dialect} is not there yet"),
