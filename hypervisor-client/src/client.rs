@@ -19,11 +19,12 @@ pub async fn connect(config: ClientConfig) -> Result<Arc<dyn Hypervisor>> {
     };
     match dialect {
         // each dialect: Dialect::X => Ok(Arc::new(dialect::x::X::connect(config).await?)),
-        Dialect::V1 | Dialect::HyperSdk | Dialect::Virtumancer | Dialect::VirtualizationMcp => {
-            Err(hypervisor_core::Error::new(
-                hypervisor_core::ErrorKind::Config,
-                format!("the dialect {dialect} is not there yet"),
-            ))
+        Dialect::Virtumancer => {
+            Ok(Arc::new(crate::dialect::virtumancer::Virtumancer::connect(config).await?))
         }
+        Dialect::V1 | Dialect::HyperSdk | Dialect::VirtualizationMcp => Err(hypervisor_core::Error::new(
+            hypervisor_core::ErrorKind::Config,
+            format!("the dialect {dialect} is not there yet"),
+        )),
     }
 }
