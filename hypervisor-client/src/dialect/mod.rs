@@ -1,3 +1,4 @@
 //! The dialects: one folder for each gateway's document.
 
 pub mod hypersdk;
+pub mod virtumancer;
