@@ -6,6 +6,7 @@ use hypervisor_core::{Hypervisor, Result};
 
 use crate::config::{ClientConfig, Dialect};
 use crate::dialect::hypersdk::HyperSdk;
+use crate::dialect::v1::V1;
 use crate::dialect::virtumancer::Virtumancer;
 use crate::probe;
 
@@ -20,10 +21,7 @@ pub async fn connect(config: ClientConfig) -> Result<Arc<dyn Hypervisor>> {
         None => probe::dialect(&config.client()?).await?,
     };
     match dialect {
-        Dialect::V1 => Err(hypervisor_core::Error::new(
-            hypervisor_core::ErrorKind::Config,
-            format!("the dialect {dialect} is not there yet"),
-        )),
+        Dialect::V1 => Ok(Arc::new(V1::connect(config).await?)),
         Dialect::HyperSdk => Ok(Arc::new(HyperSdk::connect(config).await?)),
         Dialect::Virtumancer => Ok(Arc::new(Virtumancer::connect(config).await?)),
         Dialect::VirtualizationMcp => Err(hypervisor_core::Error::new(
