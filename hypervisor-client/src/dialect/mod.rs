@@ -1,1 +1,3 @@
 //! The dialects: one folder for each gateway's document.
+
+pub mod v1;
