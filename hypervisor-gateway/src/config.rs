@@ -25,6 +25,7 @@ pub struct GatewayConfig {
     pub(crate) database: String,
     pub(crate) rates: [Option<Rate>; Category::ALL.len()],
     pub(crate) body_limit: ByteSize,
+    pub(crate) body_timeout: Duration,
     pub(crate) concurrency: usize,
     pub(crate) subscribers: usize,
     pub(crate) watch_buffer: usize,
@@ -53,6 +54,7 @@ impl GatewayConfig {
             database: "sqlite::memory:".to_owned(),
             rates: Category::ALL.map(|category| Some(category.documented())),
             body_limit: ByteSize::mib(2),
+            body_timeout: Duration::from_secs(30),
             concurrency: 512,
             subscribers: 4096,
             watch_buffer: 256,
@@ -102,6 +104,13 @@ impl GatewayConfig {
     #[must_use]
     pub fn body_limit(mut self, limit: ByteSize) -> Self {
         self.body_limit = limit;
+        self
+    }
+
+    /// How long a JSON body may take to come; then it is `408`.
+    #[must_use]
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
         self
     }
 

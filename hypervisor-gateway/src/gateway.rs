@@ -199,7 +199,7 @@ async fn keep_alive(app: Arc<App>) {
         if let Err(error) = follow::take_over(&app).await {
             tracing::warn!(%error, "jobs of dead gateways cannot be taken over");
         }
-        if rounds % 720 == 0
+        if rounds.is_multiple_of(720)
             && let Err(error) = app.store.forget(app.config.keep_jobs).await
         {
             tracing::warn!(%error, "old jobs cannot be forgotten");

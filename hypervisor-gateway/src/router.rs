@@ -240,7 +240,12 @@ async fn payload(app: &App, route: &Route, parts: &Parts, body: Body) -> Result<
         routes::Body::Json(_) | routes::Body::Maybe(_) => {}
     }
     let limit = usize::try_from(app.config.body_limit.as_bytes()).unwrap_or(usize::MAX);
-    let bytes = match Limited::new(body, limit).collect().await {
+    let read = tokio::time::timeout(app.config.body_timeout, Limited::new(body, limit).collect());
+    let read = read.await.map_err(|_| {
+        let error = Error::new(ErrorKind::InvalidInput, "the body did not come in time");
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", error)
+    })?;
+    let bytes = match read {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
             let error = Error::new(ErrorKind::InvalidInput, format!("the body has more than {limit} bytes"));

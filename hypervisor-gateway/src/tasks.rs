@@ -29,7 +29,7 @@ pub(crate) async fn list(call: Call) -> Reply {
         let pagination = wanted.of_page(&page);
         let page = page.map(|info| look::renamed(&call.app, info));
         let items: Vec<Value> =
-            page.items.iter().map(|task| json!({ "id": task.id, "task": task })).collect();
+            page.items.iter().map(|task| json!({ "id": task.id, "info": task })).collect();
         return Answer::ok(&Listed {
             key: "jobs",
             items: &items,

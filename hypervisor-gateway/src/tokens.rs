@@ -167,10 +167,7 @@ pub(crate) async fn post(call: Call) -> Reply {
     }
     let expires = match body.expires_in {
         Some(0) => return Err(Problem::invalid("expires_in", "must be at least one second")),
-        Some(seconds) => {
-            let end = SystemTime::now().checked_add(Duration::from_secs(seconds.min(u64::from(u32::MAX))));
-            end
-        }
+        Some(seconds) => SystemTime::now().checked_add(Duration::from_secs(seconds.min(u64::from(u32::MAX)))),
         None => None,
     };
     // Nor to a longer life.
