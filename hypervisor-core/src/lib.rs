@@ -4,6 +4,7 @@ pub mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod feed;
 pub mod handle;
 #[cfg(feature = "http")]
 pub mod http;

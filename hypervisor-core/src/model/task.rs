@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extra::Extra;
 use super::id::{HostId, TaskId, VmId};
-use super::macros::{named_enum, setters};
+use super::macros::{known_or, named_enum, setters};
 use crate::error::ErrorKind;
 use crate::operation::Operation;
 
@@ -58,6 +58,11 @@ named_enum! {
     }
 }
 
+/// A state that only a newer server knows is taken for one that has not ended: whoever waits goes on, until a deadline says so.
+fn known_state<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<TaskState, D::Error> {
+    known_or(deserializer, TaskState::Running)
+}
+
 impl TaskState {
     /// Whether it will not change any more.
     #[must_use]
@@ -73,6 +78,7 @@ pub struct TaskInfo {
     /// Its id.
     pub id: TaskId,
     /// How far it is.
+    #[serde(deserialize_with = "known_state")]
     pub state: TaskState,
     /// The operation that it carries out, where that can be told.
     #[serde(default, deserialize_with = "crate::operation::if_known")]
@@ -235,5 +241,7 @@ mod tests {
     fn a_task_of_an_operation_that_a_newer_server_has_can_still_be_read() {
         let json = r#"{"id":"t","state":"running","operation":"teleport_vm","error_kind":"haunted"}"#;
         assert_eq!(serde_json::from_str::<TaskInfo>(json).unwrap(), TaskInfo::new("t", TaskState::Running));
+        let newer = r#"{"id":"t","state":"hovering"}"#;
+        assert_eq!(serde_json::from_str::<TaskInfo>(newer).unwrap(), TaskInfo::new("t", TaskState::Running));
     }
 }
