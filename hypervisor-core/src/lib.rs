@@ -4,7 +4,10 @@ pub mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod error;
+pub mod feed;
 pub mod handle;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod layer;
 pub mod memory;
 pub mod model;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use hypervisor_core::model::parse_duration;
 use hypervisor_core::{Error, ErrorKind, Result};
 use secrecy::SecretString;
 
@@ -403,17 +404,8 @@ fn named(name: &str, value: &str) -> Result<String> {
 }
 
 fn duration(name: &str, value: &str) -> Result<Duration> {
-    let at = value.find(|character: char| !character.is_ascii_digit()).unwrap_or(value.len());
-    let (number, unit) = value.split_at(at);
-    let number = number.parse::<u64>().ok();
-    let duration = match unit {
-        "ms" => number.map(Duration::from_millis),
-        "s" | "" => number.map(Duration::from_secs),
-        "m" => number.and_then(|minutes| minutes.checked_mul(60)).map(Duration::from_secs),
-        _ => None,
-    };
     // A day is longer than any call, and far from where adding to an instant overflows.
-    duration
+    parse_duration(value)
         .filter(|duration| !duration.is_zero() && *duration <= Duration::from_secs(86_400))
         .ok_or_else(|| bad(format!("`{name}={value}` is not a time up to a day: write 500ms, 30s or 5m")))
 }

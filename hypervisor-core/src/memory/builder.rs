@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{FaultPlan, Memory};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ByteSize, Capabilities};
+use crate::model::{ByteSize, Capabilities, Feature, parse_duration};
 use crate::operation::Operation;
 
 /// As many hosts as a URL may ask for.
@@ -54,7 +54,8 @@ impl MemoryBuilder {
             },
             capabilities: Capabilities::all_native()
                 .emulated([Operation::SubmitBatch], "one call for each operation that is no power verb")
-                .emulated([Operation::CloneVms], "one clone for each copy"),
+                .emulated([Operation::CloneVms], "one clone for each copy")
+                .unsupported([Feature::SerialLog], "no kernel runs in it that could write one"),
         }
     }
 
@@ -160,7 +161,7 @@ impl MemoryBuilder {
         for (key, value) in url.query_pairs() {
             let bad = |why: &str| wrong(format!("{key}: `{value}` {why}")).with_field(key.as_ref(), why);
             let number = || value.parse().map_err(|_| bad("is not a whole number"));
-            let time = || duration(&value).ok_or_else(|| bad("is not a time like 500ms, 2s or 1m"));
+            let time = || parse_duration(&value).ok_or_else(|| bad("is not a time like 500ms, 2s or 1m"));
             builder = match key.as_ref() {
                 "hosts" => match number()? {
                     0 => return Err(bad("must be at least 1")),
@@ -177,19 +178,6 @@ impl MemoryBuilder {
             };
         }
         Ok(builder)
-    }
-}
-
-fn duration(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(split);
-    let number: u64 = digits.parse().ok()?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "" | "s" => Some(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs),
-        "h" => number.checked_mul(3600).map(Duration::from_secs),
-        _ => None,
     }
 }
 

@@ -52,7 +52,7 @@ pub use pool::{DeletePool, PoolInfo, PoolKind, PoolQuery, PoolSpec};
 pub use snapshot::{DeleteSnapshot, RevertSnapshot, SnapshotInfo, SnapshotSpec, SnapshotTree};
 pub use stream::ByteStream;
 pub use task::{Started, TaskInfo, TaskLog, TaskLogLine, TaskQuery, TaskState};
-pub use units::ByteSize;
+pub use units::{ByteSize, parse_duration};
 pub use vm::{
     ApplyPolicy, CloneMany, CloneSpec, DeleteVm, DeploySpec, DisposeDisks, ExportSpec, ExportedVm, GuestKind,
     MigrateSpec, PendingChange, PowerAction, RestartNeed, Revision, Shutdown, ShutdownVia, TemplateSpec,

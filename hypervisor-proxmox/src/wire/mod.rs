@@ -6,6 +6,8 @@
 pub mod agent;
 pub mod backup;
 pub mod cluster;
+pub mod compute;
+pub mod config;
 pub mod envelope;
 pub mod error;
 pub mod form;

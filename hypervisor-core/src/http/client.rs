@@ -1,0 +1,354 @@
+//! Sending, with deadlines, bounds and the one question after a failure: may it have had an effect?
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::StreamExt as _;
+use reqwest::Method;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use url::Url;
+
+use super::config::{HttpConfig, config_error};
+use super::request::{Body, Request};
+use super::response::Response;
+use super::trust;
+use crate::error::{Effect, Error, ErrorKind, Result, Retry};
+use crate::model::ByteStream;
+
+/// How many redirects within one origin are followed.
+const REDIRECTS: usize = 5;
+/// Connections kept for later to one endpoint.
+const IDLE_CONNECTIONS: usize = 8;
+
+/// A client of one server or cluster. Clones share its connections.
+#[derive(Clone)]
+pub struct Http(Arc<Inner>);
+
+struct Inner {
+    config: HttpConfig,
+    client: reqwest::Client,
+    tls: Arc<rustls::ClientConfig>,
+    /// The endpoint that answered last.
+    good: AtomicUsize,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+/// An answer whose body has not been read.
+struct Head {
+    raw: reqwest::Response,
+    deadline: Instant,
+}
+
+impl Http {
+    /// Sets up TLS and the pool of connections; connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) where the certificates of [`HttpConfig::trust`] cannot be used.
+    pub fn new(config: HttpConfig) -> Result<Self> {
+        let tls = trust::client_config(&config)?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(config.connect_timeout)
+            .pool_idle_timeout(config.idle_timeout)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .user_agent(&config.user_agent)
+            .build()
+            .map_err(|error| config_error(format!("the HTTP client cannot be set up: {}", cause(&error))))?;
+        Ok(Self(Arc::new(Inner { config, client, tls: Arc::new(tls), good: AtomicUsize::new(0) })))
+    }
+
+    /// The endpoint that answered last.
+    #[must_use]
+    pub fn base(&self) -> &Url {
+        let good = self.0.good.load(Ordering::Relaxed);
+        self.0.config.endpoints.get(good).unwrap_or(&self.0.config.first)
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &HttpConfig {
+        &self.0.config
+    }
+
+    pub(super) fn tls(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.0.tls)
+    }
+
+    /// Sends a request and reads the whole answer, whatever its status. A redirect within the same origin is followed for calls that
+    /// read; none is followed to another.
+    ///
+    /// # Errors
+    /// [`Connect`](ErrorKind::Connect) where no endpoint could be connected to: nothing was sent. [`Timeout`](ErrorKind::Timeout) and
+    /// [`Transport`](ErrorKind::Transport) where the answer did not come or broke off: a call that reads had no effect, any other may have.
+    /// [`Protocol`](ErrorKind::Protocol) where the body is larger than [`HttpConfig::max_body`], or the server redirects elsewhere.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) where a header or body of the request could not be made.
+    pub async fn send(&self, mut request: Request) -> Result<Response> {
+        request.check().map_err(|error| marked(&request, error))?;
+        let head = self.head(&request).await?;
+        self.whole(&request, head).await.map_err(|error| marked(&request, error))
+    }
+
+    /// Sends a request and gives the answer's body as a stream, where the status is 2xx; the `Response` has no body then. Any other answer
+    /// is read whole.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`Protocol`](ErrorKind::Protocol) where the answer does not say its length. A piece that does not come within
+    /// [`HttpConfig::request_timeout`] ends the stream with [`Timeout`](ErrorKind::Timeout).
+    pub async fn download(&self, mut request: Request) -> Result<(Response, Option<ByteStream>)> {
+        request.check().map_err(|error| marked(&request, error))?;
+        let head = self.head(&request).await?;
+        if !head.raw.status().is_success() {
+            let response = self.whole(&request, head).await.map_err(|error| marked(&request, error))?;
+            return Ok((response, None));
+        }
+        let response = without_body(&request, &head.raw);
+        let Some(length) = head.raw.content_length() else {
+            let error = Error::new(ErrorKind::Protocol, "the answer does not say how many bytes it has");
+            return Err(marked(&request, error));
+        };
+        let pause = request.deadline.unwrap_or(self.0.config.request_timeout);
+        let chunks = Box::pin(head.raw.bytes_stream());
+        let chunks = futures::stream::unfold(Some(chunks), move |chunks| async move {
+            let mut chunks = chunks?;
+            match timeout(pause, chunks.next()).await {
+                Ok(Some(Ok(piece))) => Some((Ok(piece), Some(chunks))),
+                Ok(Some(Err(error))) => Some((Err(broken(&error)), None)),
+                Ok(None) => None,
+                Err(_) => {
+                    let error = Error::new(ErrorKind::Timeout, format!("no byte came for {pause:?}"));
+                    Some((Err(error.with_effect(Effect::None)), None))
+                }
+            }
+        });
+        Ok((response, Some(ByteStream::new(length, chunks))))
+    }
+
+    async fn head(&self, request: &Request) -> Result<Head> {
+        let endpoints = &self.0.config.endpoints;
+        let first = self.0.good.load(Ordering::Relaxed);
+        let mut last = None;
+        for step in 0..endpoints.len() {
+            let at = (first + step) % endpoints.len();
+            let Some(base) = endpoints.get(at) else { continue };
+            match self.follow(request, base).await {
+                Ok(head) => {
+                    self.0.good.store(at, Ordering::Relaxed);
+                    return Ok(head);
+                }
+                Err(error) if error.kind() == ErrorKind::Connect => last = Some((base, error)),
+                Err(error) => return Err(marked(request, error)),
+            }
+        }
+        let error = last.map_or_else(
+            || config_error("there is no endpoint"),
+            |(base, error)| {
+                let host = base.host_str().unwrap_or_default();
+                let port = base.port_or_known_default().unwrap_or_default();
+                error.with_target("server", format!("{host}:{port}"))
+            },
+        );
+        let tried = match endpoints.len() {
+            0 | 1 => error,
+            tried => error.with_hint(format!("None of the {tried} endpoints could be connected to")),
+        };
+        Err(marked(request, tried))
+    }
+
+    async fn follow(&self, request: &Request, base: &Url) -> Result<Head> {
+        let mut url = self.url(request, base);
+        for _ in 0..=REDIRECTS {
+            let head = self.once(request, url.clone()).await?;
+            if !head.raw.status().is_redirection() || head.raw.status().as_u16() == 304 {
+                return Ok(head);
+            }
+            let target = head.raw.headers().get("location").and_then(|target| target.to_str().ok());
+            let Some(next) = target.and_then(|target| url.join(target).ok()) else {
+                return Ok(head);
+            };
+            let status = head.raw.status().as_u16();
+            if next.origin() != url.origin() {
+                let elsewhere = next.host_str().unwrap_or("nowhere");
+                let message = format!(
+                    "the server answered {status} and pointed to {elsewhere}, where nothing was sent"
+                );
+                return Err(Error::new(ErrorKind::Protocol, message)
+                    .with_effect(Effect::None)
+                    .with_code(status.to_string()));
+            }
+            if !request.reads || request.method != Method::GET {
+                let message = format!(
+                    "the server answered {status} and pointed to {}; a call that writes is not sent twice",
+                    next.path()
+                );
+                return Err(Error::new(ErrorKind::Protocol, message).with_code(status.to_string()));
+            }
+            url = next;
+        }
+        Err(Error::new(ErrorKind::Protocol, format!("the server redirected more than {REDIRECTS} times")))
+    }
+
+    pub(super) fn url(&self, request: &Request, base: &Url) -> Url {
+        let mut url = base.clone();
+        url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), request.path));
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.query);
+        }
+        url
+    }
+
+    async fn once(&self, request: &Request, url: Url) -> Result<Head> {
+        let wait = request.deadline.unwrap_or(self.0.config.request_timeout);
+        let call = self.0.client.request(request.method.clone(), url).headers(request.headers.clone());
+        let (call, stream) = match &request.body {
+            Body::Empty => (call, None),
+            Body::Whole(bytes) => (call.body(bytes.clone()), None),
+            Body::Stream(stream) => (call.body(reqwest::Body::wrap(stream.body())), Some(stream)),
+        };
+        let mut deadline = Instant::now() + wait;
+        let answer = call.send();
+        tokio::pin!(answer);
+        let answer = loop {
+            let moved = async {
+                match stream {
+                    Some(stream) => stream.moved.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                answer = &mut answer => break answer,
+                () = moved => deadline = Instant::now() + wait,
+                () = sleep_until(deadline) => return Err(late(wait)),
+            }
+        };
+        match answer {
+            Ok(raw) => Ok(Head { raw, deadline }),
+            Err(error) => {
+                let own = stream
+                    .and_then(|stream| stream.failure.lock().unwrap_or_else(PoisonError::into_inner).take());
+                Err(own.map_or_else(|| failed(&error), |own| own.with_effect(Effect::Unknown)))
+            }
+        }
+    }
+
+    async fn whole(&self, request: &Request, head: Head) -> Result<Response> {
+        let mut response = without_body(request, &head.raw);
+        let limit = self.0.config.max_body.as_bytes();
+        let large = || {
+            let message =
+                format!("the answer is larger than {} and was not read to its end", self.0.config.max_body);
+            Error::new(ErrorKind::Protocol, message)
+        };
+        if request.method != Method::HEAD && head.raw.content_length().is_some_and(|length| length > limit) {
+            return Err(large());
+        }
+        let reading = read(head.raw.bytes_stream(), limit, large);
+        let wait = request.deadline.unwrap_or(self.0.config.request_timeout);
+        response.body = timeout_at(head.deadline, reading).await.map_err(|_| late(wait))??;
+        Ok(response)
+    }
+}
+
+async fn read(
+    chunks: impl futures::Stream<Item = reqwest::Result<Bytes>>,
+    limit: u64,
+    large: impl Fn() -> Error,
+) -> Result<Bytes> {
+    tokio::pin!(chunks);
+    let mut all = BytesMut::new();
+    let mut first = None;
+    while let Some(piece) = chunks.next().await {
+        let piece = piece.map_err(|error| broken(&error))?;
+        let seen = all.len().saturating_add(piece.len());
+        if u64::try_from(seen).unwrap_or(u64::MAX) > limit {
+            return Err(large());
+        }
+        // Most answers come in one piece, which need not be copied.
+        match first.take() {
+            None if all.is_empty() => first = Some(piece),
+            None => all.extend_from_slice(&piece),
+            Some(whole) => {
+                all.extend_from_slice(&whole);
+                all.extend_from_slice(&piece);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+fn without_body(request: &Request, raw: &reqwest::Response) -> Response {
+    let said = raw.extensions().get::<hyper::ext::ReasonPhrase>();
+    let reason = said.map(|reason| String::from_utf8_lossy(reason.as_bytes()).trim().to_owned());
+    let usual = || raw.status().canonical_reason().unwrap_or("unknown status").to_owned();
+    Response {
+        status: raw.status().as_u16(),
+        reason: reason.filter(|reason| !reason.is_empty()).unwrap_or_else(usual),
+        headers: raw.headers().clone(),
+        body: Bytes::new(),
+        reads: request.reads,
+        operation: request.operation,
+    }
+}
+
+/// What a failed call that reads did, is nothing.
+pub(super) fn marked(request: &Request, error: Error) -> Error {
+    let error = match error.kind() {
+        ErrorKind::Timeout | ErrorKind::Transport if request.reads => error.with_retry(Retry::Safe),
+        ErrorKind::Protocol if request.reads => error.with_effect(Effect::None),
+        _ => error,
+    };
+    match request.operation {
+        Some(operation) => error.with_operation(operation),
+        None => error,
+    }
+}
+
+fn late(wait: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, format!("no answer within {wait:?}"))
+}
+
+fn failed(error: &reqwest::Error) -> Error {
+    if error.is_connect() {
+        return Error::new(ErrorKind::Connect, cause(error));
+    }
+    if error.is_builder() {
+        return Error::new(ErrorKind::InvalidInput, cause(error));
+    }
+    if error.is_timeout() {
+        return Error::new(ErrorKind::Timeout, cause(error));
+    }
+    Error::new(ErrorKind::Transport, cause(error))
+}
+
+fn broken(error: &reqwest::Error) -> Error {
+    Error::new(ErrorKind::Transport, format!("the answer broke off: {}", cause(error)))
+}
+
+/// The innermost sentences of an error: the outer ones repeat the URL, whose query may hold a secret.
+pub(super) fn cause(error: &(dyn StdError + 'static)) -> String {
+    let mut chain = Vec::new();
+    let mut next = error.source();
+    while let Some(inner) = next {
+        let text = inner.to_string();
+        if chain.last() != Some(&text) {
+            chain.push(text);
+        }
+        next = inner.source();
+    }
+    if chain.is_empty() {
+        return "the HTTP client gave no reason".to_owned();
+    }
+    let from = chain.len().saturating_sub(2);
+    chain.into_iter().skip(from).collect::<Vec<_>>().join(": ")
+}
