@@ -30,7 +30,6 @@ impl Compute for HyperSdk {
     }
 
     async fn create_vm(&self, spec: &VmSpec) -> Result<Started<VmId>> {
-        spec.validate()?;
         self.require(O::CreateVm, &spec.needs())?;
         Err(Error::unsupported(O::CreateVm, "hypervisord makes machines as copies only"))
     }
