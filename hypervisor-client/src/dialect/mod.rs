@@ -1,3 +1,5 @@
 //! The dialects: one folder for each gateway's document.
 
+pub mod hypersdk;
 pub mod v1;
+pub mod virtumancer;

@@ -133,16 +133,20 @@ impl Wait<'_> {
     /// Waits until the task has succeeded.
     ///
     /// # Errors
-    /// `TaskFailed` or `Cancelled` as it ended; `Timeout` while it goes on; [`Effect::Unknown`] where its end cannot be found out.
+    /// `TaskFailed`, or the kind that the backend can tell ([`TaskInfo::error_kind`]), or `Cancelled` as it ended; `Timeout` while it goes
+    /// on; [`Effect::Unknown`] where its end cannot be found out.
     pub(crate) async fn run<B: Batch + ?Sized>(&self, backend: &B) -> Result<TaskInfo> {
         let mut last = None;
+        let began = Instant::now();
         let end = tokio::time::timeout(self.options.deadline, Box::pin(self.end(backend, &mut last)));
         let info = end.await.unwrap_or_else(|_| Err(self.timeout(last.as_ref())))?;
         match info.state {
             TaskState::Failed => {
                 let why = info.error.clone().unwrap_or_else(|| "the server gives no reason".to_owned());
-                let tail = self.log_tail(backend).await;
-                Err(self.named(Error::new(ErrorKind::TaskFailed, why), Some(&info)).with_log_tail(tail))
+                let tail =
+                    self.log_tail(backend, self.options.deadline.saturating_sub(began.elapsed())).await;
+                let kind = info.error_kind.unwrap_or(ErrorKind::TaskFailed);
+                Err(self.named(Error::new(kind, why), Some(&info)).with_log_tail(tail))
             }
             TaskState::Cancelled => {
                 let why = info.error.clone().unwrap_or_else(|| "the task was cancelled".to_owned());
@@ -244,7 +248,7 @@ impl Wait<'_> {
         self.named(error, last).with_hint("the task goes on: wait for it again by its id, or cancel it")
     }
 
-    async fn log_tail<B: Tasks + ?Sized>(&self, backend: &B) -> Vec<String> {
+    async fn log_tail<B: Tasks + ?Sized>(&self, backend: &B, left: Duration) -> Vec<String> {
         let mut tail = VecDeque::new();
         let read = async {
             let (mut from, mut empty) = (0, 0);
@@ -267,7 +271,7 @@ impl Wait<'_> {
             }
         };
         // The reason stands in the task itself: without its log the error is still the right one.
-        let _ = tokio::time::timeout(LOG_DEADLINE, Box::pin(read)).await;
+        let _ = tokio::time::timeout(LOG_DEADLINE.min(left), Box::pin(read)).await;
         tail.into()
     }
 }

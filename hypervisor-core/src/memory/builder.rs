@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{FaultPlan, Memory};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{ByteSize, Capabilities, parse_duration};
+use crate::model::{ByteSize, Capabilities, Feature, parse_duration};
 use crate::operation::Operation;
 
 /// As many hosts as a URL may ask for.
@@ -54,7 +54,8 @@ impl MemoryBuilder {
             },
             capabilities: Capabilities::all_native()
                 .emulated([Operation::SubmitBatch], "one call for each operation that is no power verb")
-                .emulated([Operation::CloneVms], "one clone for each copy"),
+                .emulated([Operation::CloneVms], "one clone for each copy")
+                .unsupported([Feature::SerialLog], "no kernel runs in it that could write one"),
         }
     }
 

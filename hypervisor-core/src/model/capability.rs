@@ -307,8 +307,10 @@ impl Serialize for Capabilities {
 impl<'de> Deserialize<'de> for Capabilities {
     /// Names that this version does not know are left out: a newer gateway may know more than we do.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = BTreeMap::<String, Support>::deserialize(deserializer)?;
-        Ok(Self(raw.into_iter().filter_map(|(name, support)| Some((name.parse().ok()?, support))).collect()))
+        let raw = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
+        let known =
+            |(name, support): (String, _)| Some((name.parse().ok()?, serde_json::from_value(support).ok()?));
+        Ok(Self(raw.into_iter().filter_map(known).collect()))
     }
 }
 
@@ -331,7 +333,9 @@ mod tests {
         let all = Capabilities::all_native().unsupported([Feature::Tpm], "no swtpm");
         let mut json = serde_json::to_value(&all).unwrap();
         json["teleport_vm"] = serde_json::json!("native");
-        assert_eq!(serde_json::from_value::<Capabilities>(json).unwrap(), all);
+        assert_eq!(serde_json::from_value::<Capabilities>(json.clone()).unwrap(), all);
+        json["get_vm"] = serde_json::json!({ "by_moonlight": 7 });
+        assert!(!serde_json::from_value::<Capabilities>(json).unwrap().has(Operation::GetVm));
     }
 
     #[test]

@@ -90,6 +90,9 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// Something that only a newer server can tell, as it told it.
+    #[serde(untagged)]
+    Other(serde_json::Value),
 }
 
 impl EventKind {
@@ -133,5 +136,24 @@ impl EventQuery {
             (None, _) | (_, EventKind::Resync { .. }) => true,
             (Some(vm), kind) => kind.vm() == Some(vm),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_server_tells_is_kept() {
+        let json =
+            r#"{"time":{"secs_since_epoch":1,"nanos_since_epoch":0},"kind":{"vm_teleported":{"vm":"7"}}}"#;
+        let event: Event = serde_json::from_str(json).unwrap();
+        assert!(
+            matches!(&event.kind, EventKind::Other(told) if told["vm_teleported"]["vm"] == "7"),
+            "{event:?}"
+        );
+        assert_eq!(serde_json::from_str::<Event>(&serde_json::to_string(&event).unwrap()).unwrap(), event);
+        let json = json.replace(r#"{"vm_teleported":{"vm":"7"}}"#, r#"{"vm_created":"7"}"#);
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap().kind, EventKind::VmCreated("7".into()));
     }
 }

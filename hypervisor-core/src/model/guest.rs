@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capability::Feature;
 use super::mac::MacAddr;
-use super::macros::{named_enum, open_enum, setters};
+use super::macros::{known_or, named_enum, open_enum, setters};
 use crate::error::{Error, Result};
 
 named_enum! {
@@ -25,6 +25,11 @@ named_enum! {
         /// The guest's configuration says so (containers, cloud-init).
         Config = "config",
     }
+}
+
+/// A source that only a newer server knows is taken for the one that promises least.
+fn known_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<AddressSource, D::Error> {
+    known_or(deserializer, AddressSource::Config)
 }
 
 impl AddressSource {
@@ -50,6 +55,7 @@ pub struct GuestAddress {
     #[serde(default)]
     pub prefix: Option<u8>,
     /// How it was found out.
+    #[serde(deserialize_with = "known_source")]
     pub source: AddressSource,
     /// The NIC.
     #[serde(default)]
@@ -152,8 +158,8 @@ impl fmt::Debug for ExecSpec {
     }
 }
 
-/// How a command ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How a command ended. `Debug` shows how much it wrote, not what: that may hold secrets.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ExecOutput {
     /// Its exit code; `None` if a signal ended it.
@@ -169,6 +175,18 @@ pub struct ExecOutput {
     /// Whether the agent cut what it wrote.
     #[serde(default)]
     pub truncated: bool,
+}
+
+impl fmt::Debug for ExecOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecOutput")
+            .field("exit_code", &self.exit_code)
+            .field("signal", &self.signal)
+            .field("stdout_bytes", &self.stdout.len())
+            .field("stderr_bytes", &self.stderr.len())
+            .field("truncated", &self.truncated)
+            .finish()
+    }
 }
 
 impl ExecOutput {

@@ -163,4 +163,14 @@ macro_rules! open_enum {
     };
 }
 
+/// Reads a name, and takes one that only a newer server knows for `fallback`: a list must not fail for one word in it.
+pub(crate) fn known_or<'de, D, T>(deserializer: D, fallback: T) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: std::str::FromStr,
+{
+    let name = <std::borrow::Cow<'_, str> as serde::Deserialize>::deserialize(deserializer)?;
+    Ok(name.parse().unwrap_or(fallback))
+}
+
 pub(crate) use {named_enum, open_enum, pushers, setters};

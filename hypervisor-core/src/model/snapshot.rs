@@ -1,5 +1,6 @@
 //! Snapshots, which form a tree.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -71,18 +72,27 @@ impl SnapshotTree {
     /// A tree of these snapshots, sorted so that parents come before their children.
     #[must_use]
     pub fn new(snapshots: Vec<SnapshotInfo>) -> Self {
-        let mut left = snapshots;
-        left.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-        let mut sorted: Vec<SnapshotInfo> = Vec::with_capacity(left.len());
-        while !left.is_empty() {
-            let waits = |item: &SnapshotInfo, left: &[SnapshotInfo]| {
-                item.parent
-                    .as_ref()
-                    .is_some_and(|parent| *parent != item.id && left.iter().any(|other| other.id == *parent))
-            };
-            // Parents in a circle can only come from a broken server; the first is then taken as it is.
-            let next = left.iter().position(|item| !waits(item, &left)).unwrap_or(0);
-            sorted.push(left.remove(next));
+        let mut all = snapshots;
+        all.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        let mut children: BTreeMap<SnapshotId, Vec<usize>> = BTreeMap::new();
+        let ids: BTreeSet<&SnapshotId> = all.iter().map(|item| &item.id).collect();
+        let mut ready = BTreeSet::new();
+        for (at, item) in all.iter().enumerate() {
+            match item.parent.as_ref().filter(|parent| **parent != item.id && ids.contains(parent)) {
+                Some(parent) => children.entry(parent.clone()).or_default().push(at),
+                None => {
+                    ready.insert(at);
+                }
+            }
+        }
+        let mut left: BTreeMap<usize, SnapshotInfo> = all.into_iter().enumerate().collect();
+        let mut sorted = Vec::with_capacity(left.len());
+        // Parents in a circle can only come from a broken server; the first is then taken as it is.
+        while let Some(at) = ready.pop_first().or_else(|| left.keys().next().copied()) {
+            if let Some(item) = left.remove(&at) {
+                ready.extend(children.remove(&item.id).unwrap_or_default());
+                sorted.push(item);
+            }
         }
         Self(sorted)
     }

@@ -106,13 +106,16 @@ impl fmt::Display for ByteSize {
 impl FromStr for ByteSize {
     type Err = Error;
 
-    /// Reads `"4GiB"`, `"512 M"`, `"1048576"`, `"10GB"` (decimal only with the `B` and without the `i`).
+    /// Reads `"4GiB"`, `"512 M"`, `"1.5 GiB"`, `"1048576"`, `"10GB"` (decimal only with the `B` and without the `i`). A
+    /// fraction is rounded up to whole bytes.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |why: &str| Error::invalid("size", format!("`{text}` {why}"));
         let trimmed = text.trim();
-        let split = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
+        let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (digits, unit) = trimmed.split_at(split);
-        let number: u64 = digits.parse().map_err(|_| wrong("does not start with a whole number"))?;
+        let (whole, fraction) =
+            digits.split_once('.').map_or((digits, None), |(whole, part)| (whole, Some(part)));
+        let number: u64 = whole.parse().map_err(|_| wrong("does not start with a number"))?;
         let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
             "k" | "kib" => 1 << 10,
@@ -126,7 +129,21 @@ impl FromStr for ByteSize {
             "tb" => 1_000_000_000_000,
             _ => return Err(wrong("has a unit that is none of B, KiB, MiB, GiB, TiB, PiB, KB, MB, GB, TB")),
         };
-        number.checked_mul(factor).map(Self).ok_or_else(|| wrong("is more than 64 bits can count"))
+        let part = match fraction {
+            None => 0,
+            Some(digits) if (1..=9).contains(&digits.len()) && factor > 1 => {
+                let number: u128 = digits.parse().map_err(|_| wrong("has a fraction that is no number"))?;
+                let scale = 10_u128.pow(u32::try_from(digits.len()).unwrap_or(9));
+                u64::try_from((number * u128::from(factor)).div_ceil(scale)).unwrap_or(0)
+            }
+            Some(_) => {
+                return Err(wrong(
+                    "has a fraction that cannot be counted: at most nine digits, of a unit above bytes",
+                ));
+            }
+        };
+        let bytes = number.checked_mul(factor).and_then(|bytes| bytes.checked_add(part));
+        bytes.map(Self).ok_or_else(|| wrong("is more than 64 bits can count"))
     }
 }
 
@@ -159,14 +176,35 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused_by_name() {
-        for wrong in ["", "GiB", "-1", "4 parsecs", "99999999999999999999", "20000 PiB"] {
+        for wrong in [
+            "",
+            "GiB",
+            "-1",
+            "4 parsecs",
+            "1.",
+            "1.5",
+            "1.5 B",
+            ".5 GiB",
+            "1.0000000001 GiB",
+            "1.2.3 GiB",
+            "99999999999999999999",
+            "20000 PiB",
+        ] {
             let error = wrong.parse::<ByteSize>().unwrap_err();
             assert!(error.fields().contains_key("size"), "{wrong}: {error}");
         }
+        assert_eq!("1.5 GiB".parse::<ByteSize>().unwrap(), ByteSize::mib(1536));
+        assert_eq!("0.0005k".parse::<ByteSize>().unwrap(), ByteSize::bytes(1));
         assert_eq!("10 GB".parse::<ByteSize>().unwrap().as_bytes(), 10_000_000_000);
     }
 
     proptest! {
+        #[test]
+        fn what_is_displayed_can_be_read(bytes in any::<u64>()) {
+            let shown = ByteSize::bytes(bytes).to_string();
+            prop_assert_eq!(shown.parse::<ByteSize>().unwrap().to_string(), shown);
+        }
+
         #[test]
         fn whole_units_survive_display(n in 1u64..1023, shift in 0usize..5) {
             let unit = UNITS[shift].1;

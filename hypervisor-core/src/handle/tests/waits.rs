@@ -52,6 +52,18 @@ async fn a_failed_task_says_why_with_the_end_of_its_log() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reading_the_log_of_a_failed_task_does_not_outlast_the_wait() {
+    let backend = Scripted::new();
+    let task = backend.task(Duration::ZERO, ends("t", TaskState::Failed).error("no space left"));
+    backend.lock().tasks.get_mut(&task).unwrap().log = vec!["one".into(), "two".into()];
+    let (began, deadline) = (tokio::time::Instant::now(), Duration::from_millis(60));
+    let options = WaitOptions::new().deadline(deadline);
+    let error = backend.hv().task(task).wait_with(&options).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::TaskFailed, "no space left"));
+    assert!(began.elapsed() <= deadline, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_timeout_names_the_task_and_cancels_nothing() {
     let backend = Scripted::new();
     let end = ends("t", TaskState::Succeeded).progress(0.4).stage("copying");

@@ -25,7 +25,7 @@ use crate::model::capability::Feature;
 use crate::model::disk::DiskInfo;
 use crate::model::extra::Extra;
 use crate::model::id::{GroupId, HostId, VmId};
-use crate::model::macros::{named_enum, open_enum, setters};
+use crate::model::macros::{known_or, named_enum, open_enum, setters};
 use crate::model::nic::NicInfo;
 use crate::model::units::ByteSize;
 
@@ -37,6 +37,11 @@ named_enum! {
         /// A container: LXC on Proxmox and on libvirt.
         Container = "container",
     }
+}
+
+/// A kind that only a newer server knows is shown as a machine rather than not at all.
+fn known_kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<GuestKind, D::Error> {
+    known_or(deserializer, GuestKind::Vm)
 }
 
 impl GuestKind {
@@ -104,12 +109,13 @@ pub struct VmInfo {
     /// What the backend addresses it by.
     pub id: VmId,
     /// Its stable identity (libvirt: the UUID; Proxmox: the SMBIOS UUID), where it has one. An id may be used again after a delete, a uid
-    /// never is.
+    /// never is. Proxmox tells it for one guest, not in lists.
     #[serde(default)]
     pub uid: Option<String>,
     /// Its name.
     pub name: String,
     /// What it is.
+    #[serde(deserialize_with = "known_kind")]
     pub kind: GuestKind,
     /// What it is doing.
     pub state: VmState,

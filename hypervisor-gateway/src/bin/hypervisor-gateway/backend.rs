@@ -1,0 +1,44 @@
+//! From a URL to a backend, as far as drivers are compiled in.
+
+use std::sync::Arc;
+
+use hypervisor_core::layer::Stack;
+use hypervisor_core::memory::Memory;
+use hypervisor_core::{Error, ErrorKind, Hypervisor, Result};
+use url::Url;
+
+const COMPILED_IN: &[&str] = &[
+    "memory",
+    #[cfg(feature = "libvirt")]
+    "qemu, test, lxc (libvirt)",
+    #[cfg(feature = "client")]
+    "https, http and their dialects (other gateways)",
+];
+
+/// Connects, with the usual layers around the driver. Of the URL only the scheme is ever in an error.
+pub(crate) async fn connect(url: &str) -> Result<Arc<dyn Hypervisor>> {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
+    let bare: Arc<dyn Hypervisor> = match scheme.split('+').next().unwrap_or_default() {
+        "memory" => {
+            let url = Url::parse(url).map_err(|_| Error::new(ErrorKind::Config, "--backend is not a URL"))?;
+            Arc::new(Memory::from_url(&url)?)
+        }
+        #[cfg(feature = "libvirt")]
+        "qemu" | "test" | "lxc" | "xen" => {
+            let config = hypervisor_libvirt::LibvirtConfig::new(url)?;
+            Arc::new(hypervisor_libvirt::Libvirt::connect(config).await?)
+        }
+        #[cfg(feature = "client")]
+        "https" | "http" => hypervisor_client::connect(hypervisor_client::ClientConfig::new(url)?).await?,
+        _ => {
+            let shown: String =
+                scheme.chars().filter(|each| each.is_ascii_alphanumeric() || *each == '+').collect();
+            let message = format!(
+                "--backend: no driver for `{shown}` is compiled in; there are {}",
+                COMPILED_IN.join("; ")
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+    };
+    Ok(Stack::standard(bare).build())
+}
