@@ -138,6 +138,18 @@ async fn digits_are_a_name_and_not_the_number_of_a_running_machine() {
 }
 
 #[tokio::test]
+async fn a_machine_is_found_by_its_uuid_under_its_name() {
+    let (_fake, hypersdk) = with(&[("web-01", true), ("db-01", false), ("my web vm", false)]).await;
+    for name in ["db-01", "my web vm"] {
+        let info = hypersdk.get_vm(&name.into()).await.unwrap();
+        let uid = info.uid.clone().unwrap();
+        assert_eq!(hypersdk.get_vm(&uid.as_str().into()).await.unwrap(), info);
+        drop(hypersdk.power_vm(&uid.as_str().into(), &PowerAction::Start).await.unwrap());
+        assert_eq!(state(&hypersdk, name).await, VmState::Running);
+    }
+}
+
+#[tokio::test]
 async fn a_delete_guards_what_the_daemon_would_take_without_asking() {
     let (fake, hypersdk) = with(&[("web-01", true), ("db-01", false)]).await;
     let vm = VmId::from("web-01");
