@@ -1,6 +1,12 @@
 //! The HyperSDK driver through the traits, against the fake: what it does where the daemon and the traits differ.
 #![cfg(feature = "fake")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use hypervisor_client::dialect::hypersdk::HyperSdk;
 use hypervisor_client::dialect::hypersdk::routes::{self, Route};
