@@ -1,6 +1,12 @@
 //! The conformance suite on the HyperSDK dialect, every case a test of its own: `hypersdk::` on the fake, a new one for each case, and
 //! `hypersdk-live::` on the daemon that `HYPERVISOR_TEST_URL` names. What cannot be run is ignored with the reason.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use std::process::ExitCode;
 use std::time::Duration;

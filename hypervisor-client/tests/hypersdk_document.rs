@@ -1,7 +1,13 @@
 //! One test for each of the 34 endpoints that HyperSDK's document describes, named after it: what is sent, and what is made of the document's
 //! own answer and of the one that the daemon gives.
 #![cfg(feature = "fake")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod hypersdk;
 

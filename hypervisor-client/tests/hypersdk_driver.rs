@@ -1,20 +1,29 @@
 //! The HyperSDK driver through the traits, against the fake: what it does where the daemon and the traits differ.
 #![cfg(feature = "fake")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use hypervisor_client::dialect::hypersdk::HyperSdk;
+use hypervisor_client::dialect::hypersdk::routes::{self, Route};
 use hypervisor_client::dialect::hypersdk::wire::{CloneMultiple, JobDefinition, NewNetwork, VCenter};
 use hypervisor_client::fake::Fake;
 use hypervisor_client::fake::hypersdk::RunningHyperSdk;
 use hypervisor_core::model::{
-    BatchItem, BatchOp, BatchOutcome, BatchRequest, ByteSize, CloneMany, CloneSpec, CloneVolume, ConsoleKind,
-    DeleteVm, DeploySpec, ExportSpec, NetworkSpec, PageRequest, PowerAction, ResizeVolume, RevertSnapshot,
-    Shutdown, SnapshotSpec, TaskState, TemplateSpec, VmId, VmQuery, VmState, VolumeFormat, VolumeSpec,
+    BackupQuery, BackupSpec, BatchItem, BatchOp, BatchOutcome, BatchRequest, ByteSize, CloneMany, CloneSpec,
+    CloneVolume, ConsoleKind, DeleteSnapshot, DeleteVm, DeploySpec, ExportSpec, NetworkSpec, PageRequest,
+    PoolQuery, PowerAction, ResizeVolume, RevertSnapshot, Shutdown, SnapshotSpec, TaskQuery, TaskState,
+    TemplateSpec, VmId, VmQuery, VmState, VolumeFormat, VolumeSpec, WipeAlgorithm,
 };
 use hypervisor_core::traits::{
-    Batch as _, Compute as _, Metrics as _, Network as _, Snapshots as _, Storage as _, Tasks as _,
+    Backups as _, Batch as _, Compute as _, Metrics as _, Network as _, Snapshots as _, Storage as _,
+    Tasks as _,
 };
-use hypervisor_core::{Effect, ErrorKind, Hypervisor as _, Retry};
+use hypervisor_core::{Effect, ErrorKind, Hypervisor as _, Operation, Retry};
 
 async fn with(vms: &[(&str, bool)]) -> (RunningHyperSdk, HyperSdk) {
     let fake =
@@ -220,7 +229,7 @@ async fn a_clone_without_an_answer_may_have_been_made() {
         (error.kind(), error.retry(), error.effect()),
         (ErrorKind::Transport, Retry::IfIdempotent, Effect::Unknown)
     );
-    assert_eq!(error.operation(), Some(hypervisor_core::Operation::CloneVm));
+    assert_eq!(error.operation(), Some(Operation::CloneVm));
     assert!(error.hint().unwrap().contains("30 s"), "{error}");
     assert!(hypersdk.get_vm(&"db-02".into()).await.is_ok());
 }
@@ -468,7 +477,7 @@ async fn what_the_daemon_cannot_do_says_why() {
     let error = hypersdk.create_vm(&spec).await.unwrap_err();
     assert!(error.is_unsupported() && error.message().contains("copies"), "{error}");
     let claims = hypersdk.capabilities();
-    for operation in [hypervisor_core::Operation::Watch, hypervisor_core::Operation::ScreenshotVm] {
+    for operation in [Operation::GetHost, Operation::ScreenshotVm] {
         assert!(claims.require(operation).unwrap_err().message().contains("hypervisord"));
     }
     let raw = hypersdk.raw(hypervisor_core::http::Request::get("/nope")).await.unwrap();
@@ -483,4 +492,90 @@ async fn a_probe_finds_the_dialect() {
     let hv = hypervisor_client::connect(config).await.unwrap();
     assert_eq!((hv.info().backend.as_str(), hv.info().version.as_deref()), ("hypersdk", Some("0.0.1")));
     assert!(hv.backend::<HyperSdk>().is_some());
+}
+
+/// Whether a request went by this route.
+fn went_by(route: &Route, method: &str, path: &str) -> bool {
+    let (template, asked) = (route.path.split('/'), path.split('/'));
+    let same = |(template, asked): (&str, &str)| template == asked || template.starts_with('{');
+    route.method.as_str() == method
+        && template.clone().count() == asked.clone().count()
+        && template.zip(asked).all(same)
+}
+
+#[tokio::test]
+async fn operations_go_by_the_routes_of_the_table() {
+    let (fake, hypersdk) = with(&[("on", true), ("off", false), ("a-template", false)]).await;
+    let (hv, on, off) = (&hypersdk, VmId::from("on"), VmId::from("off"));
+    let page = PageRequest::first();
+    let (disk, network) = ("default/off.qcow2".into(), "default".into());
+    let job = JobDefinition::new("/DC/vm/a", "/srv/x").vcenter(VCenter::new("v", "u", "p".into()));
+    let job = hv.api().submit_jobs(&[job]).await.unwrap().job_ids.remove(0);
+    let task = job.as_str().into();
+    let backup = hv.create_backup(&off, &BackupSpec::new()).await.unwrap().output.unwrap();
+    let made = NetworkSpec::nat("lab", "10.20.30.1/24".parse().unwrap()).dhcp_from_cidr();
+    let power = async |vm: &VmId, action: PowerAction| hv.power_vm(vm, &action).await.map(drop);
+    macro_rules! by_the_table {
+        ($($operation:ident: $call:expr;)*) => { $({
+            let before = fake.server().received_requests().await.unwrap().len();
+            let operation = Operation::$operation;
+            $call.unwrap_or_else(|error| panic!("{operation}: {error}"));
+            let asked = fake.server().received_requests().await.unwrap().split_off(before);
+            let table = routes::of(operation);
+            assert!(!asked.is_empty(), "{operation} asked for nothing");
+            for request in asked {
+                let known = table.iter().any(|route| went_by(route, request.method.as_str(), request.url.path()));
+                assert!(known, "{operation} went by {} {}", request.method, request.url.path());
+            }
+        })* };
+    }
+    by_the_table! {
+        ListVms: hv.list_vms(&VmQuery::all(), &page).await.map(drop);
+        GetVm: hv.get_vm(&on).await.map(drop);
+        PauseVm: power(&on, PowerAction::Pause).await;
+        ResumeVm: power(&on, PowerAction::Resume).await;
+        RebootVm: power(&on, PowerAction::Reboot).await;
+        ResetVm: power(&on, PowerAction::Reset).await;
+        GetConsole: hv.get_console(&on, &ConsoleKind::Vnc).await.map(drop);
+        GetConsole: hv.get_console(&on, &ConsoleKind::Serial).await.map(drop);
+        GetVmMetrics: hv.get_vm_metrics(&on).await.map(drop);
+        ListVmMetrics: hv.list_vm_metrics(&page).await.map(drop);
+        ShutdownVm: power(&on, PowerAction::Shutdown(Shutdown::new())).await;
+        StartVm: power(&on, PowerAction::Start).await;
+        PowerOffVm: power(&on, PowerAction::PowerOff).await;
+        CloneVm: hv.clone_vm(&off, &CloneSpec::new("copy").start(true)).await.map(drop);
+        CloneVms: hv.clone_vms(&off, &CloneMany::new("many", 2)).await.map(drop);
+        CreateTemplate: hv.create_template(&off, &TemplateSpec::copy("b-template")).await.map(drop);
+        DeployTemplate: hv.deploy_template(&"a-template".into(), &DeploySpec::new("deployed").cpus(1)).await.map(drop);
+        ExportVm: hv.export_vm(&off, &ExportSpec::new("/srv/x")).await.map(drop);
+        CreateSnapshot: hv.create_snapshot(&off, &SnapshotSpec::new("s")).await.map(drop);
+        ListSnapshots: hv.list_snapshots(&off).await.map(drop);
+        GetSnapshot: hv.get_snapshot(&off, &"s".into()).await.map(drop);
+        RevertSnapshot: hv.revert_snapshot(&off, &"s".into(), &RevertSnapshot::new().start(true)).await.map(drop);
+        DeleteSnapshot: hv.delete_snapshot(&off, &"s".into(), &DeleteSnapshot::only()).await.map(drop);
+        ListPools: hv.list_pools(&PoolQuery::all(), &page).await.map(drop);
+        GetPool: hv.get_pool(&"default".into()).await.map(drop);
+        ListVolumes: hv.list_volumes(&"default".into(), &page).await.map(drop);
+        GetVolume: hv.get_volume(&disk).await.map(drop);
+        CreateVolume: hv.create_volume(&VolumeSpec::new("default", "v", ByteSize::gib(1))).await.map(drop);
+        CloneVolume: hv.clone_volume(&disk, &CloneVolume::new("w")).await.map(drop);
+        ResizeVolume: hv.resize_volume(&disk, &ResizeVolume::grow_to(ByteSize::gib(3))).await.map(drop);
+        WipeVolume: hv.wipe_volume(&disk, WipeAlgorithm::Zero).await.map(drop);
+        DeleteVolume: hv.delete_volume(&"default/v".into()).await.map(drop);
+        ListNetworks: hv.list_networks(&page).await.map(drop);
+        GetNetwork: hv.get_network(&network).await.map(drop);
+        CreateNetwork: hv.create_network(&made).await.map(drop);
+        DeleteNetwork: hv.delete_network(&"lab".into()).await.map(drop);
+        StopNetwork: hv.stop_network(&network).await.map(drop);
+        StartNetwork: hv.start_network(&network).await.map(drop);
+        ListBackups: hv.list_backups(&BackupQuery::all(), &page).await.map(drop);
+        CreateBackup: hv.create_backup(&"a-template".into(), &BackupSpec::new()).await.map(drop);
+        DeleteBackup: hv.delete_backup(&backup).await.map(drop);
+        GetTask: hv.get_task(&task, None).await.map(drop);
+        ListTasks: hv.list_tasks(&TaskQuery::all(), &page).await.map(drop);
+        GetTaskLog: hv.get_task_log(&task, 0, 10).await.map(drop);
+        CancelTask: hv.cancel_task(&task).await;
+        SubmitBatch: hv.submit_batch(&BatchRequest::new([BatchOp::power("on", PowerAction::Start), BatchOp::power("copy", PowerAction::Start)])).await.map(drop);
+        DeleteVm: hv.delete_vm(&off, &DeleteVm::with_disks().power_off(true)).await.map(drop);
+    }
 }

@@ -1,7 +1,13 @@
 //! The fake against what was recorded from the real daemon: every recorded request is sent to it in the same order, and status, content type
 //! and the shape of the answer have to be the same.
 #![cfg(feature = "fake")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -1,6 +1,12 @@
 //! Bad answers: never a panic, never unbounded memory, always an error of the right kind that says whether the call may have had an effect.
 #![cfg(feature = "fake")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod hypersdk;
 

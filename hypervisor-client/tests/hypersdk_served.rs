@@ -1,7 +1,13 @@
 //! What the daemon serves beside its document's endpoints, with the answers that were recorded: Core, Jobs, VMs, Libvirt, Console, Workflow,
 //! schedules, sessions, ISO images and backups.
 #![cfg(feature = "fake")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod hypersdk;
 

@@ -3,7 +3,7 @@
 use hypervisor_core::Operation as O;
 use hypervisor_core::model::{Capabilities, Feature as F};
 
-const NO_CREATE: &str = "hypervisord makes machines as copies only: clone one, deploy a template, or restore what it has exported";
+const NO_CREATE: &str = "hypervisord makes machines as copies only: clone one or deploy a template";
 const NO_UPDATE: &str = "hypervisord changes no machine's configuration";
 const NO_AGENT: &str = "hypervisord does not speak to agents in guests";
 const NO_HOST: &str = "hypervisord tells nothing of the host that it runs on";

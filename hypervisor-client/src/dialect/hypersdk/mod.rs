@@ -6,10 +6,10 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`VmId`](hypervisor_core::VmId) | the name; the uid is libvirt's UUID. A UUID is also taken as an id |
-//! | [`VolumeId`](hypervisor_core::VolumeId) | `pool/name` |
+//! | [`VmId`](hypervisor_core::model::VmId) | the name; the uid is libvirt's UUID. A UUID is also taken as an id |
+//! | [`VolumeId`](hypervisor_core::model::VolumeId) | `pool/name` |
 //! | [`NicId`](hypervisor_core::model::NicId) | the MAC address |
-//! | [`TaskId`](hypervisor_core::TaskId) | a job, which exports a machine from a vCenter; all else is done when the call returns |
+//! | [`TaskId`](hypervisor_core::model::TaskId) | a job, which exports a machine from a vCenter; all else is done when the call returns |
 //!
 //! The daemon works while the caller waits, and cuts the connection after 30 s. What takes longer (a copy of a large disk) ends in
 //! [`Transport`](hypervisor_core::ErrorKind::Transport) of unknown effect and goes on: look for the result before trying again.

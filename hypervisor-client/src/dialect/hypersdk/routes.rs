@@ -144,6 +144,7 @@ pub fn of(operation: Operation) -> &'static [Route] {
     use Operation as O;
     match operation {
         O::ListVms => &[DOMAINS, DOMAIN],
+        O::Watch => &[DOMAINS],
         O::GetVm => &[DOMAIN],
         O::DeleteVm => &[DOMAIN, SNAPSHOTS, BATCH_DELETE],
         O::StartVm => &[DOMAIN, DOMAIN_START],
