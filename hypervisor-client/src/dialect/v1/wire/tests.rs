@@ -70,9 +70,9 @@ fn feed(bytes: &[u8]) {
     for vm in vms.into_iter().flat_map(|listed| listed.items) {
         drop(vm.to_info());
     }
-    if let Ok(Envelope { data: Some(Keyed(vm, _)), .. }) = decode::<Envelope<Keyed<key::Vm, VmRecord>>>(bytes)
-    {
-        drop(metrics::present(&vm, std::time::UNIX_EPOCH));
+    let details = decode::<Envelope<Keyed<key::Vm, VmRecord>>>(bytes).ok().and_then(|envelope| envelope.data);
+    if let Some(details) = details {
+        drop(metrics::present(&details.0, std::time::UNIX_EPOCH));
     }
     drop(decode::<VmRecord>(bytes).map(|vm| vm.to_info()));
     drop(decode::<NetworkRecord>(bytes).map(|network| network.to_info()));
