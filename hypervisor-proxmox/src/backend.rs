@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hypervisor_core::feed::Poller;
 use hypervisor_core::model::{BackendInfo, Capabilities, Feature, HostId, VmId};
 use hypervisor_core::{Error, ErrorKind, Hypervisor, Operation, Result};
 use tokio::time::Instant;
@@ -41,6 +42,7 @@ const VIEW_FOR_CREATE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Proxmox {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) events: Poller,
 }
 
 /// What the calls share.
@@ -88,7 +90,8 @@ impl Proxmox {
             placed: Placed::default(),
             chains: Chains::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        Ok(Self { events: crate::events::poller(&inner), inner })
     }
 
     /// The API as it is, for what the SDK does not offer.

@@ -114,7 +114,17 @@ impl Inner {
         let path = found.path(&format!("/agent/{}", ask.command))?;
         let call = if ask.get { Call::get(path).query(ask.form.clone()) } else { Call::post(path, ask.form.clone()) };
         let call = if ask.reads { call.reads() } else { call };
-        let answer = self.api.bytes(&call.operation(operation)).await.map_err(refined)?;
+        let answer = match self.api.bytes(&call.operation(operation)).await {
+            // The server looks at the options first; that the guest is off matters more.
+            Err(error) if error.kind() == ErrorKind::AgentUnavailable => {
+                let state = list::current(self, operation, found).await?.state;
+                if state.is_active() {
+                    return Err(error);
+                }
+                return Err(Error::invalid_state(format!("it is {state}; only a running guest has an agent that answers")));
+            }
+            other => other.map_err(refined)?,
+        };
         if !answer.is_empty() {
             // An error of the agent may come with status 200.
             wire::result(&answer)?;

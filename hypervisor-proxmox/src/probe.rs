@@ -91,7 +91,7 @@ pub(crate) fn capabilities(release: (u32, u32), privileges: Option<&BTreeSet<Str
         .unsupported([O::CreateNetwork, O::UpdateNetwork, O::DeleteNetwork], BRIDGES)
         .unsupported([O::StartNetwork, O::StopNetwork], BRIDGES)
         .unsupported([O::ListLeases], "the hosts hand out no addresses; leases of SDN zones are not in the API")
-        .unsupported([O::Watch], "the API sends no events: read `list_vms` and `list_tasks` again");
+        .emulated([O::Watch], "one look at the cluster every one to ten seconds, for all readers; what begins and ends in between is not seen");
     let claims = features(claims, release);
     match privileges {
         None => claims,

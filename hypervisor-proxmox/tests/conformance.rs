@@ -46,7 +46,7 @@ fn trial(
     case: &Case,
     run: impl Fn(&Case) -> Outcome + Send + Sync + 'static,
 ) -> Trial {
-    let case = *case;
+    let case = case.clone();
     Trial::ignorable_test(format!("{on}::{}", case.name), move || match run(&case) {
         Outcome::Passed => Ok(Completion::Completed),
         Outcome::Skipped(why) => Ok(Completion::ignored_with(why)),
@@ -56,7 +56,8 @@ fn trial(
 }
 
 fn settings(case: &Case) -> Settings {
-    let settings = Settings::new().pool("local").bridge("vmbr1").directory("/srv").deadline(Duration::from_secs(20));
+    // No bridge: to the server bridges and networks are one, so that a NIC does not show which of the two was asked for.
+    let settings = Settings::new().pool("local").directory("/srv").deadline(Duration::from_secs(20));
     // An image boots a machine; of a container it is the template.
     settings.image(if case.area == "containers" { TEMPLATE } else { IMAGE })
 }
@@ -66,7 +67,6 @@ fn on_fake(case: &Case, builder: FakePveBuilder) -> Outcome {
     runtime.block_on(async {
         let pve = builder
             .task_time(Duration::from_millis(5))
-            .bridge("vmbr1")
             .storage("local", "dir", &["images", "iso", "vztmpl", "backup", "import", "rootdir", "snippets"])
             .file(TEMPLATE, vec![0; 4096])
             .file(IMAGE, vec![0; 4096])

@@ -1,4 +1,5 @@
 //! The table of parameters against the official schemas of three releases.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "that is how tests fail")]
 
 mod reference;
 
@@ -284,6 +285,48 @@ fn the_table_is_the_schema_of_9_2_but_for_what_is_listed() {
     let Some(found) = compared(Release::V9_2, "schema-9.2.3.json.gz") else { return };
     let found = unexplained(found, OF_9_2);
     assert!(found.is_empty(), "{}", lines(&found));
+}
+
+/// The keys in a text like `[[legacy=]<[acdn]{1,4}>] [,order=<device[;device...]>]`, and the one that may be left out.
+fn keys_of(text: &str) -> (BTreeSet<String>, Option<String>) {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let (mut keys, mut default) = (BTreeSet::new(), None);
+    for (at, _) in text.match_indices('=') {
+        let key: String = text[..at].chars().rev().take_while(|c| word(*c)).collect();
+        let key: String = key.chars().rev().collect();
+        // Inside of angle brackets there are no keys.
+        let open = text[..at].matches('<').count() > text[..at].matches('>').count();
+        if key.is_empty() || open {
+            continue;
+        }
+        if text[at..].starts_with("=]") {
+            default = Some(key.clone());
+        }
+        keys.insert(key);
+    }
+    (keys, default)
+}
+
+#[test]
+fn named_property_strings_have_the_keys_that_the_schema_shows() {
+    let Some(folder) = reference::folder("the keys of named property strings") else { return };
+    let schema = methods(&reference::unpacked(&folder, "schema-9.1.3.json.gz"));
+    let mut seen = BTreeSet::new();
+    for endpoint in params::all() {
+        let Some(info) = schema.get(&(endpoint.verb.to_string(), endpoint.path.to_owned())) else { continue };
+        for param in endpoint.params() {
+            let Some((name, format)) = param.format.and_then(|name| Some((name, params::named(name)?)))
+            else {
+                continue;
+            };
+            let shown = info["parameters"]["properties"][param.name]["typetext"].as_str().unwrap_or_default();
+            let keys: BTreeSet<String> = format.keys().map(|key| key.name.to_owned()).collect();
+            let default = format.keys().find(|key| key.default_key).map(|key| key.name.to_owned());
+            assert_eq!((keys, default), keys_of(shown), "{name}: {shown}");
+            seen.insert(name);
+        }
+    }
+    assert!(seen.len() >= 12, "{seen:?}");
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Guests that are changed.
 
-use hypervisor_core::model::{ApplyPolicy, GuestKind, Started, UpdateOutcome, VmChange, VmId};
+use hypervisor_core::model::{ApplyPolicy, GuestKind, Started, UpdateOutcome, VmChange, VmId, VmInfo, VmState};
 use hypervisor_core::{Error, Operation, Result};
 use serde_json::Value;
 
 use super::list;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
-use crate::wire::config::{Config, changed_fields, decode_pending, encode_change};
+use crate::wire::config::{Config, changed_fields, decode_pending, encode_change, fill_in};
 use crate::wire::envelope;
 use crate::wire::form::Form;
 use crate::wire::scalar::text_of;
@@ -20,6 +20,9 @@ pub(crate) async fn update(inner: &Inner, vm: &VmId, change: &VmChange) -> Resul
         .on_guest(OPERATION, vm, |found| async move {
             let body = list::raw_config(inner, OPERATION, &found).await?;
             let config = Config::read(&body, found.place.kind)?;
+            let mut info = VmInfo::new(vm, "", VmState::Stopped);
+            fill_in(&mut info, &config);
+            info.check_uid(change.expected_uid.as_deref())?;
             let form = encode_change(found.number, change, &config)?;
             if form.is_empty() {
                 return Ok(UpdateOutcome::new(Vec::new(), Vec::new()));

@@ -17,17 +17,20 @@ pub(super) fn login(cluster: &mut Cluster, call: &Call) -> Outcome {
     }
     let who = super::call::Who { user: username.clone(), token: None };
     let mut cap = Map::new();
-    for (name, path) in [
-        ("vms", "/vms"),
-        ("storage", "/storage"),
-        ("nodes", "/nodes"),
-        ("access", "/access"),
-        ("dc", "/"),
-        ("sdn", "/sdn"),
-        ("mapping", "/mapping"),
+    for (name, path, families) in [
+        ("vms", "/vms", &["VM.", "Permissions."][..]),
+        ("storage", "/storage", &["Datastore.", "Permissions."]),
+        ("nodes", "/nodes", &["Sys.", "Permissions."]),
+        ("access", "/access", &["User.", "Group.", "Permissions."]),
+        ("dc", "/", &["Sys.Audit", "Sys.Modify", "SDN."]),
+        ("sdn", "/sdn", &["SDN.", "Permissions."]),
+        ("mapping", "/mapping", &["Mapping.", "Permissions."]),
     ] {
         let has = cluster.privileges(&who, path);
-        cap.insert(name.to_owned(), has.into_iter().map(|name| (name.to_owned(), json!(1))).collect());
+        // What is about nodes as a whole is under `dc` as well, what syncs the whole cluster under neither.
+        let shown =
+            has.into_iter().filter(|privilege| families.iter().any(|family| privilege.starts_with(family)));
+        cap.insert(name.to_owned(), shown.map(|name| (name.to_owned(), json!(1))).collect());
     }
     data(json!({ "username": username, "ticket": ticket, "CSRFPreventionToken": csrf, "cap": cap }))
 }

@@ -367,11 +367,7 @@ impl FakePveBuilder {
     /// A file that is there from the start on all hosts: `local:iso/debian.iso`, `local:vztmpl/alpine.tar.zst`,
     /// `local:import/disk.qcow2`.
     pub fn file(mut self, volid: &str, content: impl Into<Bytes>) -> Self {
-        let bytes: Bytes = content.into();
-        let kind = volid.split_once(':').and_then(|(_, name)| name.split('/').next()).unwrap_or("iso");
-        let end = volid.rsplit_once('.').map_or("raw", |(_, end)| end);
-        let mut volume = Volume::new(kind, end, u64::try_from(bytes.len()).unwrap_or(0), 0);
-        volume.bytes = Some(bytes);
+        let volume = file(volid, content.into());
         self.files.push((volid.to_owned(), volume));
         self
     }
@@ -505,6 +501,15 @@ impl FakePveBuilder {
         }
         Ok(pve)
     }
+}
+
+/// A file that fills a volume.
+pub(super) fn file(volid: &str, bytes: Bytes) -> Volume {
+    let kind = volid.split_once(':').and_then(|(_, name)| name.split('/').next()).unwrap_or("iso");
+    let end = volid.rsplit_once('.').map_or("raw", |(_, end)| end);
+    let mut volume = Volume::new(kind, end, u64::try_from(bytes.len()).unwrap_or(0), 0);
+    volume.bytes = Some(bytes);
+    volume
 }
 
 /// An authority and a certificate that it signed: the leaf alone is sent, as Proxmox does.

@@ -231,8 +231,12 @@ pub(super) fn nextid(cluster: &Cluster, call: &Call) -> Outcome {
 }
 
 /// `GET /cluster/options`.
-pub(super) fn options() -> Outcome {
-    data(json!({ "mac_prefix": "BC:24:11", "description": "" }))
+pub(super) fn options(cluster: &Cluster) -> Outcome {
+    let tags = cluster.guests.values().filter_map(|guest| guest.get("tags"));
+    let mut tags: Vec<&str> = tags.flat_map(|tags| tags.split(';')).filter(|tag| !tag.is_empty()).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    data(json!({ "mac_prefix": "BC:24:11", "description": "", "allowed-tags": tags }))
 }
 
 /// `GET /cluster/log`.

@@ -73,7 +73,9 @@ pub(super) fn current(cluster: &Cluster, call: &Call, kind: Kind, host: &str, vm
                         (format!("tap{vmid}i{number}"), json!({ "netin": traffic, "netout": 0 }))
                     })
                     .collect();
-                row.insert("nics".into(), nics.into());
+                if !nics.is_empty() {
+                    row.insert("nics".into(), nics.into());
+                }
                 row.insert("running-machine".into(), "pc-i440fx-10.0+pve1".into());
                 row.insert("running-qemu".into(), "10.0.2".into());
             }

@@ -48,6 +48,8 @@ pub(super) fn precondition(cluster: &Cluster, call: &Call, (kind, host, vmid): A
             .collect();
         if missing.is_empty() {
             allowed.push(other.name.as_str());
+            // As recorded: an allowed node is here too, with nothing against it.
+            refused.insert(other.name.clone(), json!({}));
         } else {
             refused.insert(other.name.clone(), json!({ "unavailable_storages": missing }));
         }

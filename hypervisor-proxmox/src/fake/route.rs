@@ -119,7 +119,7 @@ fn of_cluster(c: &mut Cluster, call: &Call, segments: &[&str]) -> Option<Outcome
         ("GET", ["cluster", "status"]) => cluster_routes::status(c, call),
         ("GET", ["cluster", "resources"]) => cluster_routes::resources(c, call),
         ("GET", ["cluster", "nextid"]) => cluster_routes::nextid(c, call),
-        ("GET", ["cluster", "options"]) => cluster_routes::options(),
+        ("GET", ["cluster", "options"]) => cluster_routes::options(c),
         ("GET", ["cluster", "log"]) => cluster_routes::log(c, call),
         ("GET", ["cluster", "tasks"]) => task_routes::of_cluster(c, call),
         ("GET", ["cluster", "ha", "resources" | "status"] | ["cluster", "ha", "status", "current"]) => {

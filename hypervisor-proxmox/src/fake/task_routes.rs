@@ -112,7 +112,9 @@ pub(super) fn of_cluster(cluster: &Cluster, call: &Call) -> Outcome {
         .take(25)
         .map(|task| {
             let mut row = archived(cluster, task);
+            row.remove("pstart");
             if !task.is_running() {
+                row.remove("pid");
                 row.insert("saved".into(), "1".into());
             }
             Value::Object(row)

@@ -205,6 +205,30 @@ impl FakePve {
         self.shared.with(|cluster| cluster.vanish(upid));
     }
 
+    /// Stops a task as somebody else would: it ends with `received interrupt`.
+    pub fn interrupt(&self, upid: &str) {
+        self.shared.with(|cluster| cluster.interrupt(upid));
+    }
+
+    /// Protects a volume from deletion, or no longer.
+    pub fn set_protected(&self, host: &str, volid: &str, protected: bool) {
+        self.shared.with(|cluster| {
+            if let Some(volume) = cluster.volume_mut(host, volid) {
+                volume.protected = protected;
+            }
+        });
+    }
+
+    /// Puts a file on a storage as somebody else would. What it is for follows from its id: `local:iso/…`,
+    /// `local:backup/…`; a backup of this kind has nothing in it.
+    pub fn put_file(&self, host: &str, volid: &str, content: impl Into<bytes::Bytes>) {
+        let volume = super::builder::file(volid, content.into());
+        self.shared.with(|cluster| {
+            let ctime = cluster.clock.unix();
+            cluster.put_volume(host, volid, super::storage::Volume { ctime, ..volume });
+        });
+    }
+
     /// Forgets a task, as a server does with old ones.
     pub fn forget_task(&self, upid: &str) {
         self.shared.with(|cluster| {

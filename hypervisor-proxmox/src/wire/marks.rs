@@ -68,7 +68,8 @@ pub fn write_tags(vmid: u64, tags: &BTreeSet<String>, token: Option<&str>) -> St
 /// Notes without our block, and the metadata in it.
 #[must_use]
 pub fn read_notes(notes: &str) -> (Option<String>, BTreeMap<String, String>) {
-    let notes = notes.trim_end();
+    // The server ends every text with a line break.
+    let notes = notes.strip_suffix('\n').unwrap_or(notes);
     let block = |start: usize| {
         let json = notes.get(start..)?.strip_prefix(OPEN)?.strip_suffix(CLOSE)?;
         // Only a block of its own line is ours.
@@ -77,7 +78,8 @@ pub fn read_notes(notes: &str) -> (Option<String>, BTreeMap<String, String>) {
         Some((notes.get(..start)?, metadata))
     };
     let (text, metadata) = notes.rfind(OPEN).and_then(block).unwrap_or((notes, BTreeMap::new()));
-    let text = text.trim_end();
+    // What is between the text and our block.
+    let text = text.strip_suffix("\n\n").unwrap_or(text);
     ((!text.is_empty()).then(|| text.to_owned()), metadata)
 }
 
@@ -86,7 +88,7 @@ pub fn read_notes(notes: &str) -> (Option<String>, BTreeMap<String, String>) {
 /// # Errors
 /// `InvalidInput` where both together are longer than the server takes.
 pub fn write_notes(text: Option<&str>, metadata: &BTreeMap<String, String>) -> Result<String> {
-    let text = text.unwrap_or_default().trim_end();
+    let text = text.unwrap_or_default();
     // A text that ends like our block gets one of ours behind it, or it would be taken for it.
     if metadata.is_empty() && read_notes(text).1.is_empty() && !text.ends_with(CLOSE) {
         return Ok(text.to_owned());

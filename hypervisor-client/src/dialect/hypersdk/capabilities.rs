@@ -55,7 +55,7 @@ fn operations() -> Capabilities {
         .unsupported([O::GetMetricsHistory], "hypervisord keeps no history of the load")
         .unsupported([O::PingAgent, O::ListAddresses, O::ExecInGuest, O::ReadGuestFile], NO_AGENT)
         .unsupported([O::WriteGuestFile, O::FreezeFilesystems, O::ThawFilesystems], NO_AGENT)
-        .unsupported([O::Watch], "hypervisord tells of its jobs only, never of guests")
+        .emulated([O::Watch], "a list of names and states every one to ten seconds, for all readers; what begins and ends in between is not seen")
 }
 
 fn features(claims: Capabilities) -> Capabilities {

@@ -24,13 +24,13 @@ impl Compute for HyperSdk {
         self.vms(query, page).await.map_err(named(O::ListVms))
     }
 
+    /// A guest that is asked for by its UUID has its name as its id.
     async fn get_vm(&self, vm: &VmId) -> Result<VmInfo> {
-        let domain = self.domain(vm).await.map_err(named(O::GetVm))?;
-        Ok(info(domain))
+        let read = async { self.with_its_name(self.domain(vm).await?).await };
+        Ok(info(read.await.map_err(named(O::GetVm))?))
     }
 
     async fn create_vm(&self, spec: &VmSpec) -> Result<Started<VmId>> {
-        spec.validate()?;
         self.require(O::CreateVm, &spec.needs())?;
         Err(Error::unsupported(O::CreateVm, "hypervisord makes machines as copies only"))
     }

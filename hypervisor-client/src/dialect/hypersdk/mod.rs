@@ -34,6 +34,7 @@ mod batch;
 mod capabilities;
 mod compute;
 mod error;
+mod events;
 mod metrics;
 mod names;
 mod network;
@@ -43,9 +44,10 @@ mod storage;
 mod tasks;
 pub mod wire;
 
+use hypervisor_core::feed::Poller;
 use hypervisor_core::http::{Request, Response};
 use hypervisor_core::model::{BackendInfo, Capabilities, Feature, VmId};
-use hypervisor_core::traits::{Events, Guest};
+use hypervisor_core::traits::Guest;
 use hypervisor_core::{Error, ErrorKind, Hypervisor, Operation, Result};
 
 use crate::ClientConfig;
@@ -64,6 +66,7 @@ pub struct HyperSdk {
     api: Api,
     info: BackendInfo,
     capabilities: Capabilities,
+    events: Poller,
 }
 
 impl HyperSdk {
@@ -85,7 +88,8 @@ impl HyperSdk {
         tracing::debug!(status = health.status, version, "connected to hypervisord");
         let mut info = BackendInfo::new(BACKEND, config.to_string());
         info.version = version.filter(|version| !version.is_empty());
-        Ok(Self { api, info, capabilities: capabilities::claims() })
+        let events = events::poller(&api);
+        Ok(Self { api, info, capabilities: capabilities::claims(), events })
     }
 
     /// The daemon's own API.
@@ -121,9 +125,6 @@ impl Hypervisor for HyperSdk {
 
 /// The daemon never speaks to an agent in a guest.
 impl Guest for HyperSdk {}
-
-/// What the daemon sends over its WebSocket is about jobs; nothing tells of guests.
-impl Events for HyperSdk {}
 
 /// Something answers at `/health`, but not as the daemon does.
 fn not_the_daemon(error: Error) -> Error {

@@ -1,6 +1,6 @@
 //! How the daemon answers: JSON by its encoder, or text by Go's `http.Error`.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -57,39 +57,16 @@ impl Answer {
 
 /// A time as `errorResponse` prints it.
 pub(super) fn seconds(time: SystemTime) -> String {
-    let since = since(time);
-    let (date, clock) = civil(since.as_secs());
-    format!("{date}T{clock}Z")
+    crate::time::format(time)
 }
 
 /// A time as Go's JSON encoder prints it.
 pub(super) fn nanos(time: SystemTime) -> String {
-    let since = since(time);
-    let (date, clock) = civil(since.as_secs());
-    format!("{date}T{clock}.{:09}Z", since.subsec_nanos())
+    let fraction = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+    format!("{}.{fraction:09}Z", seconds(time).trim_end_matches('Z'))
 }
 
 /// A time as in the names of backups and snapshots: `20261120-175136`.
 pub(super) fn stamp(time: SystemTime) -> String {
-    let (date, clock) = civil(since(time).as_secs());
-    format!("{}-{}", date.replace('-', ""), clock.replace(':', ""))
-}
-
-fn since(time: SystemTime) -> Duration {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Date and time of day of the seconds since 1970.
-fn civil(seconds: u64) -> (String, String) {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let clock = format!("{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60);
-    (format!("{year:04}-{month:02}-{day:02}"), clock)
+    seconds(time).trim_end_matches('Z').replace(['-', ':'], "").replace('T', "-")
 }

@@ -140,25 +140,6 @@ impl RunningHyperSdk {
     pub fn power_off(&self, name: &str) {
         lock(&self.state).power_off(name);
     }
-
-    /// What it answers to a request, without a connection: status, content type and body; nothing where it closes the connection.
-    #[must_use]
-    pub fn answer(&self, method: &str, target: &str, body: &[u8]) -> Option<(u16, String, Vec<u8>)> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let call = route::Call {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query,
-            body: body.to_vec(),
-            token: None,
-            key: None,
-        };
-        match route::answer(&mut lock(&self.state), &call) {
-            Answer::Nothing => None,
-            Answer::Some { status, kind, body } => Some((status, kind.to_owned(), body)),
-        }
-    }
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

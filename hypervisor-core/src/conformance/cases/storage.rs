@@ -287,6 +287,6 @@ async fn a_preallocated_volume_takes_its_space(cx: &Context) -> Check {
     let spec = cx.raw_spec("v", cx.units(2)).await?.preallocate(true);
     let volume = cx.volume(&spec).await?;
     let taken = cx.volume_info(&volume).await?.allocation;
-    check!(taken >= Some(cx.units(2)), "of 2 MiB asked for in advance, {taken:?} are taken");
+    check!(taken >= Some(cx.units(2)), "of {} asked for in advance, {taken:?} are taken", cx.units(2));
     Ok(())
 }

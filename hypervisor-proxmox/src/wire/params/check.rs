@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Endpoint, Format, Kind, Param, Release, formats};
+use super::{Endpoint, Format, Kind, Param, Release, formats, named};
 use crate::wire::property;
 
 /// Parameter -> what is wrong with it.
@@ -60,10 +60,10 @@ fn all_values(param: &Param, name: &str, values: &[&str]) -> Option<String> {
         return values.iter().find_map(|text| value(item, text));
     }
     match values {
-        [one] => named(param, name, one),
+        [one] => wrong_in(param, name, one),
         // A list may come as a repeated key; the server joins it.
         many if param.format.is_some_and(|format| format.ends_with("-list")) => {
-            named(param, name, &many.join(","))
+            wrong_in(param, name, &many.join(","))
         }
         _ => Some(format!("type check ('{}') failed - got ARRAY", type_name(&param.kind))),
     }
@@ -81,10 +81,10 @@ const fn type_name(kind: &Kind) -> &'static str {
 
 /// What is wrong with one value.
 pub(super) fn value(param: &Param, text: &str) -> Option<String> {
-    named(param, param.name, text)
+    wrong_in(param, param.name, text)
 }
 
-fn named(param: &Param, name: &str, text: &str) -> Option<String> {
+fn wrong_in(param: &Param, name: &str, text: &str) -> Option<String> {
     let typed = match param.kind {
         Kind::Switch => matches!(text, "0" | "1"),
         Kind::Integer => is_integer(text),
@@ -96,7 +96,11 @@ fn named(param: &Param, name: &str, text: &str) -> Option<String> {
     }
     let formatted = match param.kind {
         Kind::Properties(format) => properties(format, name, text),
-        _ => param.format.map_or(Ok(()), |format| formats::check(format, text)),
+        _ => match (param.format, param.format.and_then(named::named)) {
+            (_, Some(keys)) => properties(keys, name, text),
+            (Some(format), None) => formats::check(format, text),
+            (None, None) => Ok(()),
+        },
     };
     if let Err(why) = formatted {
         return Some(format!("invalid format - {why}\n"));
@@ -293,6 +297,14 @@ mod tests {
         assert_eq!(
             one("PUT", config, &[("net0", "virtio,bridge=vmbr0,bogus=1")]),
             "net0: invalid format - invalid key in comma-separated list property: bogus\n"
+        );
+        assert_eq!(
+            one("PUT", config, &[("boot", "order=scsi0;net0,first=cd")]),
+            "boot: invalid format - invalid key in comma-separated list property: first\n"
+        );
+        assert_eq!(
+            one("PUT", config, &[("ipconfig0", "ip=dhcp,gw=here")]),
+            "ipconfig0: invalid format - format error\nipconfig0.gw: invalid format - value does not look like a valid IPv4 address\n\n"
         );
         assert_eq!(
             one("PUT", config, &[("net0", "bridge=vmbr0")]),

@@ -10,8 +10,8 @@ use hypervisor_core::model::MacAddr;
 /// The server's words.
 pub(super) fn check(format: &str, text: &str) -> Result<(), String> {
     if let Some(single) = format.strip_suffix("-list") {
-        let items = text.split([',', ';', ' ', '\t', '\n', '\0']).filter(|item| !item.is_empty());
-        return items.map(|item| check(single, item)).collect();
+        let mut items = text.split([',', ';', ' ', '\t', '\n', '\0']).filter(|item| !item.is_empty());
+        return items.try_for_each(|item| check(single, item));
     }
     if let Some(present) = format.strip_suffix("-opt") {
         return if text.is_empty() { Ok(()) } else { check(present, text) };

@@ -24,6 +24,7 @@ mod find;
 mod firewall;
 mod formats;
 mod lxc;
+mod named;
 mod network;
 mod node;
 mod pool;
@@ -36,6 +37,7 @@ use std::fmt;
 
 pub use check::Wrong;
 pub use find::{Found, find};
+pub use named::named;
 
 /// A release of Proxmox VE. What is in the oldest one here may be older still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -60,13 +60,13 @@ impl HyperSdk {
     }
 
     pub(super) async fn template(&self, vm: &VmId, spec: &TemplateSpec) -> Result<VmId> {
+        let domain = self.domain(vm).await?;
         let Some(name) = &spec.name else {
             return Err(Error::invalid("name", "hypervisord makes templates as copies only: name the copy"));
         };
         if !name.to_ascii_lowercase().contains("template") {
             return Err(Error::invalid("name", "hypervisord knows templates by a `template` in their name"));
         }
-        let domain = self.domain(vm).await?;
         // The daemon would shut it down.
         check_off(vm, &domain)?;
         let template = NewTemplate::new(&domain.name, name)

@@ -37,6 +37,30 @@ impl HyperSdk {
         Ok(domain)
     }
 
+    /// The daemon repeats the UUID that a machine was asked for by in the place of its name: the one of that UUID is looked for.
+    pub(super) async fn with_its_name(&self, domain: Domain) -> Result<Domain> {
+        if domain.name != domain.uuid {
+            return Ok(domain);
+        }
+        let names = self.api.domains().await?.into_iter().map(|each| each.name);
+        let mut each = stream::iter(names)
+            .map(|name| async move { self.domain(&VmId::from(name)).await })
+            .buffer_unordered(AT_ONCE);
+        while let Some(found) = each.next().await {
+            match found {
+                Ok(found) if found.uuid == domain.uuid => return Ok(found),
+                Ok(_) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::Conflict
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(domain)
+    }
+
     /// `virsh` takes digits for libvirt's number of a running domain first: another machine than the one of that name.
     async fn check_number(&self, vm: &VmId) -> Result<()> {
         let domains = self.api.domains().await?;

@@ -77,3 +77,95 @@ fn typed<T: DeserializeOwned>(inside: &str, value: Value) -> Result<T> {
         Error::new(ErrorKind::Protocol, why)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::hypersdk::wire;
+    use proptest::prelude::*;
+
+    /// Any JSON, with the keys that the decoders look for among its keys.
+    fn json() -> impl Strategy<Value = Value> {
+        let keys = "(name|state|status|data|domains|networks|volumes|pools|jobs|snapshots|results|definition|progress|cpu|memory\
+                    |cpus|uuid|id|size|capacity|timestamp|created_at|error|errors|domain|success|templates|backups|[a-z]{1,3})";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            "(running|shut off|failed|error|2026-11-20T17:49:27Z|1|-1|1e400|\\+- s|\\|)"
+                .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 48, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                proptest::collection::btree_map(keys, inner, 0..7)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Every decoder of the driver, and what is made of what they give.
+    fn decode_all(body: &[u8]) {
+        drop(list::<wire::Domain>(body, "domains").map(|all| {
+            all.into_iter().map(|domain| (domain.vm_state(), domain.memory_size(), domain.repaired())).count()
+        }));
+        drop(list::<wire::Snapshot>(body, "snapshots").map(wire::tree));
+        drop(
+            list::<wire::LibvirtNetwork>(body, "networks")
+                .map(|all| all.into_iter().map(|each| each.info()).count()),
+        );
+        drop(
+            list::<wire::StoragePool>(body, "pools")
+                .map(|all| all.into_iter().map(|each| each.info()).count()),
+        );
+        drop(
+            list::<wire::LibvirtVolume>(body, "volumes")
+                .map(|all| all.into_iter().map(|each| each.info("p")).count()),
+        );
+        drop(
+            list::<wire::DomainStats>(body, "domains")
+                .map(|all| all.into_iter().map(|each| each.metrics()).count()),
+        );
+        drop(list::<wire::Job>(body, "jobs").map(|all| all.into_iter().map(|each| each.task()).count()));
+        drop(
+            list::<wire::Backup>(body, "backups").map(|all| all.into_iter().map(|each| each.info()).count()),
+        );
+        drop(list::<wire::Schedule>(body, "schedules"));
+        drop(list::<String>(body, "templates"));
+        drop(list::<wire::Iso>(body, "isos"));
+        drop(list::<wire::VsphereVm>(body, "vms"));
+        drop(object::<wire::Domain>(body).map(|domain| domain.repaired()));
+        drop(object::<wire::DomainStats>(body).map(|stats| stats.metrics()));
+        drop(object::<wire::Job>(body).map(|job| job.task()));
+        drop(object::<wire::BatchResult>(body).map(|result| result.took()));
+        drop(object::<wire::CloneMultipleResult>(body));
+        drop(object::<wire::JobLog>(body).map(|log| log.logs.iter().map(|line| line.text()).count()));
+        drop(object::<wire::Cancelled>(body));
+        drop(object::<wire::ExportMethods>(body));
+        drop(object::<wire::Session>(body));
+        drop(object::<wire::DaemonStatus>(body));
+        drop(object::<wire::WorkflowStatus>(body));
+        drop(object::<wire::VncConsole>(body).map(|console| wire::display(&console.vnc_display)));
+        drop(optional::<wire::Deployed>(body));
+        drop(optional::<wire::VolumeMade>(body));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn no_json_panics(value in json()) {
+            decode_all(value.to_string().as_bytes());
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64), cut in 0_usize..200, value in json()) {
+            decode_all(&bytes);
+            let text = value.to_string();
+            decode_all(text.as_bytes().get(..cut.min(text.len())).unwrap_or_default());
+        }
+    }
+}

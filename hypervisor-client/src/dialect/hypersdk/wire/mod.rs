@@ -8,6 +8,7 @@ mod batch;
 mod clone;
 mod console;
 mod core;
+mod definition;
 mod domain;
 pub(crate) mod envelope;
 mod job;
@@ -29,10 +30,10 @@ pub use clone::{
 };
 pub use console::{ConsoleInfo, Iso, SerialDevice, VncConsole};
 pub use core::{DaemonStatus, ExportMethod, ExportMethods, Health, Session};
+pub use definition::{JobDefinition, JobQuery, VCenter};
 pub use domain::{Domain, DomainAction};
 pub use job::{
-    Cancelled, Job, JobDefinition, JobEta, JobLog, JobLogLine, JobProgress, JobQuery, JobResult, JobStatus,
-    Reasons, Submitted, VCenter,
+    Cancelled, Job, JobEta, JobLog, JobLogLine, JobProgress, JobResult, JobStatus, Reasons, Submitted,
 };
 pub use network::{LibvirtNetwork, NewNetwork};
 pub use schedule::{NewSchedule, Schedule, Webhook};

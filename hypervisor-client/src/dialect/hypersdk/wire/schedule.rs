@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::job::JobDefinition;
+use super::definition::JobDefinition;
 use super::soft;
 
 answers! {

@@ -1,5 +1,7 @@
 //! The workflow daemon that runs beside: manifests in, converted machines out.
 
+use std::time::SystemTime;
+
 use super::soft;
 
 answers! {
@@ -38,6 +40,10 @@ answers! {
             stage: String,
             /// How much of it is done, 0 to 100.
             progress: f64,
+            /// When it began.
+            started_at: Option<SystemTime>,
+            /// For how long it has been at work, in seconds.
+            elapsed_seconds: u64,
             /// Why it failed.
             error: String,
         }
