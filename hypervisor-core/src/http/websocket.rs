@@ -3,13 +3,14 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Sink, SinkExt as _, Stream, StreamExt as _};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::Error as WsError;
@@ -40,6 +41,7 @@ pub enum Message {
 pub struct WebSocket {
     inner: WebSocketStream<Box<dyn Transport>>,
     protocol: Option<String>,
+    heard: Instant,
 }
 
 impl fmt::Debug for WebSocket {
@@ -53,6 +55,12 @@ impl WebSocket {
     #[must_use]
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
+    }
+
+    /// How long nothing has come in, pings and their answers included. It counts only what has been read: somebody has to read on.
+    #[must_use]
+    pub fn silent_for(&self) -> Duration {
+        self.heard.elapsed()
     }
 
     /// Sends a ping; the answer is not seen, but a dead connection fails at some later read.
@@ -70,7 +78,9 @@ impl Stream for WebSocket {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            return Poll::Ready(match std::task::ready!(this.inner.poll_next_unpin(context)) {
+            let next = std::task::ready!(this.inner.poll_next_unpin(context));
+            this.heard = Instant::now();
+            return Poll::Ready(match next {
                 Some(Ok(Raw::Text(text))) => Some(Ok(Message::Text(text.as_str().to_owned()))),
                 Some(Ok(Raw::Binary(bytes))) => Some(Ok(Message::Binary(bytes))),
                 Some(Ok(Raw::Close(_)) | Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) | None => {
@@ -137,7 +147,7 @@ impl Http {
             Ok((inner, answer)) => {
                 let protocol = answer.headers().get("sec-websocket-protocol");
                 let protocol = protocol.and_then(|name| name.to_str().ok()).map(str::to_owned);
-                Ok(WebSocket { inner, protocol })
+                Ok(WebSocket { inner, protocol, heard: Instant::now() })
             }
             Err(WsError::Http(answer)) => {
                 let (head, body) = answer.into_parts();

@@ -4,7 +4,7 @@
 //! itself. [`Stack`] puts the usual ones together in the only order that works:
 //!
 //! ```text
-//! trace( retry( limit( timeout( backend ))))
+//! trace( retry( budget( limit( timeout( backend )))))
 //! ```
 //!
 //! The deadline is that of one attempt; a call that waits for its turn is not yet timed; a retry gives its turn back while it
@@ -14,12 +14,15 @@
 //! whose operations go through the layers one by one.
 
 mod attempt;
+mod budget;
 mod call;
+mod chaos;
 mod counters;
 mod forward;
 mod layered;
 mod limit;
 mod retry;
+pub mod semantics;
 mod stack;
 mod table;
 mod timeout;
@@ -30,11 +33,14 @@ mod trace;
 mod tests;
 
 pub use attempt::Attempt;
+pub use budget::Budget;
 pub use call::Call;
+pub use chaos::Chaos;
 pub use counters::{Counters, Latency, OperationCounts};
 pub use layered::Layered;
 pub use limit::Limit;
 pub use retry::RetryPolicy;
+pub use semantics::{Fault, Repeated, Semantics};
 pub use stack::{Layers, Stack};
 pub use timeout::Timeout;
 pub use trace::Trace;

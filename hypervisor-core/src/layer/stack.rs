@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Attempt, Call, Layered, Limit, Policy, RetryPolicy, Timeout, Trace};
+use super::{Attempt, Budget, Call, Layered, Limit, Policy, RetryPolicy, Timeout, Trace};
 use crate::error::Result;
 use crate::traits::Hypervisor;
 
-type Order = (Option<Trace>, (Option<RetryPolicy>, (Option<Limit>, Option<Timeout>)));
+type Order = (Option<Trace>, (Option<RetryPolicy>, (Option<Budget>, (Option<Limit>, Option<Timeout>))));
 
-/// The policies of a [`Stack`]: trace(retry(limit(timeout))), each where it was asked for.
+/// The policies of a [`Stack`]: trace(retry(budget(limit(timeout)))), each where it was asked for.
 ///
 /// `hv.backend::<Layered<Layers>>()` finds them again, and with them the counters.
 #[derive(Debug, Clone, Default)]
@@ -30,13 +30,19 @@ impl Layers {
     /// How many calls at a time.
     #[must_use]
     pub fn limit(&self) -> Option<&Limit> {
+        self.0.1.1.1.0.as_ref()
+    }
+
+    /// How many calls the server allows.
+    #[must_use]
+    pub fn budget(&self) -> Option<&Budget> {
         self.0.1.1.0.as_ref()
     }
 
     /// How long an attempt may take.
     #[must_use]
     pub fn timeout(&self) -> Option<&Timeout> {
-        self.0.1.1.1.as_ref()
+        self.0.1.1.1.1.as_ref()
     }
 }
 
@@ -46,7 +52,7 @@ impl Policy for Layers {
     }
 }
 
-/// Puts layers around a backend. They are always trace(retry(limit(timeout(backend)))), in whatever order they are asked for.
+/// Puts layers around a backend. They are always trace(retry(budget(limit(timeout(backend))))), in whatever order they are asked for.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -94,7 +100,7 @@ impl Stack {
         Self { backend, layers: Layers::default() }
     }
 
-    /// All four: [`Trace::new`], [`RetryPolicy::new`], 32 calls at a time, [`Timeout::standard`]. Each can still be replaced.
+    /// The usual four: [`Trace::new`], [`RetryPolicy::new`], 32 calls at a time, [`Timeout::standard`]. Each can still be replaced.
     #[must_use]
     pub fn standard(backend: Arc<dyn Hypervisor>) -> Self {
         Self::new(backend).trace().retry(RetryPolicy::new()).limit(32).timeout(Timeout::standard())
@@ -103,14 +109,21 @@ impl Stack {
     /// A deadline for every attempt: one [`Duration`](std::time::Duration) for all, or a [`Timeout`].
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
-        self.layers.0.1.1.1 = Some(timeout.into());
+        self.layers.0.1.1.1.1 = Some(timeout.into());
         self
     }
 
     /// At most so many calls at a time: a number, or a [`Limit`] that other connections share.
     #[must_use]
     pub fn limit(mut self, limit: impl Into<Limit>) -> Self {
-        self.layers.0.1.1.0 = Some(limit.into());
+        self.layers.0.1.1.1.0 = Some(limit.into());
+        self
+    }
+
+    /// Not more calls than the server allows: not one of the usual layers.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.layers.0.1.1.0 = Some(budget);
         self
     }
 

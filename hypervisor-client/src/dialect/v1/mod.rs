@@ -37,7 +37,7 @@ mod wire;
 
 pub use own::VmFilter;
 pub use routes::{DOCUMENTED, NATIVE, Route};
-pub use wire::backup::BackupRecord;
+pub use wire::backup::{BackupRecord, BackupRequest};
 pub use wire::envelope::{Meta, Pagination};
 pub use wire::job::{JobLine, JobRecord};
 pub use wire::metrics::Metric;

@@ -1,5 +1,7 @@
 //! Tests of the layers, against a backend that answers as it is told.
 
+mod budget;
+mod chaos;
 mod forward;
 mod memory;
 mod retry;

@@ -1,13 +1,12 @@
 //! Backups. The document shows what a create takes; what a list gives is read as its other objects are.
 
-use hypervisor_core::model::{BackupInfo, BackupMode, BackupSpec, RestoreBackup, RestoreTo};
+use hypervisor_core::model::{BackupInfo, BackupMode, BackupSpec, RestoreBackup, RestoreTo, VmId};
 use hypervisor_core::{Error, Result};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::lenient;
 use super::pool::gib;
-use super::vm::{put, put_some};
 use crate::dialect::v1::BACKEND;
 
 /// A backup. Every field but the id may be missing.
@@ -78,11 +77,42 @@ impl BackupRecord {
     }
 }
 
+/// A backup with all that the document has for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackupRequest {
+    /// The machine.
+    pub vm_id: VmId,
+    /// `full` or `incremental`.
+    pub backup_type: String,
+    /// `gzip` and the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<String>,
+    /// Whether it is encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<bool>,
+    /// What somebody wants to say about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+impl BackupRequest {
+    /// A full backup.
+    pub fn new(vm: impl Into<VmId>) -> Self {
+        Self {
+            vm_id: vm.into(),
+            backup_type: "full".to_owned(),
+            compression: None,
+            encryption: None,
+            description: None,
+        }
+    }
+}
+
 /// The documented body of a create.
 ///
 /// # Errors
 /// `InvalidInput` for what the documented body has no place for.
-pub(crate) fn create_body(vm: &str, spec: &BackupSpec) -> Result<Value> {
+pub(crate) fn create_body(vm: &VmId, spec: &BackupSpec) -> Result<BackupRequest> {
     let lacking = [
         ("pool", spec.pool.is_some()),
         ("mode", spec.mode != BackupMode::Snapshot),
@@ -92,12 +122,8 @@ pub(crate) fn create_body(vm: &str, spec: &BackupSpec) -> Result<Value> {
     if let Some((field, _)) = lacking.iter().find(|(_, asked)| *asked) {
         return Err(Error::invalid(*field, "the gateway's API has no such field"));
     }
-    let mut body = json!({ "vm_id": vm, "backup_type": "full" });
-    if spec.compress {
-        put(&mut body, "compression", json!("gzip"));
-    }
-    put_some(&mut body, "description", spec.description.clone());
-    Ok(body)
+    let compression = spec.compress.then(|| "gzip".to_owned());
+    Ok(BackupRequest { compression, description: spec.description.clone(), ..BackupRequest::new(vm) })
 }
 
 /// Passes if the documented restore, which takes nothing but the backup's id, does what is asked for.
