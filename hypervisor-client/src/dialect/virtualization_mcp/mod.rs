@@ -18,7 +18,7 @@
 //! ```
 
 mod call;
-mod capabilities;
+pub(crate) mod capabilities;
 mod compute;
 mod error;
 mod other;
