@@ -7,6 +7,7 @@ use hypervisor_core::{Hypervisor, Result};
 use crate::config::{ClientConfig, Dialect};
 use crate::dialect::hypersdk::HyperSdk;
 use crate::dialect::v1::V1;
+use crate::dialect::virtualization_mcp::VirtualizationMcp;
 use crate::dialect::virtumancer::Virtumancer;
 use crate::probe;
 
@@ -24,9 +25,6 @@ pub async fn connect(config: ClientConfig) -> Result<Arc<dyn Hypervisor>> {
         Dialect::V1 => Ok(Arc::new(V1::connect(config).await?)),
         Dialect::HyperSdk => Ok(Arc::new(HyperSdk::connect(config).await?)),
         Dialect::Virtumancer => Ok(Arc::new(Virtumancer::connect(config).await?)),
-        Dialect::VirtualizationMcp => Err(hypervisor_core::Error::new(
-            hypervisor_core::ErrorKind::Config,
-            format!("the dialect {dialect} is not there yet"),
-        )),
+        Dialect::VirtualizationMcp => Ok(Arc::new(VirtualizationMcp::connect(config).await?)),
     }
 }

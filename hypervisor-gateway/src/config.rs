@@ -30,6 +30,7 @@ pub struct GatewayConfig {
     pub(crate) subscribers: usize,
     pub(crate) watch_buffer: usize,
     pub(crate) lease: Duration,
+    pub(crate) durable_tasks: Option<bool>,
     pub(crate) keep_jobs: Duration,
     pub(crate) webhook_attempts: u32,
     pub(crate) webhook_backoff: Duration,
@@ -59,6 +60,7 @@ impl GatewayConfig {
             subscribers: 4096,
             watch_buffer: 256,
             lease: Duration::from_secs(15),
+            durable_tasks: None,
             keep_jobs: Duration::from_secs(7 * 24 * 3600),
             webhook_attempts: 12,
             webhook_backoff: Duration::from_secs(1),
@@ -139,6 +141,14 @@ impl GatewayConfig {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease.max(Duration::from_millis(100));
+        self
+    }
+
+    /// Whether the backend's tasks outlive the process that began them, so that another gateway, or the next start, can ask for them. Without
+    /// this it is so for Proxmox and for other gateways, not for libvirt and memory, whose tasks are their driver's own.
+    #[must_use]
+    pub fn durable_tasks(mut self, durable: bool) -> Self {
+        self.durable_tasks = Some(durable);
         self
     }
 

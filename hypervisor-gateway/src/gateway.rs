@@ -40,6 +40,9 @@ pub(crate) struct App {
     pub(crate) ending: watch::Receiver<bool>,
 }
 
+/// Backends whose tasks are known by the same id to whoever asks: the server keeps them.
+const DURABLE: &[&str] = &["proxmox", "v1", "hypersdk", "virtumancer", "virtualization-mcp"];
+
 /// A token that was just made: the only time that it is seen.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -88,9 +91,9 @@ impl Gateway {
     pub async fn open(hv: Arc<dyn Hypervisor>, config: GatewayConfig) -> Result<Self> {
         let id = Uuid::new_v4().simple().to_string();
         let instance: String = id.chars().take(12).collect();
-        // Proxmox's task ids are good for ever and everywhere. Those of other backends belong to this process, and another one's must not be
-        // taken for them.
-        let scope = if hv.info().backend == "proxmox" { "0".to_owned() } else { instance.clone() };
+        // Ids of tasks that die with the process must not be taken for those of another.
+        let durable = config.durable_tasks.unwrap_or_else(|| DURABLE.contains(&hv.info().backend.as_str()));
+        let scope = if durable { "0".to_owned() } else { instance.clone() };
         let store = Store::open(&config.database, instance).await?;
         let lease = config.lease;
         store.heartbeat(lease).await.map_err(database)?;

@@ -39,14 +39,31 @@ async fn every_route_refuses_no_token_a_wrong_one_an_expired_one_and_one_without
         };
         for token in [None, Some("pxa_00000000000000000000000000000000".to_owned()), Some(expired.clone())] {
             let answer = call(token).await;
-            assert_eq!((answer.status, answer.code()), (StatusCode::UNAUTHORIZED, "INVALID_TOKEN".to_owned()), "{path}");
+            assert_eq!(
+                (answer.status, answer.code()),
+                (StatusCode::UNAUTHORIZED, "INVALID_TOKEN".to_owned()),
+                "{path}"
+            );
             assert!(answer.headers.contains_key("www-authenticate"));
         }
         // All but what it takes; the other verb of the same noun is among them.
         let noun = permission.split(':').next().unwrap();
         let nouns = [
-            "vm", "host", "storage", "network", "snapshot", "backup", "job", "monitoring", "guest", "group",
-            "webhook", "token", "security", "ai", "batch",
+            "vm",
+            "host",
+            "storage",
+            "network",
+            "snapshot",
+            "backup",
+            "job",
+            "monitoring",
+            "guest",
+            "group",
+            "webhook",
+            "token",
+            "security",
+            "ai",
+            "batch",
         ];
         assert!(nouns.contains(&noun), "{permission}");
         let others: Vec<String> = nouns
@@ -77,7 +94,10 @@ async fn what_is_not_there_is_told_only_to_those_who_have_a_token() {
     }
     assert_eq!(gateway.get("/v1/cats").await.code(), "RESOURCE_NOT_FOUND");
     let answer = gateway.call(Method::PATCH, "/v1/vms", None).await;
-    assert_eq!((answer.status, answer.code()), (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED".to_owned()));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -94,7 +114,10 @@ async fn a_token_is_made_used_listed_without_itself_and_revoked() {
     assert!(listed.data()["tokens"].as_array().unwrap().iter().any(|each| each["token_id"] == id));
     assert!(!String::from_utf8_lossy(&listed.body).contains(token));
     let revoked = gateway.delete(&format!("/v1/auth/tokens/{id}")).await.json();
-    assert_eq!((&revoked["success"], &revoked["message"]), (&json!(true), &json!("Token revoked successfully")));
+    assert_eq!(
+        (&revoked["success"], &revoked["message"]),
+        (&json!(true), &json!("Token revoked successfully"))
+    );
     let after = gateway.call_as(Some(token), Method::GET, "/v1/vms", None).await;
     assert_eq!(after.status, StatusCode::UNAUTHORIZED);
     assert_eq!(gateway.delete(&format!("/v1/auth/tokens/{id}")).await.status, StatusCode::NOT_FOUND);
@@ -103,7 +126,8 @@ async fn a_token_is_made_used_listed_without_itself_and_revoked() {
 #[tokio::test]
 async fn a_token_makes_none_that_may_more_or_lives_longer() {
     let gateway = served().await;
-    let maker = gateway.gateway.create_token("maker", &["token:write", "vm:*"], Some(Duration::from_secs(600)));
+    let maker =
+        gateway.gateway.create_token("maker", &["token:write", "vm:*"], Some(Duration::from_secs(600)));
     let maker = maker.await.unwrap().token;
     let make = |body| gateway.call_as(Some(&maker), Method::POST, "/v1/auth/tokens", Some(body));
     for more in ["*", "host:read", "token:*"] {
@@ -112,9 +136,14 @@ async fn a_token_makes_none_that_may_more_or_lives_longer() {
     }
     let answer = make(json!({ "name": "n", "permissions": ["vm:write"] })).await.data();
     assert!(answer["expires_at"].is_string(), "it would outlive its maker: {answer}");
-    for wrong in [json!({ "name": "n", "permissions": ["vm:pet"] }), json!({ "name": "n", "permissions": [] })] {
+    for wrong in
+        [json!({ "name": "n", "permissions": ["vm:pet"] }), json!({ "name": "n", "permissions": [] })]
+    {
         let answer = make(wrong).await;
-        assert_eq!((answer.status, answer.code()), (StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR".to_owned()));
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR".to_owned())
+        );
     }
 }
 

@@ -80,7 +80,9 @@ fn through_cluster(case: &Case) -> Outcome {
             .page_limit(5)
             .build();
         match same(case, Arc::new(memory), &imagined()).await {
-            Outcome::Skipped(why) if case.area != "boot" => Outcome::Failed(format!("skipped in memory: {why}")),
+            Outcome::Skipped(why) if case.area != "boot" => {
+                Outcome::Failed(format!("skipped in memory: {why}"))
+            }
             outcome => outcome,
         }
     })

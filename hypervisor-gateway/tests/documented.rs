@@ -34,7 +34,10 @@ fn has_members(found: &Value, example: &Value, path: &str) {
                 Value::Object(_) => "object",
                 Value::Null => "null",
             };
-            assert!(example.is_null() || kind(found) == kind(example), "{path} is {found}, not like {example}");
+            assert!(
+                example.is_null() || kind(found) == kind(example),
+                "{path} is {found}, not like {example}"
+            );
         }
     }
 }
@@ -96,7 +99,10 @@ async fn guests_are_listed_and_read_as_documented() {
     has_members(&listed.json(), &envelope(&example), "");
     let data = listed.data();
     assert_eq!(data["vms"].as_array().unwrap().len(), 1);
-    assert_eq!((&data["vms"][0]["name"], &data["vms"][0]["environment"]), (&json!("web-server-01"), &json!("production")));
+    assert_eq!(
+        (&data["vms"][0]["name"], &data["vms"][0]["environment"]),
+        (&json!("web-server-01"), &json!("production"))
+    );
     assert_eq!(data["pagination"]["limit"], 25);
     let example = json!({ "vm": {
         "id": "vm-001", "name": "web-server-01", "description": "d", "status": "running", "environment": "production",
@@ -142,7 +148,10 @@ async fn guests_are_made_changed_powered_and_deleted_as_documented() {
     }
     let id = made.data()["vm"]["id"].as_str().unwrap().to_owned();
     let info = gateway.get(&format!("/v1/vms/{id}?view=native")).await.data();
-    assert_eq!((&info["vm"]["info"]["cpus"], &info["vm"]["info"]["memory"]), (&json!(4), &json!(8192_u64 << 20)));
+    assert_eq!(
+        (&info["vm"]["info"]["cpus"], &info["vm"]["info"]["memory"]),
+        (&json!(4), &json!(8192_u64 << 20))
+    );
     let job = made.data()["vm"]["creation_job_id"].as_str().unwrap().to_owned();
     assert_eq!(gateway.get(&format!("/v1/jobs/{job}")).await.data()["job"]["type"], "deploy_template");
 
@@ -228,7 +237,8 @@ async fn networks_and_storage_are_as_documented() {
     let found = found.unwrap();
     assert_eq!((&found["type"], &found["subnet"]), (&json!("vlan"), &json!("192.168.2.0/24")));
     assert_eq!((&found["gateway"], &found["dhcp_enabled"]), (&json!("192.168.2.1"), &json!(true)));
-    let made = gateway.post("/v1/storage", json!({ "name": "fast", "type": "dir", "path": "/srv/fast" })).await;
+    let made =
+        gateway.post("/v1/storage", json!({ "name": "fast", "type": "dir", "path": "/srv/fast" })).await;
     assert_eq!(made.status, StatusCode::CREATED, "{:#}", made.json());
     let pools = gateway.get("/v1/storage").await.data();
     assert!(pools["pools"].as_array().unwrap().iter().any(|pool| pool["id"] == "fast"));
@@ -244,7 +254,7 @@ async fn backups_jobs_and_monitoring_are_as_documented() {
     let made = gateway.post("/v1/backups", body).await;
     assert_eq!(made.status, StatusCode::CREATED, "{:#}", made.json());
     assert_eq!(made.data()["unapplied"], json!(["encryption"]));
-    let id = made.data()["backup"]["id"].as_str().unwrap().to_owned();
+    let id = made.data()["backup"]["id"].as_str().unwrap().replace('/', "%2F");
     let listed = gateway.get("/v1/backups").await.data();
     assert_eq!(listed["backups"][0]["description"], "Monthly full backup");
     let _ = gateway.post(&format!("/v1/vms/{vm}/stop"), json!({ "graceful": false })).await;
@@ -252,7 +262,8 @@ async fn backups_jobs_and_monitoring_are_as_documented() {
     assert!(restored.status.is_success(), "{:#}", restored.json());
 
     let jobs = gateway.get("/v1/jobs").await.data();
-    let kinds: Vec<_> = jobs["jobs"].as_array().unwrap().iter().map(|job| job["type"].as_str().unwrap()).collect();
+    let kinds: Vec<_> =
+        jobs["jobs"].as_array().unwrap().iter().map(|job| job["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["restore_backup", "power_off_vm", "create_backup"]);
     let job = jobs["jobs"][0]["id"].as_str().unwrap();
     let example = json!({ "job": {
@@ -261,13 +272,17 @@ async fn backups_jobs_and_monitoring_are_as_documented() {
     }});
     let found = gateway.get(&format!("/v1/jobs/{job}")).await;
     has_members(&found.json(), &envelope(&example), "");
-    assert_eq!((&found.data()["job"]["status"], &found.data()["job"]["progress"]), (&json!("completed"), &json!(100)));
+    assert_eq!(
+        (&found.data()["job"]["status"], &found.data()["job"]["progress"]),
+        (&json!("completed"), &json!(100))
+    );
     assert_eq!(gateway.delete(&format!("/v1/jobs/{job}")).await.code(), "INVALID_STATE");
 
     let system = gateway.get("/v1/monitoring/metrics").await.data();
     assert!(system["metrics"]["vms"]["total"].as_u64().unwrap() >= 2);
     let _ = gateway.call(Method::POST, &format!("/v1/vms/{vm}/start"), None).await;
-    let metrics = gateway.get(&format!("/v1/monitoring/vms/{vm}/metrics?period=24h&metrics=cpu,memory")).await.data();
+    let metrics =
+        gateway.get(&format!("/v1/monitoring/vms/{vm}/metrics?period=24h&metrics=cpu,memory")).await.data();
     let names: Vec<_> = metrics["metrics"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(names, ["cpu", "memory"]);
     assert!(metrics["history"].is_object());
@@ -280,10 +295,15 @@ async fn what_no_backend_has_is_unsupported_unless_it_is_supplied() {
         "prompt": "Create a secure web server VM", "context": { "environment": "production" },
         "output_format": "terraform"
     });
-    let scan = json!({ "scan_type": "vulnerability", "targets": ["vm-001"], "scan_options": { "deep_scan": true } });
+    let scan =
+        json!({ "scan_type": "vulnerability", "targets": ["vm-001"], "scan_options": { "deep_scan": true } });
     for (path, body) in [("/v1/ai/generate", generate.clone()), ("/v1/security/scans", scan.clone())] {
         let answer = gateway.post(path, body).await;
-        assert_eq!((answer.status, answer.code()), (StatusCode::NOT_IMPLEMENTED, "UNSUPPORTED".to_owned()), "{path}");
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::NOT_IMPLEMENTED, "UNSUPPORTED".to_owned()),
+            "{path}"
+        );
     }
 
     struct Supplied;
@@ -382,7 +402,8 @@ async fn errors_are_as_documented() {
     assert_eq!(gateway.post("/v1/groups", json!({ "spec": spec })).await.status, StatusCode::CREATED);
     let again = gateway.post("/v1/groups", json!({ "spec": spec })).await;
     assert_eq!((again.status, again.code()), (StatusCode::CONFLICT, "RESOURCE_CONFLICT".to_owned()));
-    let native: hypervisor_core::Error = serde_json::from_value(again.json()["error"]["native"].clone()).unwrap();
+    let native: hypervisor_core::Error =
+        serde_json::from_value(again.json()["error"]["native"].clone()).unwrap();
     assert_eq!(native.kind(), hypervisor_core::ErrorKind::AlreadyExists);
     assert_eq!(native.request_id(), again.json()["meta"]["request_id"].as_str());
 }
@@ -399,7 +420,10 @@ async fn pages_by_offset_and_by_cursor_are_the_list() {
     let second = gateway.get("/v1/vms?limit=3&offset=3").await.data();
     assert_eq!(names(&second), ["vm-3", "vm-4", "vm-5"]);
     let pagination = &second["pagination"];
-    assert_eq!((&pagination["total"], &pagination["pages"], &pagination["current_page"]), (&json!(7), &json!(3), &json!(2)));
+    assert_eq!(
+        (&pagination["total"], &pagination["pages"], &pagination["current_page"]),
+        (&json!(7), &json!(3), &json!(2))
+    );
     assert_eq!((&pagination["has_next"], &pagination["has_previous"]), (&json!(true), &json!(true)));
     for view in ["", "&view=native"] {
         let (mut seen, mut cursor) = (0, String::new());

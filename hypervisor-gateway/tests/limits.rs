@@ -24,14 +24,20 @@ async fn every_answer_tells_the_documented_limit_of_its_category() {
         (Category::Ai, "10", "3600"),
     ];
     for (category, limit, window) in documented {
-        let route = routes().into_iter().find(|route| route.category == category && !route.path.contains("health"));
+        let route =
+            routes().into_iter().find(|route| route.category == category && !route.path.contains("health"));
         let route = route.unwrap();
-        let path: String = route.path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>().join("/");
+        let path: String = route
+            .path
+            .split('/')
+            .map(|part| if part.starts_with('{') { "x" } else { part })
+            .collect::<Vec<_>>()
+            .join("/");
         let answer = gateway.call(route.method, &path, None).await;
         assert_eq!(answer.headers["x-ratelimit-limit"], limit, "{path}");
         assert_eq!(answer.headers["x-ratelimit-window"], window, "{path}");
         let remaining: u32 = answer.headers["x-ratelimit-remaining"].to_str().unwrap().parse().unwrap();
-        assert_eq!(remaining + 1, limit.parse().unwrap(), "{path}");
+        assert_eq!((remaining + 1).to_string(), limit, "{path}");
         assert!(answer.headers.contains_key("x-ratelimit-reset"));
     }
     let health = gateway.call_as(None, Method::GET, "/v1/health", None).await;
@@ -45,9 +51,13 @@ async fn too_many_requests_are_refused_until_the_window_ends() {
     assert_eq!(gateway.get("/v1/vms").await.status, StatusCode::OK);
     assert_eq!(gateway.get("/v1/vms").await.headers["x-ratelimit-remaining"], "0");
     let refused = gateway.get("/v1/vms").await;
-    assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED".to_owned()));
+    assert_eq!(
+        (refused.status, refused.code()),
+        (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED".to_owned())
+    );
     assert!(refused.headers.contains_key("retry-after"));
-    let native: hypervisor_core::Error = serde_json::from_value(refused.json()["error"]["native"].clone()).unwrap();
+    let native: hypervisor_core::Error =
+        serde_json::from_value(refused.json()["error"]["native"].clone()).unwrap();
     assert!(native.retry_after().is_some());
     // Another token has a window of its own, and so has another category.
     let other = gateway.gateway.create_token("other", &["*"], None).await.unwrap().token;
@@ -113,7 +123,10 @@ async fn maintenance_leaves_only_health() {
     let gateway = served().await;
     gateway.gateway.set_maintenance(true);
     let refused = gateway.get("/v1/vms").await;
-    assert_eq!((refused.status, refused.code()), (StatusCode::SERVICE_UNAVAILABLE, "MAINTENANCE_MODE".to_owned()));
+    assert_eq!(
+        (refused.status, refused.code()),
+        (StatusCode::SERVICE_UNAVAILABLE, "MAINTENANCE_MODE".to_owned())
+    );
     assert_eq!(gateway.get("/v1/health").await.status, StatusCode::OK);
     gateway.gateway.set_maintenance(false);
     assert_eq!(gateway.get("/v1/vms").await.status, StatusCode::OK);
@@ -125,7 +138,10 @@ async fn prometheus_finds_what_was_counted() {
     let _ = gateway.get("/v1/vms").await;
     let _ = gateway.get("/v1/vms/none").await;
     let text = String::from_utf8(gateway.get("/metrics").await.body.to_vec()).unwrap();
-    assert!(text.contains("hypervisor_gateway_requests_total{route=\"list_vms\",status=\"200\"} 1"), "{text}");
+    assert!(
+        text.contains("hypervisor_gateway_requests_total{route=\"list_vms\",status=\"200\"} 1"),
+        "{text}"
+    );
     assert!(text.contains("hypervisor_gateway_requests_total{route=\"get_vm\",status=\"404\"} 1"), "{text}");
     assert!(text.contains("hypervisor_gateway_request_seconds_count{route=\"list_vms\"} 1"), "{text}");
     assert!(text.contains("hypervisor_gateway_jobs_open 0"), "{text}");

@@ -2,4 +2,5 @@
 
 pub mod hypersdk;
 pub mod v1;
+pub mod virtualization_mcp;
 pub mod virtumancer;

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::proxy::FaultProxy;
-use crate::error::{Effect, Error, Result};
+use crate::error::{Effect, Error, ErrorKind, Result};
 use crate::layer::{Fault, Layered, Repeated, RetryPolicy, Semantics};
 use crate::model::{DeleteVm, PageRequest, PowerAction, VmChange, VmId, VmQuery, VmSpec};
 use crate::operation::OperationClass;
@@ -141,13 +142,28 @@ impl FaultCase {
         Ok(())
     }
 
+    /// Deletes what there is of this name. A task that the harmed call began may still be at work, so that a refusal is not the last word.
     async fn clean(&self, backend: &Arc<dyn Hypervisor>, name: &str) -> Result<()> {
+        for tries_left in (0..10).rev() {
+            match self.delete(backend, name).await {
+                Err(error)
+                    if tries_left > 0
+                        && matches!(error.kind(), ErrorKind::InvalidState | ErrorKind::Locked) =>
+                {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                end => return end,
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, backend: &Arc<dyn Hypervisor>, name: &str) -> Result<()> {
         for vm in backend.vms().all(&VmQuery::all()).await?.items {
             if vm.name != name {
                 continue;
             }
-            let gone = backend.delete_vm(&vm.id, &DeleteVm::with_disks().power_off(true)).await;
-            let gone = match gone {
+            let gone = match backend.delete_vm(&vm.id, &DeleteVm::with_disks().power_off(true)).await {
                 Ok(started) => backend.resume(started).await,
                 Err(error) => Err(error),
             };

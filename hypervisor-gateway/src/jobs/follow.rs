@@ -9,7 +9,7 @@ use hypervisor_core::model::{TaskId, TaskInfo, TaskLog, TaskState};
 use hypervisor_core::{Error, ErrorKind};
 use serde_json::{Value, json};
 
-use super::{kind, status};
+use super::{id, kind, status};
 use crate::gateway::{App, until_end};
 use crate::store::{JobEnd, JobRow, Outgoing};
 
@@ -124,18 +124,21 @@ pub(crate) async fn inherit(app: &Arc<App>, job: &JobRow) -> crate::store::Resul
     }
     app.counters.taken_over.fetch_add(1, Ordering::Relaxed);
     tracing::info!(job = job.id, operation = job.operation, "a dead gateway's job was taken over");
-    match &job.task {
-        Some(task) => {
-            let following = follow(Arc::clone(app), job.id.clone(), TaskId::from(task.as_str()));
+    // A task that belonged to the dead process must not be taken for one of this process's that has the same name.
+    let own = id::task_of(&job.id).filter(|(scope, _)| *scope == app.scope);
+    match own {
+        Some((_, task)) => {
+            let following = follow(Arc::clone(app), job.id.clone(), task);
             tokio::spawn(until_end(Arc::clone(app), following));
         }
-        // It died while the backend was being called.
         None => {
-            let error = Error::new(
-                ErrorKind::Backend,
-                "the gateway ended while the call was under way; its outcome is not known",
-            )
-            .with_hint("Look at the object before doing it again");
+            let why = if job.task.is_some() {
+                "the gateway that was at work on it ended, and the task with it; its outcome is not known"
+            } else {
+                "the gateway ended while the call was under way; its outcome is not known"
+            };
+            let error =
+                Error::new(ErrorKind::Backend, why).with_hint("Look at the object before doing it again");
             let state = TaskState::Forgotten;
             let end = JobEnd {
                 state: state.as_str(),

@@ -68,7 +68,13 @@ impl Served {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    pub(crate) async fn call_as(&self, token: Option<&str>, method: Method, path: &str, body: Option<Value>) -> Answer {
+    pub(crate) async fn call_as(
+        &self,
+        token: Option<&str>,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));

@@ -217,17 +217,17 @@ impl Cluster {
         is_upload: bool,
     ) -> Result<Who, Refusal> {
         let refused = |text: &str| Err(Refusal::unauthenticated(text));
-        if let Some(header) = &credentials.authorization {
-            if let Some(rest) = header.strip_prefix("PVEAPIToken") {
-                return match rest.chars().next() {
-                    Some('=') => self.token(rest.get(1..).unwrap_or_default()),
-                    Some(' ') => {
-                        let plain = percent_decode_str(rest.trim()).decode_utf8_lossy().into_owned();
-                        self.token(&plain)
-                    }
-                    _ => refused("No ticket"),
-                };
-            }
+        if let Some(header) = &credentials.authorization
+            && let Some(rest) = header.strip_prefix("PVEAPIToken")
+        {
+            return match rest.chars().next() {
+                Some('=') => self.token(rest.get(1..).unwrap_or_default()),
+                Some(' ') => {
+                    let plain = percent_decode_str(rest.trim()).decode_utf8_lossy().into_owned();
+                    self.token(&plain)
+                }
+                _ => refused("No ticket"),
+            };
         }
         let Some(cookie) = &credentials.cookie else { return refused("No ticket") };
         let known = self.access.tickets.get(cookie).filter(|ticket| !ticket.half);

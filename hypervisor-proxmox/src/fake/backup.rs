@@ -206,10 +206,8 @@ pub(super) fn restore(
     let who = call.who.clone();
     let pool = call.params.text("pool");
     let host_name = host.to_owned();
-    if replaced {
-        if let Some(guest) = cluster.guests.get_mut(&vmid) {
-            guest.set("lock", "create");
-        }
+    if replaced && let Some(guest) = cluster.guests.get_mut(&vmid) {
+        guest.set("lock", "create");
     }
     let task = if kind == Kind::Qemu { "qmrestore" } else { "vzrestore" };
     let work = Work { who: &call.who, host, kind: task.into(), subject: vmid.to_string(), lock: Some(vmid) };
@@ -233,11 +231,9 @@ pub(super) fn restore(
             let saved =
                 saved.ok_or_else(|| failed("ERROR: archive contains no configuration file".to_owned()))?;
             let mut config = saved.config;
-            if replaced {
-                if let Some(guest) = cluster.guests.get(&vmid).cloned() {
-                    for volid in guests::volumes_of(&guest) {
-                        cluster.remove_volume(&host_name, &volid);
-                    }
+            if replaced && let Some(guest) = cluster.guests.get(&vmid).cloned() {
+                for volid in guests::volumes_of(&guest) {
+                    cluster.remove_volume(&host_name, &volid);
                 }
             }
             for (key, disk) in super::guest::disks_of(kind, &config.clone()) {
@@ -307,7 +303,9 @@ pub(super) fn prune(cluster: &mut Cluster, call: &Call, host: &str, name: &str, 
     let keep_all = rule.is_empty() || rule.flag("keep-all") == Some(true);
     // The fake counts the last ones only; rules by day, week and so on keep nothing more.
     let keep: usize = rule.get("keep-last").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut groups: BTreeMap<(String, u32), Vec<(u64, String, bool)>> = BTreeMap::new();
+    // When, its id, and whether it is protected; by kind and number of the guest.
+    type Made = (u64, String, bool);
+    let mut groups = BTreeMap::<(String, u32), Vec<Made>>::new();
     for (volid, volume) in storage.on(host).into_iter().flatten() {
         let kind = if volid.contains("vzdump-lxc-") { "lxc" } else { "qemu" };
         let vmid = volume.vmid.unwrap_or(0);

@@ -79,11 +79,12 @@ fn step(job: Job, mut waiting: VecDeque<u32>, mut running: Vec<(u32, String)>, m
     Box::new(move |cluster, upid| {
         running.retain(|(vmid, child)| {
             let exit = cluster.tasks.all.get(child).and_then(|task| task.exit.clone());
-            if let Some((exit, _)) = &exit {
-                if exit != "OK" && !exit.starts_with("WARNINGS") {
-                    cluster.tasks.log(upid, format!("{vmid}: {exit}"));
-                    failed += 1;
-                }
+            if let Some((exit, _)) = &exit
+                && exit != "OK"
+                && !exit.starts_with("WARNINGS")
+            {
+                cluster.tasks.log(upid, format!("{vmid}: {exit}"));
+                failed += 1;
             }
             exit.is_none()
         });

@@ -140,10 +140,10 @@ pub(super) async fn serve(mut socket: WebSocket, waiting: Waiting) {
         };
         let echo =
             if waiting.terminal { typed(&bytes).map(|part| part.to_vec().into()) } else { Some(bytes) };
-        if let Some(echo) = echo {
-            if socket.send(Message::Binary(echo)).await.is_err() {
-                return;
-            }
+        if let Some(echo) = echo
+            && socket.send(Message::Binary(echo)).await.is_err()
+        {
+            return;
         }
     }
 }

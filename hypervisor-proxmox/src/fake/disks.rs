@@ -233,10 +233,10 @@ pub(super) fn resize(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str,
             disk.set("size", format_size(new));
             let guest = cluster.at_mut(kind, &host_name, vmid)?;
             guest.set(&key, disk.to_string());
-            if let Some(volid) = disk_volume(&disk) {
-                if let Some(volume) = cluster.volume_mut(&host_name, volid) {
-                    volume.size = new;
-                }
+            if let Some(volid) = disk_volume(&disk)
+                && let Some(volume) = cluster.volume_mut(&host_name, volid)
+            {
+                volume.size = new;
             }
             Ok(())
         },

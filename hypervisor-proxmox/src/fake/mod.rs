@@ -111,7 +111,6 @@ impl FakePve {
     }
 
     /// A fake with settings of its own.
-    #[must_use]
     pub fn builder() -> FakePveBuilder {
         FakePveBuilder::new()
     }

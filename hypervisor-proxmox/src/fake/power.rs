@@ -73,10 +73,10 @@ pub(super) fn command(
             if deaf && !guest.has_agent() && kind == Kind::Qemu {
                 cluster.tasks.log(upid, "the guest does not react to the power button".to_owned());
             }
-            if verb == "start" {
-                if let Some(lines) = missing_bridge(cluster, vmid) {
-                    return Err(lines);
-                }
+            if verb == "start"
+                && let Some(lines) = missing_bridge(cluster, vmid)
+            {
+                return Err(lines);
             }
             if to_disk {
                 if let Some(guest) = cluster.guests.get_mut(&vmid) {

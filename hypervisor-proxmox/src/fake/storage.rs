@@ -498,11 +498,11 @@ pub(super) fn remove(cluster: &mut Cluster, call: &Call, host: &str, name: &str,
         work,
         |_, _| Ok(()),
         move |cluster, upid| {
-            if let Some(volume) = cluster.volume(&host_name, &id) {
-                if volume.protected {
-                    let (storage, file) = id.split_once(':').unwrap_or_default();
-                    return Err(format!("cannot remove protected volume '{file}' on '{storage}'"));
-                }
+            if let Some(volume) = cluster.volume(&host_name, &id)
+                && volume.protected
+            {
+                let (storage, file) = id.split_once(':').unwrap_or_default();
+                return Err(format!("cannot remove protected volume '{file}' on '{storage}'"));
             }
             // A volume that is not there any more is as good as deleted.
             cluster.remove_volume(&host_name, &id);

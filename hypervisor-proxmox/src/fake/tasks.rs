@@ -175,16 +175,16 @@ impl Cluster {
     fn carry_out(&mut self, upid: &str) {
         let Some(task) = self.tasks.all.get_mut(upid) else { return };
         let (due, lock) = (task.due, task.lock);
-        if let Some((vmid, _)) = lock {
-            if let Some(guest) = self.guests.get_mut(&vmid) {
-                match &guest.holder {
-                    Some(holder) if holder != upid => {
-                        let message = guest.lock_file_message();
-                        task.log.push("trying to acquire lock...".to_owned());
-                        return self.end(upid, due, Err(message));
-                    }
-                    _ => guest.holder = Some(upid.to_owned()),
+        if let Some((vmid, _)) = lock
+            && let Some(guest) = self.guests.get_mut(&vmid)
+        {
+            match &guest.holder {
+                Some(holder) if holder != upid => {
+                    let message = guest.lock_file_message();
+                    task.log.push("trying to acquire lock...".to_owned());
+                    return self.end(upid, due, Err(message));
                 }
+                _ => guest.holder = Some(upid.to_owned()),
             }
         }
         if let Some(fate) = task.fate.clone().filter(|_| !task.asked) {
@@ -262,10 +262,10 @@ impl Cluster {
             guest.holder = None;
         }
         for waiting in &self.tasks.active {
-            if let Some(task) = self.tasks.all.get_mut(waiting) {
-                if task.lock.is_some_and(|(waited, _)| waited == vmid) {
-                    task.due = task.due.max(at);
-                }
+            if let Some(task) = self.tasks.all.get_mut(waiting)
+                && task.lock.is_some_and(|(waited, _)| waited == vmid)
+            {
+                task.due = task.due.max(at);
             }
         }
     }

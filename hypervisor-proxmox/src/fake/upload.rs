@@ -120,7 +120,7 @@ fn format_of(content: &str, volid: &str) -> String {
     let end = volid.rsplit_once('.').map_or("raw", |(_, end)| end);
     match content {
         "iso" => "iso".to_owned(),
-        "vztmpl" => format!("t{end}").replace("tgz", "tgz").replace("tzst", "tzst"),
+        "vztmpl" => format!("t{end}"),
         _ => end.to_owned(),
     }
 }
@@ -145,10 +145,10 @@ pub(super) fn upload(cluster: &mut Cluster, call: &Call, host: &str, storage: &s
                 Some("sha512") => Some(&file.sha512),
                 _ => None,
             };
-            if let (Some(got), Some(wanted)) = (got, &checksum) {
-                if got != wanted {
-                    return Err(format!("checksum mismatch: got '{got}' != expect '{wanted}'"));
-                }
+            if let (Some(got), Some(wanted)) = (got, &checksum)
+                && got != wanted
+            {
+                return Err(format!("checksum mismatch: got '{got}' != expect '{wanted}'"));
             }
             let format = format_of(&content, &volid);
             let mut volume = Volume::new(&content, &format, file.size, cluster.clock.unix());
@@ -187,10 +187,10 @@ pub(super) fn download(cluster: &mut Cluster, call: &Call, host: &str, storage: 
                 Some("sha512") => Some(hex(&Sha512::digest(b""))),
                 _ => None,
             };
-            if let (Some(wanted), Some(got)) = (&checksum, expected) {
-                if !wanted.eq_ignore_ascii_case(&got) {
-                    return Err(format!("checksum mismatch: got '{got}' != expect '{wanted}'"));
-                }
+            if let (Some(wanted), Some(got)) = (&checksum, expected)
+                && !wanted.eq_ignore_ascii_case(&got)
+            {
+                return Err(format!("checksum mismatch: got '{got}' != expect '{wanted}'"));
             }
             let format = format_of(&content, &volid);
             let volume = Volume::new(&content, &format, size.unwrap_or(1 << 20), cluster.clock.unix());

@@ -65,21 +65,24 @@ pub fn write_tags(vmid: u64, tags: &BTreeSet<String>, token: Option<&str>) -> St
     all.join(";")
 }
 
+/// What is between a text and our block.
+const GAP: &str = "\n\n";
+
 /// Notes without our block, and the metadata in it.
+///
+/// The server takes blanks and line breaks away at the end of notes, or adds one: those of the text itself survive only in front of our block.
 #[must_use]
 pub fn read_notes(notes: &str) -> (Option<String>, BTreeMap<String, String>) {
-    // The server ends every text with a line break.
-    let notes = notes.strip_suffix('\n').unwrap_or(notes);
+    let notes = notes.trim_end();
     let block = |start: usize| {
         let json = notes.get(start..)?.strip_prefix(OPEN)?.strip_suffix(CLOSE)?;
         // Only a block of its own line is ours.
         let alone = start == 0 || notes.get(..start)?.ends_with('\n');
         let metadata = alone.then(|| serde_json::from_str(json).ok()).flatten()?;
-        Some((notes.get(..start)?, metadata))
+        let text = notes.get(..start)?;
+        Some((text.strip_suffix(GAP).unwrap_or(text), metadata))
     };
     let (text, metadata) = notes.rfind(OPEN).and_then(block).unwrap_or((notes, BTreeMap::new()));
-    // What is between the text and our block.
-    let text = text.strip_suffix("\n\n").unwrap_or(text);
     ((!text.is_empty()).then(|| text.to_owned()), metadata)
 }
 
@@ -89,14 +92,15 @@ pub fn read_notes(notes: &str) -> (Option<String>, BTreeMap<String, String>) {
 /// `InvalidInput` where both together are longer than the server takes.
 pub fn write_notes(text: Option<&str>, metadata: &BTreeMap<String, String>) -> Result<String> {
     let text = text.unwrap_or_default();
-    // A text that ends like our block gets one of ours behind it, or it would be taken for it.
-    if metadata.is_empty() && read_notes(text).1.is_empty() && !text.ends_with(CLOSE) {
+    // A text that ends like our block would be taken for it, and one that ends with blanks would lose them.
+    let plain = !text.ends_with(CLOSE) && !text.ends_with(char::is_whitespace);
+    if metadata.is_empty() && plain {
         return Ok(text.to_owned());
     }
     let json =
         serde_json::to_string(metadata).map_err(|error| Error::invalid("metadata", error.to_string()))?;
     let json = json.replace('<', "\\u003c").replace('>', "\\u003e");
-    let gap = if text.is_empty() { "" } else { "\n\n" };
+    let gap = if text.is_empty() { "" } else { GAP };
     let notes = format!("{text}{gap}{OPEN}{json}{CLOSE}");
     if notes.chars().count() > NOTES {
         let why =
@@ -122,7 +126,7 @@ mod tests {
     #[test]
     fn metadata_is_hidden_behind_the_text() {
         let metadata = BTreeMap::from([("owner".to_owned(), "a --> b".to_owned())]);
-        let notes = write_notes(Some("what it is for\n"), &metadata).unwrap();
+        let notes = write_notes(Some("what it is for"), &metadata).unwrap();
         assert_eq!(notes, "what it is for\n\n<!-- hypervisor {\"owner\":\"a --\\u003e b\"} -->");
         assert_eq!(read_notes(&format!("{notes}\n")), (Some("what it is for".to_owned()), metadata));
         assert_eq!(read_notes("see <!-- hypervisor {} -->").1, BTreeMap::new());
@@ -148,9 +152,10 @@ mod tests {
         #[test]
         fn notes_come_back(text in "[^\\s]{0,4}[ -~\n]{0,30}(<!-- hypervisor \\{\\} -->)?", metadata in prop::collection::btree_map("[a-z]{1,4}", ".{1,8}", 0..3)) {
             let notes = write_notes(Some(&text), &metadata).unwrap();
-            let text = text.trim_end();
-            let expected = (!text.is_empty()).then(|| text.to_owned());
-            prop_assert_eq!(read_notes(&notes), (expected, metadata));
+            let expected = ((!text.is_empty()).then_some(text), metadata);
+            prop_assert_eq!(read_notes(&notes), expected.clone());
+            // As the server keeps them.
+            prop_assert_eq!(read_notes(&format!("{}\n", notes.trim_end())), expected);
         }
 
         #[test]

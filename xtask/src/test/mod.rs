@@ -202,6 +202,13 @@ impl Session {
             // Whatever the live level lacks, the driver's own library may still be had.
             outcome.is_ok() || setup::ensure(Level::Driver).is_ok()
         });
+        if live && std::env::var_os(env::POSTGRES_URL).is_none() {
+            let why = "a PostgreSQL that two gateways share in a test (Debian's package starts one of its own, too)";
+            if let Err(error) = setup::program("pg_ctlcluster", &["postgresql"], why) {
+                // With CI set, the test itself fails for want of it.
+                self.skip("two gateways on one PostgreSQL", &format!("{error:#}"));
+            }
+        }
         match outcome {
             Ok(()) => live,
             Err(error) => {
