@@ -29,7 +29,9 @@ fn main() -> ExitCode {
         }
     }
     if live.is_none() {
-        eprintln!("\nSKIPPED: {LIVE} is not set to a virtualization-mcp: nothing was run against a real one\n");
+        eprintln!(
+            "\nSKIPPED: {LIVE} is not set to a virtualization-mcp: nothing was run against a real one\n"
+        );
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use hypervisor_client::ClientConfig;
 use hypervisor_client::dialect::v1::{
-    BackupPlan, BackupRequest, GenerateContext, GenerateSpec, Metric, ScanOptions, ScanSpec, TokenSpec, V1, V1NetworkOptions, V1Options,
-    VmFilter, WebhookSpec,
+    BackupPlan, BackupRequest, GenerateContext, GenerateSpec, Metric, ScanOptions, ScanSpec, TokenSpec, V1,
+    V1NetworkOptions, V1Options, VmFilter, WebhookSpec,
 };
 use hypervisor_client::webhook::{EventType, Receiver};
 use hypervisor_core::model::{
-    BackupQuery, BackupSpec, ByteSize, DeleteVm, DhcpRange, DiskSpec, IpNet, MetricsPeriod, NetworkKind, NetworkSpec,
-    PageRequest, PoolKind, PoolQuery, PoolSpec, PowerAction, RestoreBackup, RevertSnapshot, Shutdown, SnapshotSpec,
-    TaskQuery, TaskState, VmChange, VmQuery, VmSpec, VmState,
+    BackupQuery, BackupSpec, ByteSize, DeleteVm, DhcpRange, DiskSpec, IpNet, MetricsPeriod, NetworkKind,
+    NetworkSpec, PageRequest, PoolKind, PoolQuery, PoolSpec, PowerAction, RestoreBackup, RevertSnapshot,
+    Shutdown, SnapshotSpec, TaskQuery, TaskState, VmChange, VmQuery, VmSpec, VmState,
 };
 use hypervisor_core::{
-    Backups as _, Compute as _, ErrorKind, Metrics as _, Network as _, Operation, Snapshots as _, Storage as _, Tasks as _,
+    Backups as _, Compute as _, ErrorKind, Metrics as _, Network as _, Operation, Snapshots as _,
+    Storage as _, Tasks as _,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -47,7 +48,10 @@ async fn post_auth_tokens_with_a_wrong_password() {
     bench.answer("POST", "/v1/auth/tokens", 401, fixture("error_credentials")).await;
     let error = bench.v1.create_token(&TokenSpec::new("a", ["vm:read"])).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
-    assert_eq!((error.code(), error.message()), (Some("INVALID_CREDENTIALS"), "Invalid username or password"));
+    assert_eq!(
+        (error.code(), error.message()),
+        (Some("INVALID_CREDENTIALS"), "Invalid username or password")
+    );
     assert_eq!(error.fields().get("password").map(String::as_str), Some("authentication_failed"));
     assert_eq!(error.request_id(), Some("req_1234567890"));
 }
@@ -73,14 +77,21 @@ async fn get_vms() {
         ..VmFilter::default()
     };
     let (vms, pagination) = bench.v1.search_vms(&filter).await.unwrap();
-    bench.only().await.is("GET", "/v1/vms", "status=running&environment=production&limit=25&sort=name&order=asc");
+    bench.only().await.is(
+        "GET",
+        "/v1/vms",
+        "status=running&environment=production&limit=25&sort=name&order=asc",
+    );
     assert_eq!((pagination.total, pagination.pages, pagination.current_page), (Some(150), Some(6), Some(1)));
     let [vm] = vms.as_slice() else { panic!("{vms:?}") };
     assert_eq!((vm.environment.as_deref(), vm.storage_gb), (Some("production"), Some(100.0)));
     let security = vm.security.as_ref().unwrap();
     assert_eq!((security.encrypted, security.compliance_score), (Some(true), Some(95.0)));
     let info = vm.to_info();
-    assert_eq!((info.id.as_str(), info.name.as_str(), &info.state), ("vm-001", "web-server-01", &VmState::Running));
+    assert_eq!(
+        (info.id.as_str(), info.name.as_str(), &info.state),
+        ("vm-001", "web-server-01", &VmState::Running)
+    );
     assert_eq!((info.cpus, info.memory), (Some(4), Some(ByteSize::gib(8))));
     assert!(info.tags.iter().eq(["nginx", "production", "web"]));
     assert_eq!(info.extra.get("v1")["ip_address"], "192.168.1.101");
@@ -127,7 +138,10 @@ async fn get_vm() {
     let details = bench.v1.vm_details(&"vm-001".into()).await.unwrap();
     let configuration = details.configuration.unwrap();
     assert_eq!(configuration.storage[0].disk_id.as_deref(), Some("disk-001"));
-    assert_eq!((configuration.storage[0].size_gb, configuration.network[0].vlan_id), (Some(100.0), Some(100)));
+    assert_eq!(
+        (configuration.storage[0].size_gb, configuration.network[0].vlan_id),
+        (Some(100.0), Some(100))
+    );
     assert_eq!(details.performance.unwrap().network_rx_mbps, Some(12.5));
     assert_eq!(details.security.unwrap().vulnerabilities.unwrap()["medium"], 3);
     assert_eq!(details.backup.unwrap().backup_size_gb, Some(45.2));
@@ -182,7 +196,10 @@ async fn put_vm() {
     // Tags are a set: they go out sorted.
     wanted["tags"] = json!(["application", "high-memory", "microservices", "production"]);
     assert_eq!(sent.json(), wanted);
-    assert_eq!((outcome.applied, outcome.pending), (vec!["description".into(), "tags".into()], vec!["memory".into()]));
+    assert_eq!(
+        (outcome.applied, outcome.pending),
+        (vec!["description".into(), "tags".into()], vec!["memory".into()])
+    );
 }
 
 #[tokio::test]
@@ -203,10 +220,15 @@ async fn delete_vm() {
     let options = DeleteVm::with_disks().snapshots(true);
     let error = bench.v1.delete_vm(&"vm-001".into(), &options).await.unwrap_err();
     assert_eq!((error.kind(), error.target()), (ErrorKind::InvalidState, Some("vm `vm-001`")));
-    let gone = bench.v1.delete_vm(&"vm-001".into(), &options.clone().power_off(true).keep_backups(true)).await.unwrap();
+    let gone = bench
+        .v1
+        .delete_vm(&"vm-001".into(), &options.clone().power_off(true).keep_backups(true))
+        .await
+        .unwrap();
     assert_eq!(gone.task, None);
     bench.last().await.is("DELETE", "/v1/vms/vm-001", "force=true&keep_backups=true");
-    let other = bench.v1.delete_vm(&"vm-001".into(), &options.power_off(true).expected_uid("b")).await.unwrap_err();
+    let other =
+        bench.v1.delete_vm(&"vm-001".into(), &options.power_off(true).expected_uid("b")).await.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Conflict);
     drop(bench.v1.remove_vm(&"vm-001".into(), false, false).await.unwrap());
     bench.last().await.is("DELETE", "/v1/vms/vm-001", "force=false&keep_backups=false");
@@ -218,7 +240,9 @@ async fn delete_vm_with_snapshots_is_refused_unless_they_may_go() {
     let mut details = fixture("vm_details");
     details["data"]["vm"]["status"] = json!("stopped");
     bench.answer("GET", "/v1/vms/vm-001", 200, details).await;
-    bench.answer("GET", "/v1/vms/vm-001/snapshots", 200, json!({ "data": { "snapshots": [{ "name": "s" }] } })).await;
+    bench
+        .answer("GET", "/v1/vms/vm-001/snapshots", 200, json!({ "data": { "snapshots": [{ "name": "s" }] } }))
+        .await;
     let error = bench.v1.delete_vm(&"vm-001".into(), &DeleteVm::with_disks()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidState);
     assert!(bench.sent().await.iter().all(|sent| sent.method == "GET"));
@@ -264,8 +288,9 @@ async fn post_vm_snapshots() {
     let bench = Bench::new().await;
     let answer = json!({ "data": { "snapshot": { "id": "snap-1", "name": "pre-deployment-snapshot" } } });
     bench.answer("POST", "/v1/vms/vm-001/snapshots", 201, answer).await;
-    let spec =
-        SnapshotSpec::new("pre-deployment-snapshot").description("Snapshot before application deployment").memory(false);
+    let spec = SnapshotSpec::new("pre-deployment-snapshot")
+        .description("Snapshot before application deployment")
+        .memory(false);
     let started = bench.v1.create_snapshot(&"vm-001".into(), &spec).await.unwrap();
     assert_eq!(bench.only().await.json(), fixture("snapshot_request"));
     assert_eq!(started.output.as_str(), "pre-deployment-snapshot");
@@ -278,7 +303,11 @@ async fn get_vm_snapshots() {
         { "id": "snap-1", "name": "one", "include_memory": true, "created_at": "2025-07-29T12:00:00Z" },
         { "name": "two", "parent": "one" },
     ]);
-    for answer in [json!({ "data": { "snapshots": rows } }), json!({ "data": { "items": rows } }), json!({ "data": rows })] {
+    for answer in [
+        json!({ "data": { "snapshots": rows } }),
+        json!({ "data": { "items": rows } }),
+        json!({ "data": rows }),
+    ] {
         bench.reset().await;
         bench.answer("GET", "/v1/vms/vm-001/snapshots", 200, answer).await;
         let tree = bench.v1.list_snapshots(&"vm-001".into()).await.unwrap();
@@ -295,10 +324,12 @@ async fn post_vm_snapshot_restore() {
     bench.answer("GET", "/v1/vms/vm-001/snapshots", 200, rows).await;
     let path = "/v1/vms/vm-001/snapshots/snap-1/restore";
     bench.answer("POST", path, 202, json!({ "data": { "job": { "id": "job_2" } } })).await;
-    let started = bench.v1.revert_snapshot(&"vm-001".into(), &"one".into(), &RevertSnapshot::new()).await.unwrap();
+    let started =
+        bench.v1.revert_snapshot(&"vm-001".into(), &"one".into(), &RevertSnapshot::new()).await.unwrap();
     assert_eq!(started.task.unwrap().as_str(), "job_2");
     bench.last().await.is("POST", path, "");
-    let error = bench.v1.revert_snapshot(&"vm-001".into(), &"two".into(), &RevertSnapshot::new()).await.unwrap_err();
+    let error =
+        bench.v1.revert_snapshot(&"vm-001".into(), &"two".into(), &RevertSnapshot::new()).await.unwrap_err();
     assert_eq!((error.kind(), error.target()), (ErrorKind::NotFound, Some("snapshot `two`")));
 }
 
@@ -364,7 +395,10 @@ async fn post_security_scans() {
     };
     let scan = bench.v1.start_scan(&spec).await.unwrap();
     assert_eq!(bench.only().await.json(), fixture("scan_request"));
-    assert_eq!((scan.id.as_str(), scan.kind.as_deref(), scan.status.as_deref()), ("scan-001", Some("vulnerability"), Some("running")));
+    assert_eq!(
+        (scan.id.as_str(), scan.kind.as_deref(), scan.status.as_deref()),
+        ("scan-001", Some("vulnerability"), Some("running"))
+    );
 }
 
 #[tokio::test]
@@ -414,7 +448,9 @@ async fn post_backups() {
 #[tokio::test]
 async fn post_backup_restore() {
     let bench = Bench::new().await;
-    bench.answer("GET", "/v1/backups", 200, json!({ "data": { "items": [{ "id": "b", "vm_id": "vm-001" }] } })).await;
+    bench
+        .answer("GET", "/v1/backups", 200, json!({ "data": { "items": [{ "id": "b", "vm_id": "vm-001" }] } }))
+        .await;
     bench.answer("POST", "/v1/backups/b/restore", 200, json!({ "success": true })).await;
     let started = bench.v1.restore_backup(&"b".into(), &RestoreBackup::original()).await.unwrap();
     assert_eq!(started.output.as_str(), "vm-001");
@@ -445,7 +481,10 @@ async fn get_job() {
     let bench = Bench::new().await;
     bench.answer("GET", "/v1/jobs/job_create_vm_102", 200, fixture("job")).await;
     let task = bench.v1.get_task(&"job_create_vm_102".into(), None).await.unwrap();
-    assert_eq!((task.state, task.progress, task.operation), (TaskState::Running, Some(0.65), Some(Operation::CreateVm)));
+    assert_eq!(
+        (task.state, task.progress, task.operation),
+        (TaskState::Running, Some(0.65), Some(Operation::CreateVm))
+    );
     assert_eq!(task.stage.as_deref(), Some("Disk allocation completed"));
     assert!(task.can_cancel && task.started.is_some());
     let log = bench.v1.get_task_log(&"job_create_vm_102".into(), 1, 10).await.unwrap();
@@ -466,7 +505,9 @@ async fn delete_job() {
 #[tokio::test]
 async fn get_monitoring_metrics() {
     let bench = Bench::new().await;
-    bench.answer("GET", "/v1/monitoring/metrics", 200, json!({ "data": { "metrics": { "cpu": 12.5 } } })).await;
+    bench
+        .answer("GET", "/v1/monitoring/metrics", 200, json!({ "data": { "metrics": { "cpu": 12.5 } } }))
+        .await;
     assert_eq!(bench.v1.system_metrics().await.unwrap()["metrics"]["cpu"], 12.5);
 }
 
@@ -483,15 +524,28 @@ async fn get_monitoring_vm_metrics() {
     });
     for metrics in [points, series] {
         bench.reset().await;
-        bench.answer("GET", "/v1/monitoring/vms/vm-001/metrics", 200, json!({ "data": { "metrics": metrics } })).await;
+        bench
+            .answer(
+                "GET",
+                "/v1/monitoring/vms/vm-001/metrics",
+                200,
+                json!({ "data": { "metrics": metrics } }),
+            )
+            .await;
         let wanted = [Metric::Cpu, Metric::Memory, Metric::Disk, Metric::Network];
         let history = bench.v1.vm_history(&"vm-001".into(), MetricsPeriod::Day, &wanted).await.unwrap();
-        bench.last().await.is("GET", "/v1/monitoring/vms/vm-001/metrics", "period=24h&metrics=cpu%2Cmemory%2Cdisk%2Cnetwork");
+        bench.last().await.is(
+            "GET",
+            "/v1/monitoring/vms/vm-001/metrics",
+            "period=24h&metrics=cpu%2Cmemory%2Cdisk%2Cnetwork",
+        );
         assert_eq!((history.step, history.times.len()), (Duration::from_secs(300), 2));
         assert_eq!(history.series["cpu_usage"], [Some(0.255), Some(0.5)]);
         assert_eq!(history.series["memory"], [Some(68.2), None]);
     }
-    for (period, name) in [(MetricsPeriod::Hour, "1h"), (MetricsPeriod::Week, "7d"), (MetricsPeriod::Month, "30d")] {
+    for (period, name) in
+        [(MetricsPeriod::Hour, "1h"), (MetricsPeriod::Week, "7d"), (MetricsPeriod::Month, "30d")]
+    {
         let target = hypervisor_core::model::MetricsTarget::Vm("vm-001".into());
         bench.v1.get_metrics_history(&target, period).await.unwrap();
         bench.last().await.is("GET", "/v1/monitoring/vms/vm-001/metrics", &format!("period={name}"));
@@ -534,8 +588,13 @@ async fn post_ai_generate() {
 #[tokio::test]
 async fn post_webhooks() {
     let bench = Bench::new().await;
-    bench.answer("POST", "/v1/webhooks", 201, json!({ "data": { "webhook": { "id": "webhook-001" } } })).await;
-    let spec = WebhookSpec::new("https://your-app.com/webhooks/proxmox-ai", [EventType::VmCreated, EventType::VmStatusChanged]);
+    bench
+        .answer("POST", "/v1/webhooks", 201, json!({ "data": { "webhook": { "id": "webhook-001" } } }))
+        .await;
+    let spec = WebhookSpec::new(
+        "https://your-app.com/webhooks/proxmox-ai",
+        [EventType::VmCreated, EventType::VmStatusChanged],
+    );
     let spec = spec.secret("your-webhook-secret");
     assert_eq!(bench.v1.create_webhook(&spec).await.unwrap().id, "webhook-001");
     assert_eq!(bench.only().await.json(), fixture("webhook_request"));
@@ -545,7 +604,9 @@ async fn post_webhooks() {
 #[tokio::test]
 async fn get_and_delete_webhooks() {
     let bench = Bench::new().await;
-    bench.answer("GET", "/v1/webhooks", 200, json!({ "data": { "webhooks": [{ "id": "webhook-001" }] } })).await;
+    bench
+        .answer("GET", "/v1/webhooks", 200, json!({ "data": { "webhooks": [{ "id": "webhook-001" }] } }))
+        .await;
     bench.answer("DELETE", "/v1/webhooks/webhook-001", 204, json!(null)).await;
     let page = bench.v1.list_webhooks(&PageRequest::first()).await.unwrap();
     bench.v1.delete_webhook(&page.items[0].id).await.unwrap();

@@ -1,4 +1,11 @@
 //! The program, killed in the middle: no job's record is lost, and it serves TLS and ends gracefully.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -46,7 +53,7 @@ fn start(folder: &Path, backend: &str, more: &[&str]) -> Running {
     Running { child, at }
 }
 
-async fn client() -> reqwest::Client {
+fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().build().unwrap()
 }
@@ -73,7 +80,7 @@ async fn call(
 #[tokio::test]
 async fn a_gateway_killed_in_the_middle_of_jobs_loses_no_record() {
     let folder = tempfile::tempdir().unwrap();
-    let (token, client) = (token(folder.path()), client().await);
+    let (token, client) = (token(folder.path()), client());
     let mut first = start(folder.path(), "memory://?task_time=1h", &[]);
     let at = first.at.clone();
     let mut jobs = Vec::new();
@@ -118,7 +125,7 @@ async fn a_gateway_killed_in_the_middle_of_jobs_loses_no_record() {
 #[tokio::test]
 async fn a_gateway_killed_among_calls_has_a_record_of_each_that_was_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let (token, client) = (token(folder.path()), client().await);
+    let (token, client) = (token(folder.path()), client());
     for round in 0..3_u64 {
         let mut running = start(folder.path(), "memory://", &[]);
         let at = running.at.clone();
@@ -164,7 +171,7 @@ async fn a_gateway_killed_among_calls_has_a_record_of_each_that_was_answered() {
 async fn it_serves_tls_and_refuses_to_be_reached_without() {
     let folder = tempfile::tempdir().unwrap();
     let token = token(folder.path());
-    let _ = client().await;
+    let _ = client();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
@@ -199,7 +206,7 @@ async fn it_serves_tls_and_refuses_to_be_reached_without() {
 #[tokio::test]
 async fn a_request_that_is_under_way_ends_well_when_the_gateway_is_told_to_end() {
     let folder = tempfile::tempdir().unwrap();
-    let (token, client) = (token(folder.path()), client().await);
+    let (token, client) = (token(folder.path()), client());
     let mut running = start(folder.path(), "memory://?task_time=1s", &[]);
     let spec =
         hypervisor_core::model::VolumeSpec::new("default", "v", hypervisor_core::model::ByteSize::mib(1));

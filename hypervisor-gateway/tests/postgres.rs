@@ -2,6 +2,13 @@
 //!
 //! Debian's `postgresql` package is enough: the test starts a server of its own in a folder of its own. `HYPERVISOR_TEST_POSTGRES_URL` names
 //! one that runs already, to a database that the test may fill.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod common;
 

@@ -1,4 +1,11 @@
 //! Events over WebSockets and as server-sent events; streams of bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod common;
 
@@ -25,12 +32,9 @@ async fn open(at: std::net::SocketAddr, path: &str, token: &str) -> Socket {
 async fn next_event(socket: &mut Socket) -> Event {
     let within = tokio::time::timeout(Duration::from_secs(10), async {
         loop {
-            match socket.next().await.unwrap().unwrap() {
-                Message::Text(text) => {
-                    let value: Value = serde_json::from_str(&text).unwrap();
-                    return serde_json::from_value(value["event"].clone()).unwrap();
-                }
-                _ => {}
+            if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
+                let value: Value = serde_json::from_str(&text).unwrap();
+                return serde_json::from_value(value["event"].clone()).unwrap();
             }
         }
     });

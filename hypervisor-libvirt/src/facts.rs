@@ -31,7 +31,12 @@ pub(crate) struct FactsCache {
     filtered: Mutex<Option<(Instant, u64, Arc<Filtered>)>>,
     epoch: AtomicU64,
     watched: AtomicBool,
+    names: Mutex<Option<(u64, Arc<Names>)>>,
 }
+
+/// Which guest has which name. libvirt writes a UUID out as text, for its log, whenever it is asked for one, which takes as long
+/// as all else that a list does with a guest; a name costs nothing.
+pub(crate) type Names = HashMap<String, Uuid>;
 
 impl FactsCache {
     /// How often something was forgotten.
@@ -60,6 +65,21 @@ impl FactsCache {
             known.retain(|_, (read, _)| fresh(read));
         }
         found
+    }
+
+    /// The names as they were since the last change; none while nobody tells us of changes.
+    pub(crate) fn names(&self) -> Option<Arc<Names>> {
+        let kept = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let (epoch, names) = kept.as_ref()?;
+        (self.watched.load(Ordering::Acquire) && *epoch == self.epoch()).then(|| Arc::clone(names))
+    }
+
+    /// Keeps the names as they were at `epoch`, where they are of use.
+    pub(crate) fn keep_names(&self, names: impl FnOnce() -> Names, epoch: u64) {
+        if self.watched.load(Ordering::Acquire) {
+            let kept = (epoch, Arc::new(names()));
+            *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        }
     }
 
     /// What the filters have told since the last change, unless it is too old to be trusted.
@@ -142,5 +162,24 @@ mod tests {
         assert!(cache.filtered().is_none());
         cache.keep_filtered(&told, epoch);
         assert!(cache.filtered().is_none(), "it was asked before the change");
+    }
+
+    #[test]
+    fn names_are_trusted_while_events_come_and_nothing_changes() {
+        let cache = FactsCache::default();
+        let names = || Names::from([("a".to_owned(), Uuid::from_u128(1))]);
+        cache.keep_names(names, cache.epoch());
+        assert!(cache.names().is_none(), "nobody would tell us of another guest of this name");
+        cache.set_watched(true);
+        let epoch = cache.epoch();
+        cache.keep_names(names, epoch);
+        assert_eq!(*cache.names().unwrap(), names());
+        cache.forget("u");
+        assert!(cache.names().is_none());
+        cache.keep_names(names, epoch);
+        assert!(cache.names().is_none(), "they were read before the change");
+        cache.keep_names(names, cache.epoch());
+        cache.set_watched(false);
+        assert!(cache.names().is_none());
     }
 }

@@ -82,7 +82,9 @@ fn take(conn: &Connect, vm: &VmId, spec: &SnapshotSpec, outside: bool) -> Outcom
             || fail.has_code(sys::VIR_ERR_OPERATION_UNSUPPORTED);
         let error = Error::from(fail);
         let error = if disks {
-            Error::invalid_state(error.message().to_owned()).with_hint("Internal snapshots need qcow2 disks")
+            Error::invalid_state(error.message().to_owned()).with_hint(
+                "Internal snapshots need qcow2 disks; without the memory it would be an external one",
+            )
         } else {
             error
         };

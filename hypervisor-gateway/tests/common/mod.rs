@@ -1,4 +1,11 @@
 //! A gateway on the in-memory hypervisor, and requests to it without a network.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::sync::Arc;

@@ -28,7 +28,16 @@ fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
     let cache = &inner.events.facts;
     let epoch = cache.epoch();
     let records = ffi::all_records(conn, sys::VIR_DOMAIN_STATS_STATE)?;
-    let mut guests: Vec<_> = records.iter().filter_map(|record| Some((record.uuid()?, record))).collect();
+    let names = cache.names();
+    let uuid = |record: &Record<'_>| {
+        let kept = names.as_ref().and_then(|names| names.get(record.name()?).copied());
+        kept.or_else(|| record.uuid())
+    };
+    let mut guests: Vec<_> = records.iter().filter_map(|record| Some((uuid(&record)?, record))).collect();
+    if names.is_none() {
+        let name = |(uuid, record): &(Uuid, Record<'_>)| Some((record.name()?.to_owned(), *uuid));
+        cache.keep_names(|| guests.iter().filter_map(name).collect(), epoch);
+    }
     // In the order of the pages that they go into, whose sorting then has nothing to do.
     guests.sort_unstable_by_key(|(uuid, _)| *uuid);
     let known = cache.get_all(guests.iter().map(|(uuid, _)| *uuid));

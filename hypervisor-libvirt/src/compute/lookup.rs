@@ -90,8 +90,7 @@ pub(crate) fn refuse_template(definition: &Element, vm: &VmId) -> Outcome<()> {
 
 /// A guest as a list shows it, but for what it does now and whether it starts with the host.
 pub(crate) fn info(facts: Facts, host: &HostId) -> VmInfo {
-    let state = VmState::Unknown("not asked for".to_owned());
-    let mut info = VmInfo::new(facts.uuid.as_str(), facts.name, state)
+    let mut info = VmInfo::new(facts.uuid.as_str(), facts.name, VmState::Stopped)
         .uid(facts.uuid)
         .kind(facts.kind)
         .host(host)

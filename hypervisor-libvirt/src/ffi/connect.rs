@@ -154,6 +154,16 @@ impl Record<'_> {
         (got == 0).then(|| Uuid::from_bytes(uuid))
     }
 
+    /// The domain's name, which its handle holds.
+    pub(crate) fn name(&self) -> Option<&str> {
+        // SAFETY: the record holds a reference to its domain, whose name lives as long as it does.
+        let name = unsafe {
+            let name = sys::virDomainGetName(self.0.dom);
+            if name.is_null() { None } else { Some(CStr::from_ptr(name)) }
+        };
+        name?.to_str().ok()
+    }
+
     /// The domain's state and the reason for it: a `virDomainState` and its detail. Copies nothing else.
     pub(crate) fn state(&self) -> (i32, i32) {
         let (mut state, mut reason) = (0, 0);
@@ -193,12 +203,10 @@ impl Record<'_> {
 
     /// All that it says, copied.
     fn stats(&self) -> Option<DomainStats> {
-        // SAFETY: the record's domain is alive and holds its name.
-        let name = unsafe { text(sys::virDomainGetName(self.0.dom)) }?;
         // SAFETY: libvirt filled as many parameters as the record says.
         let values =
             unsafe { Params::copy(self.0.params, usize::try_from(self.0.nparams).unwrap_or_default()) };
-        Some(DomainStats { uuid: self.uuid()?.to_string(), name, values })
+        Some(DomainStats { uuid: self.uuid()?.to_string(), name: self.name()?.to_owned(), values })
     }
 }
 
@@ -285,7 +293,7 @@ mod tests {
         assert!(list_stats(&[], 0).unwrap().is_empty());
         let records = all_records(&conn, sys::VIR_DOMAIN_STATS_STATE).unwrap();
         let record = records.iter().find(|record| record.uuid().unwrap().to_string() == test.uuid).unwrap();
-        assert_eq!(record.state().0, 1);
+        assert_eq!((record.state().0, record.name()), (1, Some("test")));
         let domain = record.domain().unwrap();
         drop(records);
         assert_eq!(domain.get_name().unwrap(), "test", "the handle outlives the records");

@@ -11,7 +11,7 @@ const NO_STREAM: &str =
     "hypervisord moves volumes between places on its own host only; see Api::upload_volume";
 
 /// What is claimed of it.
-pub(super) fn claims() -> Capabilities {
+pub(crate) fn claims() -> Capabilities {
     features(operations())
 }
 

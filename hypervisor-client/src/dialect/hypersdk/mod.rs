@@ -31,7 +31,7 @@
 mod api;
 mod backups;
 mod batch;
-mod capabilities;
+pub(crate) mod capabilities;
 mod compute;
 mod error;
 mod events;

@@ -6,7 +6,7 @@ use hypervisor_core::model::{Capabilities, Feature as F};
 use super::NOT_DOCUMENTED;
 
 /// What can be made of the documented calls. An extended gateway says itself what it can do.
-pub(super) fn documented() -> Capabilities {
+pub(crate) fn documented() -> Capabilities {
     let none = Capabilities::new().unsupported(O::ALL.iter().copied(), NOT_DOCUMENTED);
     let features =
         none.unsupported(F::ALL.iter().copied(), "the gateway's documented API has no place for it");

@@ -19,7 +19,7 @@
 mod backups;
 mod batch;
 mod call;
-mod capabilities;
+pub(crate) mod capabilities;
 mod compute;
 mod console;
 mod documented;

@@ -43,7 +43,8 @@ impl fmt::Debug for Link {
 
 impl Link {
     pub(super) fn new(http: Http, who: &Credentials) -> Self {
-        let prefix = if http.base().path().trim_end_matches('/').ends_with("/api/v1") { "" } else { "/api/v1" };
+        let prefix =
+            if http.base().path().trim_end_matches('/').ends_with("/api/v1") { "" } else { "/api/v1" };
         let oauth = |grant| Auth::OAuth(OAuth::new(format!("{prefix}/auth/token"), grant));
         let auth = match who {
             Credentials::ApiKey(key) => Auth::Header("x-api-key", key.clone()),
@@ -226,7 +227,10 @@ impl Link {
 
 /// Where a page starts, as a cursor of the SDK.
 enum Place {
-    Number { page: u32, per_page: u32 },
+    Number {
+        page: u32,
+        per_page: u32,
+    },
     /// Behind this item of a list that the gateway does not cut.
     After(String),
 }
@@ -251,7 +255,8 @@ impl Place {
 
 /// A value as this type, with the place in the document where it is not.
 pub(super) fn typed<T: DeserializeOwned>(value: &Value) -> Result<T> {
-    let bytes = serde_json::to_vec(value).map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
+    let bytes =
+        serde_json::to_vec(value).map_err(|error| Error::new(ErrorKind::Protocol, error.to_string()))?;
     decode(&bytes)
 }
 

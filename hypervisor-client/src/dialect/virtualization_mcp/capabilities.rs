@@ -8,7 +8,7 @@ use super::Shape;
 /// What every version of the server that was looked at answers to these calls.
 const BROKEN: &str = "the server has a route for it, which answers 500 or an error in every version known (`object has no attribute`)";
 
-pub(super) fn of(shape: Shape) -> Capabilities {
+pub(crate) fn of(shape: Shape) -> Capabilities {
     let some = Capabilities::new()
         .unsupported(O::ALL.iter().copied(), "the gateway has no such call")
         .unsupported(F::ALL.iter().copied(), "the gateway has no place for it")

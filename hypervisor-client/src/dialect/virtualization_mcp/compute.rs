@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hypervisor_core::http::{Method, Request, segment};
 use hypervisor_core::model::{
-    ConsoleAccess, ConsoleKind, DeleteVm, Feature, Page, PageRequest, PowerAction, Screenshot, Started, VmId, VmInfo,
-    VmQuery, VmSpec, VmState,
+    ConsoleAccess, ConsoleKind, DeleteVm, Feature, Page, PageRequest, PowerAction, Screenshot, Started, VmId,
+    VmInfo, VmQuery, VmSpec, VmState,
 };
 use hypervisor_core::{Compute, Effect, Error, ErrorKind, Operation as O, Result};
 use serde_json::Value;
@@ -82,8 +82,12 @@ impl Compute for VirtualizationMcp {
             self.verb(O::ShutdownVm, &record).await?;
             self.stopped(vm).await?;
         }
-        if !options.snapshots && self.capabilities.has(O::ListSnapshots) && !self.snapshot_infos(vm).await?.is_empty() {
-            let error = Error::invalid_state("it has snapshots, which would be lost").with_operation(O::DeleteVm);
+        if !options.snapshots
+            && self.capabilities.has(O::ListSnapshots)
+            && !self.snapshot_infos(vm).await?.is_empty()
+        {
+            let error =
+                Error::invalid_state("it has snapshots, which would be lost").with_operation(O::DeleteVm);
             return Err(error.with_target(VmId::NOUN, vm));
         }
         let path = format!("/vms/{}", segment(vm.as_str())?);
@@ -117,7 +121,8 @@ impl Compute for VirtualizationMcp {
         let (response, _) = self.link.send(request).await.map_err(about(VmId::NOUN, vm))?;
         let kind = response.header("content-type").unwrap_or("image/png").to_owned();
         if !kind.starts_with("image/") {
-            let error = Error::new(ErrorKind::Protocol, format!("the answer is {kind} where a picture is expected"));
+            let error =
+                Error::new(ErrorKind::Protocol, format!("the answer is {kind} where a picture is expected"));
             return Err(error.with_effect(Effect::None).with_target(VmId::NOUN, vm));
         }
         Ok(Screenshot::new(kind, response.into_bytes()))

@@ -22,14 +22,23 @@ pub(super) fn of(body: &Value, response: &Response) -> Error {
     let code = text("/error/code");
     let detail = body.get("detail").and_then(Value::as_array);
     // The longer of `error` and `message` has the shorter in it.
-    let message = text("/error/message").or_else(|| text("/error")).or_else(|| text("/message")).or_else(|| text("/detail"));
+    let message = text("/error/message")
+        .or_else(|| text("/error"))
+        .or_else(|| text("/message"))
+        .or_else(|| text("/detail"));
     let message = match (message, detail) {
         (Some(message), _) => message.to_owned(),
-        (None, Some(detail)) => fields(detail).into_iter().map(|(field, why)| format!("{field}: {why}")).collect::<Vec<_>>().join("; "),
+        (None, Some(detail)) => fields(detail)
+            .into_iter()
+            .map(|(field, why)| format!("{field}: {why}"))
+            .collect::<Vec<_>>()
+            .join("; "),
         _ => base.message().to_owned(),
     };
     let by_status = (!response.is_success()).then(|| base.kind());
-    let kind = code.and_then(|code| by_code(code, operation)).unwrap_or_else(|| by_text(&message, body, by_status, operation));
+    let kind = code
+        .and_then(|code| by_code(code, operation))
+        .unwrap_or_else(|| by_text(&message, body, by_status, operation));
     let mut error = Error::new(kind, message);
     if Some(kind) == by_status {
         error = error.with_retry(base.retry());
@@ -95,7 +104,12 @@ fn conflict(operation: Option<Operation>) -> ErrorKind {
 }
 
 /// What the server's sentences mean. Python's `[Errno 2]` is about a file of the server's, not about what was asked for.
-fn by_text(message: &str, body: &Value, by_status: Option<ErrorKind>, operation: Option<Operation>) -> ErrorKind {
+fn by_text(
+    message: &str,
+    body: &Value,
+    by_status: Option<ErrorKind>,
+    operation: Option<Operation>,
+) -> ErrorKind {
     let low = message.to_ascii_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| low.contains(part));
     if body.get("status").and_then(Value::as_str) == Some("not_found") {

@@ -18,7 +18,7 @@
 //! ```
 
 mod call;
-mod capabilities;
+pub(crate) mod capabilities;
 mod compute;
 mod error;
 mod other;
@@ -67,7 +67,10 @@ pub struct VirtualizationMcp {
 
 impl fmt::Debug for VirtualizationMcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VirtualizationMcp").field("info", &self.info).field("shape", &self.shape).finish_non_exhaustive()
+        f.debug_struct("VirtualizationMcp")
+            .field("info", &self.info)
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,7 +88,12 @@ impl VirtualizationMcp {
         let shape = match link.value(link.request(Method::GET, "/health")).await {
             Ok(health) => shape_of(&health),
             // The document has no such route, and a server that keeps it has nothing else to tell the shapes apart by.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Protocol) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Protocol
+                ) =>
+            {
                 Shape::Documented
             }
             Err(error) => return Err(error.with_backend(BACKEND)),

@@ -105,7 +105,8 @@ impl VirtualizationMcp {
     /// # Errors
     /// `InvalidInput`.
     pub async fn create_template_of(&self, name: &str, config: &Map<String, Value>) -> Result<()> {
-        let request = self.link.request(Method::POST, "/templates").json(&json!({ "name": name, "config": config }));
+        let request =
+            self.link.request(Method::POST, "/templates").json(&json!({ "name": name, "config": config }));
         self.link.send(request).await.map_err(about("template", name))?;
         Ok(())
     }
@@ -146,7 +147,10 @@ impl VirtualizationMcp {
     /// `NotFound`.
     pub async fn set_adapter(&self, vm: &VmId, mode: &AdapterMode) -> Result<()> {
         let path = format!("/vms/{}/network", segment(vm.as_str())?);
-        self.link.send(self.link.request(Method::POST, &path).json(mode)).await.map_err(about(VmId::NOUN, vm))?;
+        self.link
+            .send(self.link.request(Method::POST, &path).json(mode))
+            .await
+            .map_err(about(VmId::NOUN, vm))?;
         Ok(())
     }
 
@@ -156,7 +160,10 @@ impl VirtualizationMcp {
     /// `NotFound`.
     pub async fn forward_port(&self, vm: &VmId, rule: &PortForward) -> Result<()> {
         let path = format!("/vms/{}/network/port-forwarding", segment(vm.as_str())?);
-        self.link.send(self.link.request(Method::POST, &path).json(rule)).await.map_err(about(VmId::NOUN, vm))?;
+        self.link
+            .send(self.link.request(Method::POST, &path).json(rule))
+            .await
+            .map_err(about(VmId::NOUN, vm))?;
         Ok(())
     }
 
@@ -199,7 +206,8 @@ impl VirtualizationMcp {
     /// `NotFound`.
     pub async fn serve_remote_desktop(&self, vm: &VmId, enabled: bool, port: Option<u16>) -> Result<()> {
         let path = format!("/vms/{}/vrde", segment(vm.as_str())?);
-        let request = self.link.request(Method::POST, &path).json(&json!({ "enabled": enabled, "port": port }));
+        let request =
+            self.link.request(Method::POST, &path).json(&json!({ "enabled": enabled, "port": port }));
         self.link.send(request).await.map_err(about(VmId::NOUN, vm))?;
         Ok(())
     }

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use hypervisor_core::http::{Method, Request, segment};
 use hypervisor_core::model::{
-    DeleteSnapshot, PageRequest, RevertSnapshot, SnapshotId, SnapshotInfo, SnapshotSpec, SnapshotTree, Started, VmId,
+    DeleteSnapshot, PageRequest, RevertSnapshot, SnapshotId, SnapshotInfo, SnapshotSpec, SnapshotTree,
+    Started, VmId,
 };
 use hypervisor_core::{Error, ErrorKind, Operation as O, Result, Snapshots};
 use serde_json::json;
@@ -28,7 +29,8 @@ impl Snapshots for VirtualizationMcp {
     async fn create_snapshot(&self, vm: &VmId, spec: &SnapshotSpec) -> Result<Started<SnapshotId>> {
         spec.validate()?;
         self.needs(O::CreateSnapshot, &spec.needs())?;
-        let body = json!({ "snapshot_name": spec.name, "description": spec.description.as_deref().unwrap_or("") });
+        let body =
+            json!({ "snapshot_name": spec.name, "description": spec.description.as_deref().unwrap_or("") });
         let request = self.about_vm(O::CreateSnapshot, Method::POST, vm, "snapshot")?.json(&body);
         let named = |error: Error| match error.kind() {
             ErrorKind::AlreadyExists => error.with_target(SnapshotId::NOUN, &spec.name),
@@ -65,7 +67,13 @@ impl VirtualizationMcp {
         Ok(self.link.request(method, &path).operation(operation))
     }
 
-    async fn on_snapshot(&self, operation: O, vm: &VmId, snapshot: &SnapshotId, verb: &str) -> Result<Started<()>> {
+    async fn on_snapshot(
+        &self,
+        operation: O,
+        vm: &VmId,
+        snapshot: &SnapshotId,
+        verb: &str,
+    ) -> Result<Started<()>> {
         let request = self.about_vm(operation, Method::POST, vm, verb)?;
         let request = request.json(&json!({ "snapshot_name": snapshot.as_str() }));
         self.link.send(request).await.map_err(about(SnapshotId::NOUN, snapshot))?;

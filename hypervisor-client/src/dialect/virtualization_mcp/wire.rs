@@ -120,7 +120,8 @@ impl VmRecord {
         info.cpus = self.cpus;
         info.memory = self.memory_mb.map(ByteSize::mib);
         info.created = self.created.as_deref().and_then(time::parse);
-        for (key, value) in [("provider", &self.provider), ("os_type", &self.os_type), ("state", &self.state)] {
+        for (key, value) in [("provider", &self.provider), ("os_type", &self.os_type), ("state", &self.state)]
+        {
             if let Some(value) = value {
                 info.extra.insert(BACKEND, key, value.as_str());
             }
@@ -271,6 +272,80 @@ fn disk(spec: &VmSpec) -> Result<Option<u64>> {
             Err(Error::invalid("disks[0].size", format!("{size} is not a whole number of GiB")))
         }
         DiskSource::New { .. } => Err(Error::invalid("disks[0].pool", "the gateway has no pools")),
-        _ => Err(Error::invalid("disks[0]", "the gateway takes the size of a new disk and nothing else of it")),
+        _ => {
+            Err(Error::invalid("disks[0]", "the gateway takes the size of a new disk and nothing else of it"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hypervisor_core::http::decode;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAMES: [&str; 14] = [
+        "status",
+        "data",
+        "vms",
+        "items",
+        "name",
+        "id",
+        "uuid",
+        "state",
+        "memory_mb",
+        "cpus",
+        "provider",
+        "created",
+        "parent",
+        "config",
+    ];
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::vec((prop::sample::select(NAMES.to_vec()), inner), 0..8)
+                    .prop_map(|all| all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_json_is_decoded_or_refused(value in any_json()) {
+            let listed = list(data(value.clone()), "vms");
+            let bytes = serde_json::to_vec(&listed).unwrap();
+            for vm in decode::<Vec<VmRecord>>(&bytes).unwrap_or_default() {
+                drop(vm.to_info());
+            }
+            let bytes = serde_json::to_vec(&value).unwrap();
+            drop(decode::<VmRecord>(&bytes).map(|vm| vm.to_info()));
+            drop(decode::<SnapshotRecord>(&bytes).map(|snapshot| snapshot.to_info()));
+            drop(decode::<Template>(&bytes));
+        }
+
+        #[test]
+        fn no_link_header_panics(links in "\\PC{0,60}") {
+            let _ = has_next(&links);
+        }
+    }
+
+    #[test]
+    fn states_of_virtualbox_are_known() {
+        let state = |text: &str| VmRecord { state: Some(text.to_owned()), ..VmRecord::default() }.state();
+        assert_eq!(state("poweroff"), VmState::Stopped);
+        assert_eq!(state("PowerOff"), VmState::Stopped);
+        assert_eq!(state("saved"), VmState::Hibernated);
+        assert_eq!(state("aborted"), VmState::Crashed);
+        assert_eq!(state("frobbing"), VmState::Unknown("frobbing".to_owned()));
     }
 }

@@ -21,11 +21,15 @@ impl Call {
     pub(super) fn read(request: &Request) -> Self {
         let decode = |part: &str| {
             let pair = format!("v={}", part.replace('+', "%2B"));
-            url::form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+            url::form_urlencoded::parse(pair.as_bytes())
+                .next()
+                .map(|(_, value)| value.into_owned())
+                .unwrap_or_default()
         };
         let path = request.url.path().trim_start_matches('/');
         let path = path.strip_prefix("api/v1/").unwrap_or(path);
-        let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header =
+            |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Self {
             method: request.method.to_string(),
             path: path.split('/').map(decode).collect(),
@@ -73,7 +77,12 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>, served: (u16, Value)) -> Self {
+    pub(super) fn new(
+        status: u16,
+        code: &'static str,
+        message: impl Into<String>,
+        served: (u16, Value),
+    ) -> Self {
         Self { served, status, code, message: message.into(), details: json!({}), retry_after: None }
     }
 
@@ -90,8 +99,14 @@ impl Failure {
     }
 
     pub(super) fn missing(field: &str) -> Self {
-        let detail = json!([{ "type": "missing", "loc": ["body", field], "msg": "Field required", "input": {} }]);
-        let failure = Self::new(400, "INVALID_REQUEST", format!("{field} is required"), (422, json!({ "detail": detail })));
+        let detail =
+            json!([{ "type": "missing", "loc": ["body", field], "msg": "Field required", "input": {} }]);
+        let failure = Self::new(
+            400,
+            "INVALID_REQUEST",
+            format!("{field} is required"),
+            (422, json!({ "detail": detail })),
+        );
         Self { details: json!({ "field": field, "reason": "Field required" }), ..failure }
     }
 
@@ -117,7 +132,9 @@ pub(super) fn respond(served: bool, told: Result<Told, Failure>, call: &Call) ->
             }
             ResponseTemplate::new(200).set_body_json(all)
         }
-        (Ok(Told::Object(body)), false) => ResponseTemplate::new(200).set_body_json(envelope(&body, json!({}))),
+        (Ok(Told::Object(body)), false) => {
+            ResponseTemplate::new(200).set_body_json(envelope(&body, json!({})))
+        }
         (Ok(Told::List("templates", items)), true) => {
             ResponseTemplate::new(200).set_body_json(json!({ "templates": items }))
         }
@@ -149,17 +166,21 @@ fn envelope(data: &Value, meta: Value) -> Value {
 
 /// Cuts the page that is asked for, and keeps the fields that are wanted.
 fn page(all: &[Value], call: &Call) -> ResponseTemplate {
-    let number = |name: &str, usual: usize| call.query.get(name).and_then(|text| text.parse().ok()).unwrap_or(usual).max(1);
+    let number = |name: &str, usual: usize| {
+        call.query.get(name).and_then(|text| text.parse().ok()).unwrap_or(usual).max(1)
+    };
     let (page, per_page) = (number("page", 1), number("per_page", 20).min(100));
     let pages = all.len().div_ceil(per_page).max(1);
-    let mut items: Vec<Value> = all.iter().skip((page - 1).saturating_mul(per_page)).take(per_page).cloned().collect();
+    let mut items: Vec<Value> =
+        all.iter().skip((page - 1).saturating_mul(per_page)).take(per_page).cloned().collect();
     if let Some(fields) = call.query.get("fields") {
         let wanted: Vec<&str> = fields.split(',').collect();
         for item in items.iter_mut().filter_map(Value::as_object_mut) {
             item.retain(|name, _| wanted.contains(&name.as_str()));
         }
     }
-    let link = |page: usize, rel: &str| format!("<{}?page={page}&per_page={per_page}>; rel=\"{rel}\"", call.url);
+    let link =
+        |page: usize, rel: &str| format!("<{}?page={page}&per_page={per_page}>; rel=\"{rel}\"", call.url);
     let mut links = vec![link(1, "first"), link(pages, "last")];
     if page > 1 {
         links.push(link(page - 1, "prev"));

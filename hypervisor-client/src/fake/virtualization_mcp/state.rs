@@ -114,7 +114,12 @@ impl World {
         });
         let found = self.vms.iter_mut().find(|vm| vm.name == name);
         found.ok_or_else(|| {
-            let failure = Failure::new(404, "RESOURCE_NOT_FOUND", "The requested resource was not found", (200, served));
+            let failure = Failure::new(
+                404,
+                "RESOURCE_NOT_FOUND",
+                "The requested resource was not found",
+                (200, served),
+            );
             failure.details(json!({ "resource": "virtual_machine", "id": name }))
         })
     }
@@ -189,7 +194,12 @@ pub(super) fn delete(world: &mut World, name: &str) -> Result<Told, Failure> {
     };
     if world.vms.len() == before {
         let served = gone("not_found", format!("VM '{name}' not found. No action taken."));
-        return Err(Failure::new(404, "RESOURCE_NOT_FOUND", "The requested resource was not found", (200, served)));
+        return Err(Failure::new(
+            404,
+            "RESOURCE_NOT_FOUND",
+            "The requested resource was not found",
+            (200, served),
+        ));
     }
     Ok(Told::Object(gone("success", format!("VM '{name}' deleted"))))
 }
@@ -224,7 +234,12 @@ pub(super) fn pause(world: &mut World, name: &str, from: &str, to: &str) -> Resu
     let vm = world.vm(name, "pause")?;
     if vm.state != from {
         let message = format!("VM '{name}' is {}, not {from}", vm.state);
-        return Err(Failure::new(409, "CONFLICT", message.clone(), (200, json!({ "status": "error", "error": message }))));
+        return Err(Failure::new(
+            409,
+            "CONFLICT",
+            message.clone(),
+            (200, json!({ "status": "error", "error": message })),
+        ));
     }
     to.clone_into(&mut vm.state);
     Ok(Told::Object(json!({ "vm_name": name, "state": to })))
@@ -250,7 +265,12 @@ pub(super) fn snapshot(world: &mut World, name: &str, call: &Call) -> Result<Tol
     let taken = call.required("snapshot_name")?;
     let vm = world.vm(name, "snapshot")?;
     if vm.snapshots.iter().any(|each| called(each, &taken)) {
-        return Err(Failure::new(409, "CONFLICT", format!("Snapshot '{taken}' already exists"), (200, Value::Null)));
+        return Err(Failure::new(
+            409,
+            "CONFLICT",
+            format!("Snapshot '{taken}' already exists"),
+            (200, Value::Null),
+        ));
     }
     let parent = vm.snapshots.last().and_then(|each| each.get("name")).cloned();
     for each in vm.snapshots.iter_mut().filter_map(Value::as_object_mut) {
