@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::future_not_send,
     reason = "tests fail by panicking"
 )]
 
