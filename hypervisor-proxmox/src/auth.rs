@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::config::{Login, SecondFactor};
+use crate::wire::envelope;
 use crate::wire::error::{Reply, classify};
 use crate::wire::form::{Form, encoded_text};
-use crate::wire::envelope;
 use crate::wire::scalar::{Scalar as _, text_of};
 
 /// A ticket is good for two hours; half an hour before that it is renewed.
@@ -83,7 +83,9 @@ impl Session {
         let row = match fresh {
             Some(row) => row,
             None => {
-                let password = password.as_ref().ok_or_else(|| Error::new(ErrorKind::Config, "the user has no password"))?;
+                let password = password
+                    .as_ref()
+                    .ok_or_else(|| Error::new(ErrorKind::Config, "the user has no password"))?;
                 with_second_factor(http, name, log_in(http, name, password).await?, second.as_ref()).await?
             }
         };
@@ -128,7 +130,13 @@ impl Ticket {
         };
         // The server decodes the cookie, and a ticket may have a percent sign.
         let cookie = format!("PVEAuthCookie={}", encoded_text(&ticket));
-        Ok(Self { ticket: ticket.into(), cookie: cookie.into(), csrf: csrf.into(), since: Instant::now(), number })
+        Ok(Self {
+            ticket: ticket.into(),
+            cookie: cookie.into(),
+            csrf: csrf.into(),
+            since: Instant::now(),
+            number,
+        })
     }
 
     fn copy(&self) -> Self {
@@ -143,7 +151,10 @@ impl Ticket {
 }
 
 async fn log_in(http: &Http, name: &str, password: &SecretString) -> Result<Answer> {
-    let form = Form::new().text("username", name).text("password", password.expose_secret()).flag("new-format", true);
+    let form = Form::new()
+        .text("username", name)
+        .text("password", password.expose_secret())
+        .flag("new-format", true);
     ask(http, &form).await
 }
 
@@ -174,7 +185,8 @@ async fn with_second_factor(
 }
 
 async fn ask(http: &Http, form: &Form) -> Result<Answer> {
-    let request = Request::post("/access/ticket").bytes("application/x-www-form-urlencoded", form.encode()).reads();
+    let request =
+        Request::post("/access/ticket").bytes("application/x-www-form-urlencoded", form.encode()).reads();
     let response = http.send(request).await.map_err(|error| error.with_backend(crate::BACKEND))?;
     if !response.is_success() {
         return Err(refusal(&response));

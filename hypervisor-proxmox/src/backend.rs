@@ -148,7 +148,12 @@ impl Inner {
 
     /// Where a guest is.
     pub(crate) async fn find(&self, operation: Operation, vm: &VmId) -> Result<Found> {
-        let place = self.locator.place(&self.api, operation, vm).await.map_err(of_vm(vm)).map_err(named(operation))?;
+        let place = self
+            .locator
+            .place(&self.api, operation, vm)
+            .await
+            .map_err(of_vm(vm))
+            .map_err(named(operation))?;
         Ok(Found { number: form::vmid(vm)?, place })
     }
 
@@ -159,15 +164,14 @@ impl Inner {
         Fut: Future<Output = Result<T>> + Send,
     {
         let found = self.find(operation, vm).await?;
+        let sent = Instant::now();
         let error = match call(found.clone()).await {
             Err(error) if says_no_guest(&error) => error,
             other => return other.map_err(of_vm(vm)).map_err(named(operation)),
         };
-        let moved = self.locator.moved(&self.api, operation, vm, &found.place).await.map_err(named(operation))?;
-        match moved {
-            Some(place) => {
-                call(Found { place, ..found }).await.map_err(of_vm(vm)).map_err(named(operation))
-            }
+        let moved = self.locator.moved(&self.api, operation, vm, &found.place, sent).await;
+        match moved.map_err(named(operation))? {
+            Some(place) => call(Found { place, ..found }).await.map_err(of_vm(vm)).map_err(named(operation)),
             None => Err(named(operation)(crate::error::again(&error, vm.not_found()))),
         }
     }
@@ -192,7 +196,10 @@ impl Inner {
         let preferred = self.config.host.as_ref().filter(|host| view.online().any(|online| online == *host));
         let host = preferred.or_else(|| view.online().next()).cloned();
         host.ok_or_else(|| {
-            let error = Error::new(ErrorKind::HostUnreachable, "no host of the cluster is online, or none may be seen");
+            let error = Error::new(
+                ErrorKind::HostUnreachable,
+                "no host of the cluster is online, or none may be seen",
+            );
             named(operation)(error)
         })
     }

@@ -147,7 +147,9 @@ impl Inner {
         let upid = upid(id)?;
         // Whether it has ended has to be known before the lines are read, or the last ones could be missed.
         let ended = self.task(id).await?.state.is_final();
-        self.server_log(&upid, from, limit.max(1), ended).await.map_err(|error| error.with_target(TaskId::NOUN, id))
+        self.server_log(&upid, from, limit.max(1), ended)
+            .await
+            .map_err(|error| error.with_target(TaskId::NOUN, id))
     }
 
     pub(crate) async fn cancel(&self, id: &TaskId) -> Result<()> {
@@ -255,4 +257,3 @@ pub(crate) fn failure(info: &TaskInfo) -> Error {
         None => error,
     }
 }
-

@@ -108,7 +108,9 @@ fn step(job: Job, mut waiting: VecDeque<u32>, mut running: Vec<(u32, String)>, m
             };
         }
         let later = cluster.clock.after(Duration::from_secs(1));
-        let soonest = running.iter().filter_map(|(_, child)| cluster.tasks.due(child)).min();
+        // Behind the child: at the same time this step could come first, again and again.
+        let behind = |due: Duration| due.saturating_add(Duration::from_millis(1));
+        let soonest = running.iter().filter_map(|(_, child)| cluster.tasks.due(child)).min().map(behind);
         Ok(Next::At(soonest.unwrap_or(later).min(later), step(job, waiting, running, failed)))
     })
 }
