@@ -26,16 +26,19 @@ const VIEW_FOR_CREATE: Duration = Duration::from_secs(30);
 
 /// A connection to Proxmox VE: one node or a cluster. Clones share it.
 ///
-/// ```no_run
-/// # async fn run() -> hypervisor_core::Result<()> {
+/// ```
+/// # #[cfg(not(feature = "fake"))] fn main() {}
+/// # #[cfg(feature = "fake")] #[tokio::main(flavor = "current_thread")] async fn main() -> hypervisor_core::Result<()> {
 /// use hypervisor_core::model::{PageRequest, VmQuery};
 /// use hypervisor_core::traits::Compute;
+/// use hypervisor_proxmox::fake::{FakeGuest, FakePve};
 /// use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
-/// let config = ProxmoxConfig::new("proxmox://root@pam!lab@pve1.example")?.with_env()?;
+/// let pve = FakePve::builder().vm(FakeGuest::vm(100).name("web-1")).start().await.unwrap();
+/// // Of a real cluster: ProxmoxConfig::new("proxmox://root@pam!lab@pve1.example")?.with_env()?
+/// let config = ProxmoxConfig::new(&pve.url())?.token(pve.token_id(), pve.token_secret());
 /// let proxmox = Proxmox::connect(config).await?;
-/// for vm in proxmox.list_vms(&VmQuery::all(), &PageRequest::first()).await?.items {
-///     println!("{} {} {}", vm.id, vm.name, vm.state);
-/// }
+/// let vms = proxmox.list_vms(&VmQuery::all(), &PageRequest::first()).await?;
+/// assert_eq!(vms.items[0].name, "web-1");
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]

@@ -1,5 +1,6 @@
 //! How to reach Proxmox VE: endpoints, credentials, whom to trust, and what is used where a spec says nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -74,6 +75,7 @@ pub struct ProxmoxConfig {
     pub(crate) host: Option<HostId>,
     pub(crate) vmids: RangeInclusive<u32>,
     pub(crate) volume_owner: u32,
+    pub(crate) machine_defaults: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for ProxmoxConfig {
@@ -96,8 +98,8 @@ impl ProxmoxConfig {
     ///
     /// Parameters: `endpoint=host:port` (one more node of the cluster, more than once), `fingerprint=AB:CD:…`, `ca=/path.pem`,
     /// `first_use=/path` (whom to trust), `danger_accept_invalid_certs=1`, `allow_plain_http_credentials=1`, `timeout=60s`,
-    /// `connect_timeout=10s`, `pool=…` and `host=…` (for guests whose spec names none), `vmids=1000-1999`. `proxmox+http://` speaks HTTP
-    /// without TLS.
+    /// `connect_timeout=10s`, `pool=…` and `host=…` (for guests whose spec names none), `vmids=1000-1999`, `default.kvm=0` (a setting of
+    /// new virtual machines, see [`machine_default`](Self::machine_default)). `proxmox+http://` speaks HTTP without TLS.
     ///
     /// # Errors
     /// `Config` where it is no such URL; no part of the URL is in the error, because it may hold a secret.
@@ -132,6 +134,7 @@ impl ProxmoxConfig {
             host: None,
             vmids: 100..=999_999_999,
             volume_owner: 999_999_999,
+            machine_defaults: BTreeMap::new(),
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, "1"));
@@ -158,9 +161,13 @@ impl ProxmoxConfig {
             "pool" => self.pool = Some(named(name, value)?.into()),
             "host" => self.host = Some(named(name, value)?.into()),
             "vmids" => self.vmids = range(value)?,
+            key if key.starts_with("default.") => {
+                let key = named(name, key.trim_start_matches("default."))?;
+                self.machine_defaults.insert(key, value.to_owned());
+            }
             _ => {
                 let known = "endpoint, fingerprint, ca, first_use, danger_accept_invalid_certs, \
-                             allow_plain_http_credentials, timeout, connect_timeout, pool, host, vmids";
+                             allow_plain_http_credentials, timeout, connect_timeout, pool, host, vmids, default.<key>";
                 return Err(bad(format!("the URL has a parameter that is not known: known are {known}")));
             }
         }
@@ -361,6 +368,14 @@ impl ProxmoxConfig {
         self
     }
 
+    /// A setting of every new virtual machine whose spec does not say otherwise, in Proxmox's words: `kvm` = `0` where the hosts cannot
+    /// do without emulation, `cpu` = `host`, `ostype` = `l26`.
+    #[must_use]
+    pub fn machine_default(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.machine_defaults.insert(key.into(), value.into());
+        self
+    }
+
     /// The number under which volumes are made that are for no guest, 999,999,999. Proxmox knows no other volumes than those of a
     /// guest, who need not exist.
     #[must_use]
@@ -522,13 +537,14 @@ mod tests {
     #[test]
     fn an_address_names_endpoints_and_who_calls() {
         let config = ProxmoxConfig::new(
-            "proxmox://root@pam!lab:s%3Ae@pve1?endpoint=pve2:443&timeout=90s&vmids=500-599",
+            "proxmox://root@pam!lab:s%3Ae@pve1?endpoint=pve2:443&timeout=90s&vmids=500-599&default.kvm=0",
         )
         .unwrap();
         assert_eq!(secret_of(&config), ("root@pam!lab".into(), Some("s:e".into())));
         let endpoints: Vec<&str> = config.endpoints.iter().map(Url::as_str).collect();
         assert_eq!(endpoints, ["https://pve1:8006/", "https://pve2/"]);
         assert_eq!((config.timeout, config.vmids.clone()), (Duration::from_secs(90), 500..=599));
+        assert_eq!(config.machine_defaults["kvm"], "0");
         let config = ProxmoxConfig::new("https://gate.example:443/pve").unwrap();
         assert_eq!(config.http().unwrap().endpoints()[0].as_str(), "https://gate.example/pve/api2/json");
         let config = ProxmoxConfig::new("proxmox://ann@pve@[::1]").unwrap();

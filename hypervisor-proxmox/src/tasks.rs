@@ -174,7 +174,7 @@ impl Inner {
     }
 
     async fn list_tasks(&self, query: &TaskQuery, page: &PageRequest) -> Result<Page<TaskInfo>> {
-        let view = self.view(Operation::ListTasks).await?;
+        let view = self.recent_view(Operation::ListTasks).await?;
         let mut form = Form::new().text("source", "all").number("limit", LIST_LIMIT);
         if let Some(vm) = &query.vm {
             // Not a number, not a guest: nothing ever worked on it.

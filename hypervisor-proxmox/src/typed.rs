@@ -221,7 +221,7 @@ impl Proxmox {
     /// # Errors
     /// `NotFound`, `PermissionDenied`.
     pub async fn firewall_rules(&self, scope: &FirewallScope) -> Result<Vec<Value>> {
-        let answer = self.firewall(scope, "/rules", |path| Call::get(path)).await?;
+        let answer = self.firewall(scope, "/rules", Call::get).await?;
         Ok(match answer {
             Value::Array(rules) => rules,
             _ => Vec::new(),
@@ -250,7 +250,7 @@ impl Proxmox {
     /// # Errors
     /// `NotFound`, `PermissionDenied`.
     pub async fn firewall_options(&self, scope: &FirewallScope) -> Result<Value> {
-        self.firewall(scope, "/options", |path| Call::get(path)).await
+        self.firewall(scope, "/options", Call::get).await
     }
 
     async fn firewall(

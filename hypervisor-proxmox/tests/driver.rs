@@ -278,6 +278,18 @@ async fn a_number_that_was_asked_for_is_not_another() {
     assert_eq!(pve.guests().len(), 1);
 }
 
+#[tokio::test]
+async fn settings_of_the_connection_go_into_new_machines_and_never_over_the_specs_own() {
+    let pve = FakePve::builder().task_time(Duration::from_millis(5)).start().await.unwrap();
+    let config = config(&pve).machine_default("kvm", "0").machine_default("ostype", "l26");
+    let proxmox = Proxmox::connect(config).await.unwrap();
+    let options = hypervisor_proxmox::VmOptions::new().key("ostype", "win11");
+    let spec = VmSpec::new("a").with(&options).unwrap();
+    let number = proxmox.create_vm(&spec).await.unwrap().output.as_str().parse().unwrap();
+    let guest = pve.guest(number).unwrap();
+    assert_eq!((guest.config["kvm"].as_str(), guest.config["ostype"].as_str()), ("0", "win11"));
+}
+
 // What is not known
 
 #[tokio::test]

@@ -129,7 +129,14 @@ pub(crate) async fn create(inner: &Arc<Inner>, spec: &VmSpec) -> Result<Started<
     let (place, defaults) = (&place, &defaults);
     numbers
         .each(|number| async move {
-            let create = encode_create(number, spec, defaults)?;
+            let mut create = encode_create(number, spec, defaults)?;
+            if spec.kind == GuestKind::Vm {
+                for (key, value) in &inner.config.machine_defaults {
+                    if create.form.get(key).is_none() {
+                        create.form.set(key, value.as_str());
+                    }
+                }
+            }
             match send(inner, place, create.form.clone()).await {
                 Ok(task) => made(inner, spec, place, number, create, task),
                 Err(error) if is_taken(&error) => match ours(inner, spec, number).await {
