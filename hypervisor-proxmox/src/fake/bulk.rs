@@ -108,10 +108,10 @@ fn step(job: Job, mut waiting: VecDeque<u32>, mut running: Vec<(u32, String)>, m
             };
         }
         let later = cluster.clock.after(Duration::from_secs(1));
-        // Behind the child: at the same time this step could come first, again and again.
-        let behind = |due: Duration| due.saturating_add(Duration::from_millis(1));
-        let soonest = running.iter().filter_map(|(_, child)| cluster.tasks.due(child)).min().map(behind);
-        Ok(Next::At(soonest.unwrap_or(later).min(later), step(job, waiting, running, failed)))
+        let soonest = running.iter().filter_map(|(_, child)| cluster.tasks.due(child)).min();
+        // A moment after the first of them, which has to be carried out before this looks again.
+        let next = soonest.unwrap_or(later).min(later).saturating_add(Duration::from_nanos(1));
+        Ok(Next::At(next, step(job, waiting, running, failed)))
     })
 }
 

@@ -13,17 +13,24 @@ pub(super) struct Clock {
     start: Instant,
     epoch: u64,
     added: Duration,
+    /// The time that it is for a step of a task that is carried out late.
+    pinned: Option<Duration>,
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
         let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self { start: Instant::now(), epoch, added: Duration::ZERO }
+        Self { start: Instant::now(), epoch, added: Duration::ZERO, pinned: None }
     }
 
     /// The time since the fake started.
     pub(super) fn now(&self) -> Duration {
-        self.start.elapsed().saturating_add(self.added)
+        self.pinned.unwrap_or_else(|| self.start.elapsed().saturating_add(self.added))
+    }
+
+    /// Makes it a time until it is given back; gives what it was made before.
+    pub(super) fn pin(&mut self, time: Option<Duration>) -> Option<Duration> {
+        std::mem::replace(&mut self.pinned, time)
     }
 
     /// When it is this much later.

@@ -15,6 +15,8 @@ pub(super) enum Effect {
     Delay(Duration),
     /// Not carried out; this status and text instead.
     Answer(u16, String),
+    /// Not carried out; this status, reason phrase and body instead.
+    Reply(u16, String, String),
     /// Carried out, and this status and text instead of the answer.
     AnswerAfter(u16, String),
     /// Carried out, and the answer ends after so many bytes.
@@ -227,6 +229,12 @@ impl Fault {
     /// answer has a body.
     pub fn answer(self, status: u16, text: &str) {
         self.add(Effect::Answer(status, text.to_owned()));
+    }
+
+    /// The request is not carried out, and this is the whole answer: a recorded one, or one of another release. The body is sent
+    /// as JSON, unless it is empty.
+    pub fn reply(self, status: u16, reason: &str, body: &str) {
+        self.add(Effect::Reply(status, reason.to_owned(), body.to_owned()));
     }
 
     /// The request is carried out and yet answered so: 596 is what a proxying node says when it has waited for too long.

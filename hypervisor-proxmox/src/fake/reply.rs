@@ -181,6 +181,11 @@ fn response(status: u16, reason: &str, content_type: Option<&str>, body: String)
     response
 }
 
+/// An answer as it was recorded.
+pub(super) fn whole(status: u16, reason: &str, body: &str) -> Response<Body> {
+    response(status, reason, (!body.is_empty()).then_some(JSON), body.to_owned())
+}
+
 /// The HTTP answer.
 pub(super) fn render(outcome: Outcome, style: Style) -> Response<Body> {
     match outcome {

@@ -21,7 +21,7 @@ use super::cluster::Cluster;
 use super::console;
 use super::faults::{Effect, Faults};
 use super::journal::{Journal, Seen};
-use super::reply::{Answer, Refusal, Style, render};
+use super::reply::{Answer, Refusal, Style, render, whole};
 use super::{route, upload};
 use crate::wire::form::Form;
 
@@ -185,6 +185,11 @@ async fn answer(shared: &Arc<Shared>, host: &str, request: Request<Body>) -> Res
             shared.journal.update(number, |seen| seen.status = Some(*status));
             let _ = to_bytes(body, MAX_BODY).await;
             return Ok(render(Err(Refusal::injected(*status, text)), style));
+        }
+        Some(Effect::Reply(status, reason, text)) => {
+            shared.journal.update(number, |seen| seen.status = Some(*status));
+            let _ = to_bytes(body, MAX_BODY).await;
+            return Ok(whole(*status, reason, text));
         }
         _ => {}
     }

@@ -207,7 +207,10 @@ impl Cluster {
         let Some(step) = task.step.take() else { return self.end(upid, due, Ok(())) };
         // A step may start other tasks, and must not be met again meanwhile.
         task.due = Duration::MAX;
-        match step(self, upid) {
+        let before = self.clock.pin(Some(due));
+        let next = step(self, upid);
+        self.clock.pin(before);
+        match next {
             Ok(Next::Done) => self.end(upid, due, Ok(())),
             Ok(Next::At(time, step)) => {
                 if let Some(task) = self.tasks.all.get_mut(upid) {
