@@ -194,7 +194,8 @@ impl Api {
         let Inner { http, session } = &*self.0;
         let mut again = true;
         loop {
-            let pass = session.pass(http).await.map_err(|error| call.failed(error).with_effect(Effect::None))?;
+            let pass =
+                session.pass(http).await.map_err(|error| call.failed(error).with_effect(Effect::None))?;
             let request = session.sign(call.request(), &pass, call.method != Method::GET);
             let response = http.send(request).await.map_err(|error| call.failed(error))?;
             let Err(error) = settled(&response) else { return Ok(response.into_bytes()) };

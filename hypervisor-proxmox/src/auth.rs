@@ -1,6 +1,7 @@
 //! Credentials on a request: a token's header, or a ticket with its CSRF token.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use hypervisor_core::http::{Http, Request, Response};
@@ -10,9 +11,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::config::{Login, SecondFactor};
+use crate::wire::envelope;
 use crate::wire::error::{Reply, classify};
 use crate::wire::form::{Form, encoded_text};
-use crate::wire::envelope;
 use crate::wire::scalar::{Scalar as _, text_of};
 
 /// A ticket is good for two hours; half an hour before that it is renewed.
@@ -34,6 +35,8 @@ pub(crate) struct Session {
     login: Login,
     /// Held while somebody logs in, so that many calls make one login.
     ticket: Mutex<Option<Arc<Ticket>>>,
+    /// How many tickets there have been.
+    tickets: AtomicU64,
 }
 
 struct Ticket {
@@ -51,7 +54,7 @@ pub(crate) struct Pass(Option<Arc<Ticket>>);
 
 impl Session {
     pub(crate) fn new(login: Login) -> Self {
-        Self { login, ticket: Mutex::new(None) }
+        Self { login, ticket: Mutex::new(None), tickets: AtomicU64::new(0) }
     }
 
     /// The user or token, without a secret.
@@ -69,7 +72,6 @@ impl Session {
         let Login::User { name, password, second } = &self.login else { return Ok(Pass(None)) };
         let mut held = self.ticket.lock().await;
         let age = held.as_ref().map(|ticket| ticket.since.elapsed());
-        let number = held.as_ref().map_or(0, |ticket| ticket.number);
         let fresh = match (age, held.as_ref()) {
             (Some(age), Some(ticket)) if age < RENEW_AFTER => return Ok(Pass(Some(Arc::clone(ticket)))),
             (Some(age), Some(ticket)) if age < GOOD_FOR => match log_in(http, name, &ticket.ticket).await {
@@ -83,11 +85,13 @@ impl Session {
         let row = match fresh {
             Some(row) => row,
             None => {
-                let password = password.as_ref().ok_or_else(|| Error::new(ErrorKind::Config, "the user has no password"))?;
+                let password = password
+                    .as_ref()
+                    .ok_or_else(|| Error::new(ErrorKind::Config, "the user has no password"))?;
                 with_second_factor(http, name, log_in(http, name, password).await?, second.as_ref()).await?
             }
         };
-        let ticket = Arc::new(Ticket::new(row, number.wrapping_add(1))?);
+        let ticket = Arc::new(Ticket::new(row, self.tickets.fetch_add(1, Ordering::Relaxed))?);
         *held = Some(Arc::clone(&ticket));
         Ok(Pass(Some(ticket)))
     }
@@ -97,9 +101,7 @@ impl Session {
         let Some(refused) = &pass.0 else { return false };
         let mut held = self.ticket.lock().await;
         if held.as_ref().is_some_and(|ticket| ticket.number == refused.number) {
-            // The number has to go on, so the slot is aged rather than emptied.
-            let since = Instant::now().checked_sub(GOOD_FOR);
-            *held = since.map(|since| Arc::new(Ticket { since, ..refused.copy() }));
+            *held = None;
         }
         true
     }
@@ -128,22 +130,21 @@ impl Ticket {
         };
         // The server decodes the cookie, and a ticket may have a percent sign.
         let cookie = format!("PVEAuthCookie={}", encoded_text(&ticket));
-        Ok(Self { ticket: ticket.into(), cookie: cookie.into(), csrf: csrf.into(), since: Instant::now(), number })
-    }
-
-    fn copy(&self) -> Self {
-        Self {
-            ticket: self.ticket.clone(),
-            cookie: self.cookie.clone(),
-            csrf: self.csrf.clone(),
-            since: self.since,
-            number: self.number,
-        }
+        Ok(Self {
+            ticket: ticket.into(),
+            cookie: cookie.into(),
+            csrf: csrf.into(),
+            since: Instant::now(),
+            number,
+        })
     }
 }
 
 async fn log_in(http: &Http, name: &str, password: &SecretString) -> Result<Answer> {
-    let form = Form::new().text("username", name).text("password", password.expose_secret()).flag("new-format", true);
+    let form = Form::new()
+        .text("username", name)
+        .text("password", password.expose_secret())
+        .flag("new-format", true);
     ask(http, &form).await
 }
 
@@ -174,7 +175,8 @@ async fn with_second_factor(
 }
 
 async fn ask(http: &Http, form: &Form) -> Result<Answer> {
-    let request = Request::post("/access/ticket").bytes("application/x-www-form-urlencoded", form.encode()).reads();
+    let request =
+        Request::post("/access/ticket").bytes("application/x-www-form-urlencoded", form.encode()).reads();
     let response = http.send(request).await.map_err(|error| error.with_backend(crate::BACKEND))?;
     if !response.is_success() {
         return Err(refusal(&response));

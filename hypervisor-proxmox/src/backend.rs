@@ -27,16 +27,19 @@ const VIEW_FOR_CREATE: Duration = Duration::from_secs(30);
 
 /// A connection to Proxmox VE: one node or a cluster. Clones share it.
 ///
-/// ```no_run
-/// # async fn run() -> hypervisor_core::Result<()> {
+/// ```
+/// # #[cfg(not(feature = "fake"))] fn main() {}
+/// # #[cfg(feature = "fake")] #[tokio::main(flavor = "current_thread")] async fn main() -> hypervisor_core::Result<()> {
 /// use hypervisor_core::model::{PageRequest, VmQuery};
 /// use hypervisor_core::traits::Compute;
+/// use hypervisor_proxmox::fake::{FakeGuest, FakePve};
 /// use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
-/// let config = ProxmoxConfig::new("proxmox://root@pam!lab@pve1.example")?.with_env()?;
+/// let pve = FakePve::builder().vm(FakeGuest::vm(100).name("web-1")).start().await.unwrap();
+/// // Of a real cluster: ProxmoxConfig::new("proxmox://root@pam!lab@pve1.example")?.with_env()?
+/// let config = ProxmoxConfig::new(&pve.url())?.token(pve.token_id(), pve.token_secret());
 /// let proxmox = Proxmox::connect(config).await?;
-/// for vm in proxmox.list_vms(&VmQuery::all(), &PageRequest::first()).await?.items {
-///     println!("{} {} {}", vm.id, vm.name, vm.state);
-/// }
+/// let vms = proxmox.list_vms(&VmQuery::all(), &PageRequest::first()).await?;
+/// assert_eq!(vms.items[0].name, "web-1");
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -151,7 +154,12 @@ impl Inner {
 
     /// Where a guest is.
     pub(crate) async fn find(&self, operation: Operation, vm: &VmId) -> Result<Found> {
-        let place = self.locator.place(&self.api, operation, vm).await.map_err(of_vm(vm)).map_err(named(operation))?;
+        let place = self
+            .locator
+            .place(&self.api, operation, vm)
+            .await
+            .map_err(of_vm(vm))
+            .map_err(named(operation))?;
         Ok(Found { number: form::vmid(vm)?, place })
     }
 
@@ -162,15 +170,14 @@ impl Inner {
         Fut: Future<Output = Result<T>> + Send,
     {
         let found = self.find(operation, vm).await?;
+        let sent = Instant::now();
         let error = match call(found.clone()).await {
             Err(error) if says_no_guest(&error) => error,
             other => return other.map_err(of_vm(vm)).map_err(named(operation)),
         };
-        let moved = self.locator.moved(&self.api, operation, vm, &found.place).await.map_err(named(operation))?;
-        match moved {
-            Some(place) => {
-                call(Found { place, ..found }).await.map_err(of_vm(vm)).map_err(named(operation))
-            }
+        let moved = self.locator.moved(&self.api, operation, vm, &found.place, sent).await;
+        match moved.map_err(named(operation))? {
+            Some(place) => call(Found { place, ..found }).await.map_err(of_vm(vm)).map_err(named(operation)),
             None => Err(named(operation)(crate::error::again(&error, vm.not_found()))),
         }
     }
@@ -195,7 +202,10 @@ impl Inner {
         let preferred = self.config.host.as_ref().filter(|host| view.online().any(|online| online == *host));
         let host = preferred.or_else(|| view.online().next()).cloned();
         host.ok_or_else(|| {
-            let error = Error::new(ErrorKind::HostUnreachable, "no host of the cluster is online, or none may be seen");
+            let error = Error::new(
+                ErrorKind::HostUnreachable,
+                "no host of the cluster is online, or none may be seen",
+            );
             named(operation)(error)
         })
     }

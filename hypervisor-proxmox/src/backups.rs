@@ -2,19 +2,19 @@
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    BackupId, BackupInfo, BackupQuery, BackupSpec, GuestKind, HostId, Page, PageRequest, PoolId, RestoreBackup,
-    RestoreTo, Started, TaskId, Unreachable, VmId, VolumeId,
+    BackupId, BackupInfo, BackupQuery, BackupSpec, GuestKind, HostId, Page, PageRequest, PoolId,
+    RestoreBackup, RestoreTo, Started, TaskId, Unreachable, VmId, VolumeId,
 };
 use hypervisor_core::traits::Backups;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Inner, Proxmox};
 use crate::compute::{create, list};
 use crate::error::named;
 use crate::locate::Place;
 use crate::storage::{of_pool, parts, read, remove};
+use crate::tasks::begun;
 use crate::wire::backup as wire;
 use crate::wire::compute::kind_path;
 use crate::wire::form::{Form, segment, vmid, volume_segment};
@@ -57,7 +57,8 @@ async fn list_backups(inner: &Inner, query: &BackupQuery, page: &PageRequest) ->
     let pools: Vec<PoolId> = match &query.pool {
         Some(pool) => vec![pool.clone()],
         None => {
-            let fitting = view.inventory.pools.iter().filter(|pool| pool.active && pool.content.contains("backup"));
+            let fitting =
+                view.inventory.pools.iter().filter(|pool| pool.active && pool.content.contains("backup"));
             fitting.map(|pool| pool.id.clone()).collect()
         }
     };
@@ -131,7 +132,8 @@ async fn pool_for(inner: &Inner, host: &HostId) -> Result<PoolId> {
     };
     let roomiest = view.inventory.pools.iter().filter(fits).max_by_key(|pool| (pool.shared, pool.available));
     let found = roomiest.map(|pool| pool.id.clone());
-    found.ok_or_else(|| Error::invalid("pool", format!("no storage of host `{host}` takes backups: name one")))
+    found
+        .ok_or_else(|| Error::invalid("pool", format!("no storage of host `{host}` takes backups: name one")))
 }
 
 /// A backup as a volume, and a host that has it.
@@ -151,7 +153,8 @@ async fn restore(inner: &Inner, backup: &BackupId, options: &RestoreBackup) -> R
     let kind = wire::kind_of(backup).unwrap_or(GuestKind::Vm);
     match &options.to {
         RestoreTo::Original => {
-            let vm = wire::guest_of(backup).ok_or_else(|| Error::invalid("backup", "does not say which guest it is of"))?;
+            let vm = wire::guest_of(backup)
+                .ok_or_else(|| Error::invalid("backup", "does not say which guest it is of"))?;
             let number = vmid(&vm)?;
             let place = match inner.find(operation, &vm).await {
                 Ok(found) => {
@@ -268,7 +271,11 @@ impl Proxmox {
             let path = format!("/nodes/{host}/storage/{name}/prunebackups");
             let call = Call::get(path.clone()).query(form.clone()).operation(operation);
             let marks = wire::marks(&inner.api.bytes(&call).await.map_err(of_pool(pool))?)?;
-            let task = if remove { inner.api.task(&Call::delete(path, form).operation(operation)).await? } else { None };
+            let task = if remove {
+                inner.api.task(&Call::delete(path, form).operation(operation)).await?
+            } else {
+                None
+            };
             Ok(Pruning { marks, task })
         };
         work.await.map_err(named(operation))

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hypervisor_core::model::{BatchOp, BatchOutput, BulkKey, PowerAction, Shutdown, Started, TaskId, VmId, VmState};
+use hypervisor_core::model::{
+    BatchOp, BatchOutput, BulkKey, PowerAction, Shutdown, Started, TaskId, VmId, VmState,
+};
 use hypervisor_core::traits::Batch;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::watch;
@@ -68,17 +70,19 @@ async fn submit(inner: &Arc<Inner>, ops: &[BatchOp]) -> Result<Vec<Result<Starte
             answers.push(Err(crate::error::unsupported(operation, "only power verbs go together")));
             continue;
         };
-        let looked = guests.iter().find(|guest| guest.id == *vm).ok_or_else(|| vm.not_found()).and_then(|guest| {
-            inner.require(action.operation(), &action.needs())?;
-            action.check_state(&guest.state)?;
-            if guest.template {
-                return Err(Error::invalid_state("a template is not started: clone it"));
-            }
-            Ok((vm.clone(), *action, vmid(vm)?))
-        });
+        let looked =
+            guests.iter().find(|guest| guest.id == *vm).ok_or_else(|| vm.not_found()).and_then(|guest| {
+                inner.require(action.operation(), &action.needs())?;
+                action.check_state(&guest.state)?;
+                if guest.template {
+                    return Err(Error::invalid_state("a template is not started: clone it"));
+                }
+                Ok((vm.clone(), *action, vmid(vm)?))
+            });
         answers.push(looked.map_err(of_vm(vm)).map_err(named(action.operation())));
     }
-    let going: Vec<(VmId, PowerAction, u32)> = answers.iter().filter_map(|answer| answer.as_ref().ok().cloned()).collect();
+    let going: Vec<(VmId, PowerAction, u32)> =
+        answers.iter().filter_map(|answer| answer.as_ref().ok().cloned()).collect();
     let Some((_, first, _)) = going.first() else {
         let nothing = |_| Started::done(BatchOutput::Nothing);
         return Ok(answers.into_iter().map(|answer| answer.map(nothing)).collect());

@@ -1,5 +1,6 @@
 //! How to reach Proxmox VE: endpoints, credentials, whom to trust, and what is used where a spec says nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -74,6 +75,7 @@ pub struct ProxmoxConfig {
     pub(crate) host: Option<HostId>,
     pub(crate) vmids: RangeInclusive<u32>,
     pub(crate) volume_owner: u32,
+    pub(crate) machine_defaults: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for ProxmoxConfig {
@@ -96,14 +98,15 @@ impl ProxmoxConfig {
     ///
     /// Parameters: `endpoint=host:port` (one more node of the cluster, more than once), `fingerprint=AB:CD:…`, `ca=/path.pem`,
     /// `first_use=/path` (whom to trust), `danger_accept_invalid_certs=1`, `allow_plain_http_credentials=1`, `timeout=60s`,
-    /// `connect_timeout=10s`, `pool=…` and `host=…` (for guests whose spec names none), `vmids=1000-1999`. `proxmox+http://` speaks HTTP
-    /// without TLS.
+    /// `connect_timeout=10s`, `pool=…` and `host=…` (for guests whose spec names none), `vmids=1000-1999`, `default.kvm=0` (a setting of
+    /// new virtual machines, see [`machine_default`](Self::machine_default)). `proxmox+http://` speaks HTTP without TLS.
     ///
     /// # Errors
     /// `Config` where it is no such URL; no part of the URL is in the error, because it may hold a secret.
     pub fn new(url: &str) -> Result<Self> {
-        let (scheme, rest) =
-            url.split_once("://").ok_or_else(|| bad("an address looks like proxmox://user@realm!token@host:8006"))?;
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| bad("an address looks like proxmox://user@realm!token@host:8006"))?;
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "proxmox" | "proxmox+https" | "https" => "https",
             "proxmox+http" | "http" => "http",
@@ -131,6 +134,7 @@ impl ProxmoxConfig {
             host: None,
             vmids: 100..=999_999_999,
             volume_owner: 999_999_999,
+            machine_defaults: BTreeMap::new(),
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, "1"));
@@ -143,9 +147,10 @@ impl ProxmoxConfig {
         let yes = matches!(value, "1" | "true" | "yes" | "");
         match name {
             "endpoint" => self.endpoints.push(endpoint(scheme, value, path)?),
-            "fingerprint" => self.trust = Trust::Fingerprint(value.parse::<Fingerprint>()?),
+            "fingerprint" => self.trust = Trust::Fingerprint(fingerprint(value)?),
             "ca" => {
-                let pem = std::fs::read(value).map_err(|error| bad(format!("the file of `ca` cannot be read: {error}")))?;
+                let pem = std::fs::read(value)
+                    .map_err(|error| bad(format!("the file of `ca` cannot be read: {error}")))?;
                 self.trust = Trust::Ca(pem);
             }
             "first_use" => self.trust = Trust::FirstUse(value.into()),
@@ -156,9 +161,13 @@ impl ProxmoxConfig {
             "pool" => self.pool = Some(named(name, value)?.into()),
             "host" => self.host = Some(named(name, value)?.into()),
             "vmids" => self.vmids = range(value)?,
+            key if key.starts_with("default.") => {
+                let key = named(name, key.trim_start_matches("default."))?;
+                self.machine_defaults.insert(key, value.to_owned());
+            }
             _ => {
                 let known = "endpoint, fingerprint, ca, first_use, danger_accept_invalid_certs, \
-                             allow_plain_http_credentials, timeout, connect_timeout, pool, host, vmids";
+                             allow_plain_http_credentials, timeout, connect_timeout, pool, host, vmids, default.<key>";
                 return Err(bad(format!("the URL has a parameter that is not known: known are {known}")));
             }
         }
@@ -198,7 +207,9 @@ impl ProxmoxConfig {
             self.login = match (read("PROXMOX_TOKEN_ID"), user) {
                 (Some(token), _) if token.contains('!') => Some(login(&token)?),
                 (Some(token), Some(user)) => Some(login(&format!("{user}!{token}"))?),
-                (Some(_), None) => return Err(bad("PROXMOX_TOKEN_ID is no `user@realm!name`, and PROXMOX_USER is not set")),
+                (Some(_), None) => {
+                    return Err(bad("PROXMOX_TOKEN_ID is no `user@realm!name`, and PROXMOX_USER is not set"));
+                }
                 (None, Some(user)) => Some(login(&user)?),
                 (None, None) => None,
             };
@@ -221,10 +232,11 @@ impl ProxmoxConfig {
             _ => {}
         }
         if matches!(self.trust, Trust::System) && !self.accept_invalid_certs {
-            if let Some(fingerprint) = read("PROXMOX_FINGERPRINT") {
-                self.trust = Trust::Fingerprint(fingerprint.parse()?);
+            if let Some(value) = read("PROXMOX_FINGERPRINT") {
+                self.trust = Trust::Fingerprint(fingerprint(&value)?);
             } else if let Some(file) = read("PROXMOX_CA") {
-                let pem = std::fs::read(file).map_err(|error| bad(format!("the file of PROXMOX_CA cannot be read: {error}")))?;
+                let pem = std::fs::read(file)
+                    .map_err(|error| bad(format!("the file of PROXMOX_CA cannot be read: {error}")))?;
                 self.trust = Trust::Ca(pem);
             }
         }
@@ -356,6 +368,14 @@ impl ProxmoxConfig {
         self
     }
 
+    /// A setting of every new virtual machine whose spec does not say otherwise, in Proxmox's words: `kvm` = `0` where the hosts cannot
+    /// do without emulation, `cpu` = `host`, `ostype` = `l26`.
+    #[must_use]
+    pub fn machine_default(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.machine_defaults.insert(key.into(), value.into());
+        self
+    }
+
     /// The number under which volumes are made that are for no guest, 999,999,999. Proxmox knows no other volumes than those of a
     /// guest, who need not exist.
     #[must_use]
@@ -402,8 +422,10 @@ impl ProxmoxConfig {
         });
         let first = bases.next().ok_or_else(|| bad("there is no endpoint"))?;
         let config = bases.try_fold(HttpConfig::new(first)?, HttpConfig::endpoint)?;
-        let config =
-            config.trust(self.trust.clone()).request_timeout(self.timeout).connect_timeout(self.connect_timeout);
+        let config = config
+            .trust(self.trust.clone())
+            .request_timeout(self.timeout)
+            .connect_timeout(self.connect_timeout);
         Ok(if self.accept_invalid_certs { config.danger_accept_invalid_certs() } else { config })
     }
 }
@@ -451,7 +473,8 @@ fn endpoint(scheme: &str, host: &str, path: &str) -> Result<Url> {
         return Err(wrong());
     }
     let mut url = Url::parse(&format!("{scheme}://{host}{path}")).map_err(|_| wrong())?;
-    let own_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let own_port =
+        host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     if !own_port {
         url.set_port(Some(PORT)).map_err(|()| wrong())?;
     }
@@ -469,6 +492,12 @@ fn is_loopback(url: &Url) -> bool {
 
 fn named(name: &str, value: &str) -> Result<String> {
     if value.is_empty() { Err(bad(format!("`{name}` is empty"))) } else { Ok(value.to_owned()) }
+}
+
+fn fingerprint(value: &str) -> Result<Fingerprint> {
+    value
+        .parse()
+        .map_err(|_| bad("the fingerprint is not 32 pairs of hexadecimal digits with colons between them"))
 }
 
 fn range(value: &str) -> Result<RangeInclusive<u32>> {
@@ -499,21 +528,30 @@ mod tests {
     fn secret_of(config: &ProxmoxConfig) -> (String, Option<String>) {
         match config.login.clone().unwrap() {
             Login::Token { id, secret } => (id, secret.map(|secret| secret.expose_secret().to_owned())),
-            Login::User { name, password, .. } => (name, password.map(|secret| secret.expose_secret().to_owned())),
+            Login::User { name, password, .. } => {
+                (name, password.map(|secret| secret.expose_secret().to_owned()))
+            }
         }
     }
 
     #[test]
     fn an_address_names_endpoints_and_who_calls() {
-        let config = ProxmoxConfig::new("proxmox://root@pam!lab:s%3Ae@pve1?endpoint=pve2:443&timeout=90s&vmids=500-599").unwrap();
+        let config = ProxmoxConfig::new(
+            "proxmox://root@pam!lab:s%3Ae@pve1?endpoint=pve2:443&timeout=90s&vmids=500-599&default.kvm=0",
+        )
+        .unwrap();
         assert_eq!(secret_of(&config), ("root@pam!lab".into(), Some("s:e".into())));
         let endpoints: Vec<&str> = config.endpoints.iter().map(Url::as_str).collect();
         assert_eq!(endpoints, ["https://pve1:8006/", "https://pve2/"]);
         assert_eq!((config.timeout, config.vmids.clone()), (Duration::from_secs(90), 500..=599));
+        assert_eq!(config.machine_defaults["kvm"], "0");
         let config = ProxmoxConfig::new("https://gate.example:443/pve").unwrap();
         assert_eq!(config.http().unwrap().endpoints()[0].as_str(), "https://gate.example/pve/api2/json");
         let config = ProxmoxConfig::new("proxmox://ann@pve@[::1]").unwrap();
-        assert_eq!((secret_of(&config).0.as_str(), config.endpoint_url()), ("ann@pve", "https://[::1]:8006".into()));
+        assert_eq!(
+            (secret_of(&config).0.as_str(), config.endpoint_url()),
+            ("ann@pve", "https://[::1]:8006".into())
+        );
     }
 
     #[test]

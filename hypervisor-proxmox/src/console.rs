@@ -73,12 +73,17 @@ async fn open(inner: &Inner, vm: &VmId, kind: &ConsoleKind) -> Result<Opened> {
                     return Err(crate::error::unsupported(OPERATION, &why));
                 }
             };
-            let answer = inner.api.value(&call.operation(OPERATION)).await.map_err(|error| refusal(inner, error))?;
+            let answer =
+                inner.api.value(&call.operation(OPERATION)).await.map_err(|error| refusal(inner, error))?;
             let text = |key: &str| answer.get(key).and_then(text_of);
             match (text("port"), text("ticket")) {
-                (Some(port), Some(ticket)) => {
-                    Ok(Opened { found, port, ticket, user: text("user").unwrap_or_default(), password: text("password") })
-                }
+                (Some(port), Some(ticket)) => Ok(Opened {
+                    found,
+                    port,
+                    ticket,
+                    user: text("user").unwrap_or_default(),
+                    password: text("password"),
+                }),
                 _ => Err(Error::new(ErrorKind::Protocol, "the answer names no port and ticket")),
             }
         })
@@ -88,8 +93,11 @@ async fn open(inner: &Inner, vm: &VmId, kind: &ConsoleKind) -> Result<Opened> {
 
 /// Older releases open terminals to tickets only.
 fn refusal(inner: &Inner, error: Error) -> Error {
-    if inner.api.is_token() && matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unauthenticated) {
-        return error.with_hint("this release opens consoles only to a user with a password, not to an API token");
+    if inner.api.is_token()
+        && matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unauthenticated)
+    {
+        return error
+            .with_hint("this release opens consoles only to a user with a password, not to an API token");
     }
     error
 }
@@ -198,7 +206,8 @@ impl Proxmox {
         inner.require(OPERATION, &[])?;
         let opened = open(inner, vm, kind).await.map_err(named(OPERATION))?;
         let path = opened.found.path("/vncwebsocket")?;
-        let socket = inner.api.websocket(&path, &query(&opened)).await.map_err(|error| refusal(inner, error))?;
+        let socket =
+            inner.api.websocket(&path, &query(&opened)).await.map_err(|error| refusal(inner, error))?;
         let terminal = *kind == ConsoleKind::Serial;
         let password = opened.password.clone().or_else(|| (!terminal).then(|| opened.ticket.clone()));
         let mut console = Console { socket, terminal, password };
@@ -207,7 +216,8 @@ impl Proxmox {
             match console.next().await? {
                 Some(answer) if answer.starts_with(b"OK") => {}
                 _ => {
-                    let error = Error::new(ErrorKind::PermissionDenied, "the terminal does not take the ticket");
+                    let error =
+                        Error::new(ErrorKind::PermissionDenied, "the terminal does not take the ticket");
                     return Err(named(OPERATION)(refusal(inner, error)));
                 }
             }

@@ -57,7 +57,13 @@ impl Guest for Proxmox {
         read(&self.inner, vm, path, limit).await.map_err(named(operation))
     }
 
-    async fn write_guest_file(&self, vm: &VmId, path: &str, content: Bytes, options: &WriteFile) -> Result<()> {
+    async fn write_guest_file(
+        &self,
+        vm: &VmId,
+        path: &str,
+        content: Bytes,
+        options: &WriteFile,
+    ) -> Result<()> {
         let operation = Operation::WriteGuestFile;
         self.inner.require(operation, &[])?;
         write(&self.inner, vm, path, content, *options).await.map_err(named(operation))
@@ -109,10 +115,16 @@ impl Inner {
     async fn agent_of(&self, operation: Operation, found: &Found, ask: &Ask<'_>) -> Result<Bytes> {
         if found.place.kind == GuestKind::Container {
             let error = Error::new(ErrorKind::AgentUnavailable, "containers have no guest agent");
-            return Err(error.with_hint("`pct exec` on the host runs commands in containers; the API has no call for it"));
+            return Err(error.with_hint(
+                "`pct exec` on the host runs commands in containers; the API has no call for it",
+            ));
         }
         let path = found.path(&format!("/agent/{}", ask.command))?;
-        let call = if ask.get { Call::get(path).query(ask.form.clone()) } else { Call::post(path, ask.form.clone()) };
+        let call = if ask.get {
+            Call::get(path).query(ask.form.clone())
+        } else {
+            Call::post(path, ask.form.clone())
+        };
         let call = if ask.reads { call.reads() } else { call };
         let answer = match self.api.bytes(&call.operation(operation)).await {
             // The server looks at the options first; that the guest is off matters more.
@@ -121,7 +133,9 @@ impl Inner {
                 if state.is_active() {
                     return Err(error);
                 }
-                return Err(Error::invalid_state(format!("it is {state}; only a running guest has an agent that answers")));
+                return Err(Error::invalid_state(format!(
+                    "it is {state}; only a running guest has an agent that answers"
+                )));
             }
             other => other.map_err(refined)?,
         };
@@ -137,7 +151,8 @@ impl Inner {
 fn refined(error: Error) -> Error {
     let text = error.message();
     let is_agent = text.contains("Agent error") || text.contains("guest-");
-    let missing = ["No such file or directory", "failed to open file", "Failed to execute child process", "not found"];
+    let missing =
+        ["No such file or directory", "failed to open file", "Failed to execute child process", "not found"];
     if error.kind() == ErrorKind::Backend && is_agent && missing.iter().any(|words| text.contains(words)) {
         return crate::error::again(&error, Error::new(ErrorKind::NotFound, ""));
     }
@@ -262,7 +277,8 @@ async fn write(inner: &Inner, vm: &VmId, path: &str, content: Bytes, options: Wr
         let output = exec(inner, vm, &spec, form).await?;
         if !output.success() {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            let error = Error::new(ErrorKind::Backend, format!("the parts of the file cannot be joined: {why}"));
+            let error =
+                Error::new(ErrorKind::Backend, format!("the parts of the file cannot be joined: {why}"));
             return Err(error.with_effect(Effect::Partial).with_target(VmId::NOUN, vm));
         }
     }

@@ -59,7 +59,8 @@ impl View {
     /// The hosts that have this storage and answer.
     pub(crate) fn hosts_of(&self, pool: &str) -> Vec<HostId> {
         let known = self.inventory.pools.iter().find(|known| known.id.as_str() == pool);
-        let has = |host: &&HostId| known.is_none_or(|known| known.hosts.is_empty() || known.hosts.contains(host));
+        let has =
+            |host: &&HostId| known.is_none_or(|known| known.hosts.is_empty() || known.hosts.contains(host));
         self.online().filter(has).cloned().collect()
     }
 
@@ -106,15 +107,18 @@ impl Locator {
         }
         let at = Instant::now();
         let call = Call::get("/cluster/resources").operation(operation);
-        let mut inventory = inventory(&api.bytes(&call).await?).map_err(|error| error.with_operation(operation))?;
+        let mut inventory =
+            inventory(&api.bytes(&call).await?).map_err(|error| error.with_operation(operation))?;
         if inventory.hosts.is_empty() {
             // Who may not see the hosts here may still see them there.
             let nodes = Call::get("/nodes").operation(operation);
-            inventory.hosts = node::hosts(&api.bytes(&nodes).await?).map_err(|error| error.with_operation(operation))?;
+            inventory.hosts =
+                node::hosts(&api.bytes(&nodes).await?).map_err(|error| error.with_operation(operation))?;
         }
-        let places = inventory.guests.iter().filter_map(|guest| {
-            Some((vmid(&guest.id).ok()?, Place::new(guest.host.as_ref()?, guest.kind)))
-        });
+        let places = inventory
+            .guests
+            .iter()
+            .filter_map(|guest| Some((vmid(&guest.id).ok()?, Place::new(guest.host.as_ref()?, guest.kind))));
         let view = Arc::new(View { places: places.collect(), inventory, at });
         let mut known = self.known();
         known.view = Some(Arc::clone(&view));
@@ -138,15 +142,28 @@ impl Locator {
         self.guess(number).ok_or_else(|| missing(vm, operation))
     }
 
-    /// Where a guest is now that it is not where it was thought to be; `None` where that is all that is known of it.
-    pub(crate) async fn moved(&self, api: &Api, operation: Operation, vm: &VmId, from: &Place) -> Result<Option<Place>> {
+    /// Where a guest is now that it is not where it was thought to be; `None` where that is all that is known of it. `sent` is when the
+    /// call was sent that has found out.
+    pub(crate) async fn moved(
+        &self,
+        api: &Api,
+        operation: Operation,
+        vm: &VmId,
+        from: &Place,
+        sent: Instant,
+    ) -> Result<Option<Place>> {
         let number = vmid(vm)?;
-        // Somebody else may have found it meanwhile.
-        if let Some(place) = self.guess(number).filter(|place| place != from) {
-            return Ok(Some(place));
+        let refused = Instant::now();
+        let elsewhere = || self.guess(number).filter(|place| place != from);
+        // Somebody else may have found it meanwhile, or be at it.
+        if elsewhere().is_none() {
+            self.view(api, operation, sent).await?;
         }
-        self.view(api, operation, Instant::now()).await?;
-        Ok(self.guess(number).filter(|place| place != from))
+        if elsewhere().is_none() {
+            // A look that was begun before the guest had moved.
+            self.view(api, operation, refused).await?;
+        }
+        Ok(elsewhere())
     }
 
     fn guess(&self, number: u32) -> Option<Place> {

@@ -31,7 +31,8 @@ impl Metrics for Proxmox {
         let operation = Operation::GetVmMetrics;
         let inner = &*self.inner;
         let read = inner.on_guest(operation, vm, |found| async move {
-            let answer = inner.api.bytes(&Call::get(found.path("/status/current")?).operation(operation)).await?;
+            let answer =
+                inner.api.bytes(&Call::get(found.path("/status/current")?).operation(operation)).await?;
             let row: GuestStatus = envelope::data(&answer)?;
             let state = row.state();
             if !is_on(&state) {
@@ -63,10 +64,15 @@ impl Metrics for Proxmox {
         });
         rows.extend(futures::future::join_all(looks).await.into_iter().flatten());
         let on = rows.into_iter().filter(|row| is_on(&row.state())).filter_map(metrics).collect();
-        Ok(Page::cut(on, page, |metrics: &VmMetrics| format!("{:0>9}", metrics.vm)).with_unreachable(unreachable))
+        Ok(Page::cut(on, page, |metrics: &VmMetrics| format!("{:0>9}", metrics.vm))
+            .with_unreachable(unreachable))
     }
 
-    async fn get_metrics_history(&self, target: &MetricsTarget, period: MetricsPeriod) -> Result<MetricsHistory> {
+    async fn get_metrics_history(
+        &self,
+        target: &MetricsTarget,
+        period: MetricsPeriod,
+    ) -> Result<MetricsHistory> {
         let operation = Operation::GetMetricsHistory;
         let inner = &*self.inner;
         let history = |path: String| async move {
@@ -80,7 +86,8 @@ impl Metrics for Proxmox {
                 history(path).await.map_err(of_host(host)).map_err(named(operation))
             }
             MetricsTarget::Vm(vm) => {
-                let read = inner.on_guest(operation, vm, |found| async move { history(found.path("/rrddata")?).await });
+                let read = inner
+                    .on_guest(operation, vm, |found| async move { history(found.path("/rrddata")?).await });
                 read.await
             }
             _ => Err(crate::error::unsupported(operation, "the server keeps no history of this")),
@@ -132,8 +139,12 @@ fn nics(row: &GuestStatus) -> std::collections::BTreeMap<hypervisor_core::model:
     let named: std::collections::BTreeMap<_, _> = each
         .filter_map(|(name, traffic)| {
             // `tap100i0` or `veth100i0`.
-            let index = name.rsplit('i').next().filter(|index| index.bytes().all(|byte| byte.is_ascii_digit()))?;
-            Some((format!("net{index}").into(), of(number(traffic.get("netin")), number(traffic.get("netout")))))
+            let index =
+                name.rsplit('i').next().filter(|index| index.bytes().all(|byte| byte.is_ascii_digit()))?;
+            Some((
+                format!("net{index}").into(),
+                of(number(traffic.get("netin")), number(traffic.get("netout"))),
+            ))
         })
         .collect();
     if named.is_empty() && (row.netin.is_some() || row.netout.is_some()) {

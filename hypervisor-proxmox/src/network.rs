@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    HostId, Lease, NetworkChange, NetworkId, NetworkInfo, NetworkSpec, NicSource, NicSpec, Page, PageRequest, Started,
-    TaskId, Unreachable,
+    HostId, Lease, NetworkChange, NetworkId, NetworkInfo, NetworkSpec, NicSource, NicSpec, Page, PageRequest,
+    Started, TaskId, Unreachable,
 };
 use hypervisor_core::traits::Network;
 use hypervisor_core::{ErrorKind, Operation, Result};
@@ -48,7 +48,8 @@ impl Network for Proxmox {
     }
 
     async fn get_network(&self, network: &NetworkId) -> Result<NetworkInfo> {
-        let (networks, _) = all(&self.inner, Operation::GetNetwork).await.map_err(named(Operation::GetNetwork))?;
+        let (networks, _) =
+            all(&self.inner, Operation::GetNetwork).await.map_err(named(Operation::GetNetwork))?;
         let found = networks.into_iter().find(|known| known.id == *network);
         found.ok_or_else(|| named(Operation::GetNetwork)(network.not_found()))
     }
@@ -130,7 +131,9 @@ async fn vnets(inner: &Inner, operation: Operation) -> Result<Vec<NetworkInfo>> 
     match inner.api.bytes(&Call::get("/cluster/sdn/vnets").operation(operation)).await {
         Ok(answer) => wire::vnets(&answer),
         // A release without software-defined networking, or a caller who may not see it, has no vnets.
-        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+            Ok(Vec::new())
+        }
         Err(error) => Err(error),
     }
 }
@@ -145,7 +148,12 @@ fn name_of(nic: &NicSpec) -> Option<&str> {
 }
 
 /// Passes if what the NICs are plugged into is there: the server would take any name, and the guest would not start.
-pub(crate) async fn check(inner: &Inner, operation: Operation, host: &HostId, nics: &[NicSpec]) -> Result<()> {
+pub(crate) async fn check(
+    inner: &Inner,
+    operation: Operation,
+    host: &HostId,
+    nics: &[NicSpec],
+) -> Result<()> {
     let unseen = |nic: &&NicSpec| name_of(nic).is_some_and(|name| !inner.networks.has(host, name));
     if !nics.iter().any(|nic| unseen(&nic)) {
         return Ok(());

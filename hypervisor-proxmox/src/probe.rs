@@ -43,13 +43,12 @@ pub(crate) async fn probe(api: &Api, locator: &Locator, _: &ProxmoxConfig) -> Re
     let version: Version = envelope::data(&answer)?;
     let release = version.number().unwrap_or((8, 0));
     let permissions = Call::get("/access/permissions");
-    let (permissions, view) = futures::join!(
-        api.value(&permissions),
-        locator.view(api, Operation::ListVms, Instant::now())
-    );
+    let (permissions, view) =
+        futures::join!(api.value(&permissions), locator.view(api, Operation::ListVms, Instant::now()));
     view.map_err(named(Operation::ListVms))?;
     // A server that does not tell may still let us.
-    let privileges = permissions.ok().map(|permissions| privileges(&permissions)).filter(|all| !all.is_empty());
+    let privileges =
+        permissions.ok().map(|permissions| privileges(&permissions)).filter(|all| !all.is_empty());
     let capabilities = capabilities(release, privileges.as_ref());
     Ok(Probe { version: version.version.or(version.release).unwrap_or_default(), release, capabilities })
 }
@@ -57,7 +56,10 @@ pub(crate) async fn probe(api: &Api, locator: &Locator, _: &ProxmoxConfig) -> Re
 /// The privileges that the caller has anywhere.
 fn privileges(permissions: &Value) -> BTreeSet<String> {
     let paths = permissions.as_object().into_iter().flatten();
-    paths.flat_map(|(_, of_path)| of_path.as_object().into_iter().flatten()).map(|(name, _)| name.clone()).collect()
+    paths
+        .flat_map(|(_, of_path)| of_path.as_object().into_iter().flatten())
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 const BRIDGES: &str = "networks are bridges of the hosts and vnets of the cluster, which come into force when a host's network is \
@@ -80,18 +82,36 @@ pub(crate) fn capabilities(release: (u32, u32), privileges: Option<&BTreeSet<Str
         .native([O::GetTask, O::ListTasks, O::GetTaskLog, O::CancelTask])
         .native([O::PingAgent, O::ListAddresses, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile])
         .native([O::FreezeFilesystems, O::ThawFilesystems])
-        .emulated([O::DeployTemplate], "a clone, then a change of it, then a start, one after the other in this process")
-        .emulated([O::CloneVms, O::SubmitBatch], "one call for each item; power verbs go together from 9.1 on")
+        .emulated(
+            [O::DeployTemplate],
+            "a clone, then a change of it, then a start, one after the other in this process",
+        )
+        .emulated(
+            [O::CloneVms, O::SubmitBatch],
+            "one call for each item; power verbs go together from 9.1 on",
+        )
         .unsupported([O::ScreenshotVm], "the API has no call for it")
         .unsupported([O::ExportVm], "the API writes no files on the host but backups")
-        .unsupported([O::CloneVolume], "a volume is copied only as a disk of a guest: create the guest from it, or clone the guest")
+        .unsupported(
+            [O::CloneVolume],
+            "a volume is copied only as a disk of a guest: create the guest from it, or clone the guest",
+        )
         .unsupported([O::ResizeVolume], "only disks of guests are resized: use `resize_disk`")
         .unsupported([O::WipeVolume], "the API has no call for it")
-        .unsupported([O::DownloadVolume], "the API hands out no volumes; backups are read on a backup server or on the host")
+        .unsupported(
+            [O::DownloadVolume],
+            "the API hands out no volumes; backups are read on a backup server or on the host",
+        )
         .unsupported([O::CreateNetwork, O::UpdateNetwork, O::DeleteNetwork], BRIDGES)
         .unsupported([O::StartNetwork, O::StopNetwork], BRIDGES)
-        .unsupported([O::ListLeases], "the hosts hand out no addresses; leases of SDN zones are not in the API")
-        .emulated([O::Watch], "one look at the cluster every one to ten seconds, for all readers; what begins and ends in between is not seen");
+        .unsupported(
+            [O::ListLeases],
+            "the hosts hand out no addresses; leases of SDN zones are not in the API",
+        )
+        .emulated(
+            [O::Watch],
+            "one look at the cluster every one to ten seconds, for all readers; what begins and ends in between is not seen",
+        );
     let claims = features(claims, release);
     match privileges {
         None => claims,
@@ -109,20 +129,46 @@ fn features(claims: Capabilities, release: (u32, u32)) -> Capabilities {
     use Feature as F;
     let claims = claims
         .native([F::Containers, F::RequestedId, F::Tags, F::Autostart, F::CloudInit, F::Uefi, F::SecureBoot])
-        .native([F::Tpm, F::GuestAgent, F::Graphics, F::HotplugDisk, F::HotplugNic, F::LiveResizeDisk, F::NicVlan])
+        .native([
+            F::Tpm,
+            F::GuestAgent,
+            F::Graphics,
+            F::HotplugDisk,
+            F::HotplugNic,
+            F::LiveResizeDisk,
+            F::NicVlan,
+        ])
         .native([F::ShutdownTimeout, F::FullClone, F::LinkedClone, F::CloneRunning, F::CloneSnapshot])
-        .native([F::LiveMigration, F::OfflineMigration, F::MemorySnapshot, F::DiskOnlySnapshot, F::RevertAndStart])
+        .native([
+            F::LiveMigration,
+            F::OfflineMigration,
+            F::MemorySnapshot,
+            F::DiskOnlySnapshot,
+            F::RevertAndStart,
+        ])
         .native([F::CompressedBackup, F::AgentAddresses, F::RevisionCheck])
-        .emulated([F::ClientToken], "a tag; clones get it when they are made, until then this process remembers")
+        .emulated(
+            [F::ClientToken],
+            "a tag; clones get it when they are made, until then this process remembers",
+        )
         .emulated([F::SnapshotChildren], "one deletion after the other")
-        .emulated([F::LiveUpdateCpus, F::LiveUpdateMemory], "for guests with `hotplug` for it; others wait for a power cycle")
+        .emulated(
+            [F::LiveUpdateCpus, F::LiveUpdateMemory],
+            "for guests with `hotplug` for it; others wait for a power cycle",
+        )
         .native([F::UploadCreates])
         .emulated([F::Metadata], "lines at the end of the description")
         .unsupported([F::Ephemeral], "a guest never vanishes by itself")
         .unsupported([F::DirectBoot], "guests boot from their disks, CD drives and NICs")
         .unsupported([F::SerialLog], "the serial port is a socket, with no log")
-        .unsupported([F::KeepDisks, F::ListedDisks], "the disks of a guest are deleted with it: move them to another guest first")
-        .unsupported([F::AgentShutdown], "the server itself chooses: the agent where it is switched on, else the power button")
+        .unsupported(
+            [F::KeepDisks, F::ListedDisks],
+            "the disks of a guest are deleted with it: move them to another guest first",
+        )
+        .unsupported(
+            [F::AgentShutdown],
+            "the server itself chooses: the agent where it is switched on, else the power button",
+        )
         .unsupported([F::SealTemplate], "the API cannot change what is on a disk")
         .unsupported([F::VolumeBacking], "only disks of clones of a template start from another volume")
         .unsupported([F::ShrinkVolume], "disks only grow")
@@ -160,7 +206,13 @@ const PRIVILEGES: &[(&[Operation], &[&str])] = {
         (&[O::AttachNic, O::UpdateNic, O::DetachNic], &["VM.Config.Network"]),
         (
             &[O::UpdateVm],
-            &["VM.Config.Options", "VM.Config.CPU", "VM.Config.Memory", "VM.Config.HWType", "VM.Config.Cloudinit"],
+            &[
+                "VM.Config.Options",
+                "VM.Config.CPU",
+                "VM.Config.Memory",
+                "VM.Config.HWType",
+                "VM.Config.Cloudinit",
+            ],
         ),
         (&[O::GetConsole], &["VM.Console"]),
         (&[O::CreatePool, O::DeletePool], &["Datastore.Allocate"]),
@@ -168,9 +220,22 @@ const PRIVILEGES: &[(&[Operation], &[&str])] = {
         (&[O::UploadVolume], &["Datastore.AllocateTemplate"]),
         (&[O::CreateGroup, O::UpdateGroup, O::DeleteGroup], &["Pool.Allocate"]),
         (
-            &[O::PingAgent, O::ExecInGuest, O::ReadGuestFile, O::WriteGuestFile, O::FreezeFilesystems, O::ThawFilesystems],
-            &["VM.Monitor", "VM.GuestAgent.Unrestricted", "VM.GuestAgent.Audit", "VM.GuestAgent.FileRead",
-              "VM.GuestAgent.FileWrite", "VM.GuestAgent.FileSystemMgmt"],
+            &[
+                O::PingAgent,
+                O::ExecInGuest,
+                O::ReadGuestFile,
+                O::WriteGuestFile,
+                O::FreezeFilesystems,
+                O::ThawFilesystems,
+            ],
+            &[
+                "VM.Monitor",
+                "VM.GuestAgent.Unrestricted",
+                "VM.GuestAgent.Audit",
+                "VM.GuestAgent.FileRead",
+                "VM.GuestAgent.FileWrite",
+                "VM.GuestAgent.FileSystemMgmt",
+            ],
         ),
     ]
 };

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    DeleteSnapshot, RevertSnapshot, SnapshotId, SnapshotInfo, SnapshotSpec, SnapshotTree, Started, TaskId, VmId,
+    DeleteSnapshot, RevertSnapshot, SnapshotId, SnapshotInfo, SnapshotSpec, SnapshotTree, Started, TaskId,
+    VmId,
 };
 use hypervisor_core::traits::Snapshots;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner, Proxmox};
 use crate::compute::list;
 use crate::error::named;
+use crate::tasks::begun;
 use crate::wire::form::{Form, segment};
 use crate::wire::snapshot as wire;
 
@@ -76,7 +77,8 @@ async fn create(inner: &Inner, vm: &VmId, spec: &SnapshotSpec) -> Result<Started
         .on_guest(operation, vm, |found| async move {
             // What is wrong with the name needs no look at the guest.
             wire::create(spec, found.place.kind, false)?;
-            let (rows, info) = futures::join!(rows(inner, operation, &found), list::current(inner, operation, &found));
+            let (rows, info) =
+                futures::join!(rows(inner, operation, &found), list::current(inner, operation, &found));
             if rows?.iter().any(|row| row.id.as_str() == spec.name) {
                 return Err(Error::already_exists(SnapshotId::NOUN, &spec.name));
             }
@@ -93,7 +95,12 @@ fn path(found: &Found, snapshot: &SnapshotId, rest: &str) -> Result<String> {
     found.path(&format!("/snapshot/{name}{rest}"))
 }
 
-async fn revert(inner: &Inner, vm: &VmId, snapshot: &SnapshotId, options: RevertSnapshot) -> Result<Started<()>> {
+async fn revert(
+    inner: &Inner,
+    vm: &VmId,
+    snapshot: &SnapshotId,
+    options: RevertSnapshot,
+) -> Result<Started<()>> {
     let operation = Operation::RevertSnapshot;
     let task = inner
         .on_guest(operation, vm, |found| async move {

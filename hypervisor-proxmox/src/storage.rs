@@ -6,8 +6,9 @@ mod volume;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    ByteStream, CloneVolume, DeletePool, DownloadVolume, HostId, Page, PageRequest, PoolId, PoolInfo, PoolQuery,
-    PoolSpec, ResizeVolume, Started, UploadVolume, VolumeId, VolumeInfo, VolumeSpec, WipeAlgorithm,
+    ByteStream, CloneVolume, DeletePool, DownloadVolume, HostId, Page, PageRequest, PoolId, PoolInfo,
+    PoolQuery, PoolSpec, ResizeVolume, Started, UploadVolume, VolumeId, VolumeInfo, VolumeSpec,
+    WipeAlgorithm,
 };
 use hypervisor_core::traits::Storage;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -159,10 +160,12 @@ fn inactive(mut pool: PoolInfo) -> PoolInfo {
 async fn host_of(inner: &Inner, operation: Operation, pool: &PoolInfo) -> Result<HostId> {
     let view = inner.recent_view(operation).await?;
     let has = |host: &&HostId| pool.hosts.is_empty() || pool.hosts.contains(host);
-    let preferred = inner.config.host.as_ref().filter(|host| has(host) && view.online().any(|online| online == *host));
+    let preferred =
+        inner.config.host.as_ref().filter(|host| has(host) && view.online().any(|online| online == *host));
     let host = preferred.or_else(|| view.online().find(has)).cloned();
     host.ok_or_else(|| {
-        Error::new(ErrorKind::HostUnreachable, "no host that has the storage is online").with_target(PoolId::NOUN, &pool.id)
+        Error::new(ErrorKind::HostUnreachable, "no host that has the storage is online")
+            .with_target(PoolId::NOUN, &pool.id)
     })
 }
 

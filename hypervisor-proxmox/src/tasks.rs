@@ -147,7 +147,9 @@ impl Inner {
         let upid = upid(id)?;
         // Whether it has ended has to be known before the lines are read, or the last ones could be missed.
         let ended = self.task(id).await?.state.is_final();
-        self.server_log(&upid, from, limit.max(1), ended).await.map_err(|error| error.with_target(TaskId::NOUN, id))
+        self.server_log(&upid, from, limit.max(1), ended)
+            .await
+            .map_err(|error| error.with_target(TaskId::NOUN, id))
     }
 
     pub(crate) async fn cancel(&self, id: &TaskId) -> Result<()> {
@@ -172,7 +174,7 @@ impl Inner {
     }
 
     async fn list_tasks(&self, query: &TaskQuery, page: &PageRequest) -> Result<Page<TaskInfo>> {
-        let view = self.view(Operation::ListTasks).await?;
+        let view = self.recent_view(Operation::ListTasks).await?;
         let mut form = Form::new().text("source", "all").number("limit", LIST_LIMIT);
         if let Some(vm) = &query.vm {
             // Not a number, not a guest: nothing ever worked on it.
@@ -255,4 +257,3 @@ pub(crate) fn failure(info: &TaskInfo) -> Error {
         None => error,
     }
 }
-

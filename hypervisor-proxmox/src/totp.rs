@@ -24,7 +24,8 @@ impl Totp {
     /// Reads base32, with or without padding and blanks.
     pub(crate) fn new(base32: &SecretString) -> Result<Self> {
         let wrong = || {
-            Error::new(ErrorKind::Config, "the secret of the second factor is no base32").with_backend(crate::BACKEND)
+            Error::new(ErrorKind::Config, "the secret of the second factor is no base32")
+                .with_backend(crate::BACKEND)
         };
         let mut bytes = Vec::new();
         let (mut bits, mut count) = (0_u32, 0_u32);
@@ -48,11 +49,14 @@ impl Totp {
     pub(crate) fn code(&self, now: SystemTime) -> SecretString {
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         // A key of any length makes an HMAC.
-        let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(self.0.expose_secret()) else { return SecretString::default() };
+        let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(self.0.expose_secret()) else {
+            return SecretString::default();
+        };
         mac.update(&(seconds / STEP).to_be_bytes());
         let digest = mac.finalize().into_bytes();
         let at = usize::from(digest.last().copied().unwrap_or(0) & 0xf);
-        let number = digest.iter().skip(at).take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
+        let number =
+            digest.iter().skip(at).take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
         format!("{:06}", (number & 0x7fff_ffff) % 1_000_000).into()
     }
 }

@@ -6,10 +6,10 @@ use hypervisor_core::model::{
 use hypervisor_core::{Operation, Result};
 use serde_json::Value;
 
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::Proxmox;
 use crate::error::{named, of_host};
+use crate::tasks::begun;
 use crate::wire::form::{Form, segment, vmid};
 use crate::wire::resources::{Inventory, inventory};
 use crate::wire::{storage, task};
@@ -92,7 +92,13 @@ impl Proxmox {
             segment("pool", pool.as_str())?
         );
         let call = Call::get(path).query(Form::new().maybe("content", content)).operation(operation);
-        let answer = self.inner.api.bytes(&call).await.map_err(crate::storage::of_pool(pool)).map_err(of_host(host))?;
+        let answer = self
+            .inner
+            .api
+            .bytes(&call)
+            .await
+            .map_err(crate::storage::of_pool(pool))
+            .map_err(of_host(host))?;
         storage::volumes(&answer).map_err(named(operation))
     }
 
@@ -110,7 +116,13 @@ impl Proxmox {
     ///
     /// # Errors
     /// `NotFound` for the guest, the disk or the storage; `Locked`, `PermissionDenied`.
-    pub async fn move_disk(&self, vm: &VmId, disk: &DiskId, to: &PoolId, delete: bool) -> Result<Started<()>> {
+    pub async fn move_disk(
+        &self,
+        vm: &VmId,
+        disk: &DiskId,
+        to: &PoolId,
+        delete: bool,
+    ) -> Result<Started<()>> {
         let operation = Operation::ResizeDisk;
         let inner = &*self.inner;
         let task = inner.on_guest(operation, vm, |found| async move {
@@ -118,7 +130,8 @@ impl Proxmox {
                 GuestKind::Container => ("/move_volume", "volume"),
                 _ => ("/move_disk", "disk"),
             };
-            let form = Form::new().text(key, disk.as_str()).text("storage", to.as_str()).flag_if("delete", delete);
+            let form =
+                Form::new().text(key, disk.as_str()).text("storage", to.as_str()).flag_if("delete", delete);
             inner.api.task(&Call::post(found.path(call)?, form).operation(operation)).await
         });
         Ok(begun((), task.await?))
@@ -208,7 +221,7 @@ impl Proxmox {
     /// # Errors
     /// `NotFound`, `PermissionDenied`.
     pub async fn firewall_rules(&self, scope: &FirewallScope) -> Result<Vec<Value>> {
-        let answer = self.firewall(scope, "/rules", |path| Call::get(path)).await?;
+        let answer = self.firewall(scope, "/rules", Call::get).await?;
         Ok(match answer {
             Value::Array(rules) => rules,
             _ => Vec::new(),
@@ -237,15 +250,22 @@ impl Proxmox {
     /// # Errors
     /// `NotFound`, `PermissionDenied`.
     pub async fn firewall_options(&self, scope: &FirewallScope) -> Result<Value> {
-        self.firewall(scope, "/options", |path| Call::get(path)).await
+        self.firewall(scope, "/options", Call::get).await
     }
 
-    async fn firewall(&self, scope: &FirewallScope, rest: &str, call: impl Fn(String) -> Call + Send + Sync) -> Result<Value> {
+    async fn firewall(
+        &self,
+        scope: &FirewallScope,
+        rest: &str,
+        call: impl Fn(String) -> Call + Send + Sync,
+    ) -> Result<Value> {
         let operation = Operation::GetVmConfig;
         let inner = &*self.inner;
         let call = &call;
         match scope {
-            FirewallScope::Cluster => inner.api.value(&call(format!("/cluster/firewall{rest}")).operation(operation)).await,
+            FirewallScope::Cluster => {
+                inner.api.value(&call(format!("/cluster/firewall{rest}")).operation(operation)).await
+            }
             FirewallScope::Host(host) => {
                 let path = format!("/nodes/{}/firewall{rest}", segment("host", host.as_str())?);
                 inner.api.value(&call(path).operation(operation)).await.map_err(of_host(host))
@@ -265,7 +285,12 @@ impl Proxmox {
     ///
     /// # Errors
     /// `NotFound`, `PermissionDenied`, or what the server refuses it with.
-    pub async fn copy_volume(&self, host: &HostId, volume: &VolumeId, target: &str) -> Result<Option<TaskId>> {
+    pub async fn copy_volume(
+        &self,
+        host: &HostId,
+        volume: &VolumeId,
+        target: &str,
+    ) -> Result<Option<TaskId>> {
         let (pool, _) = crate::storage::parts(volume)?;
         let path = format!(
             "/nodes/{}/storage/{}/content/{}",

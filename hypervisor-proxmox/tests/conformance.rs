@@ -41,11 +41,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-fn trial(
-    on: &str,
-    case: &Case,
-    run: impl Fn(&Case) -> Outcome + Send + Sync + 'static,
-) -> Trial {
+fn trial(on: &str, case: &Case, run: impl Fn(&Case) -> Outcome + Send + Sync + 'static) -> Trial {
     let case = case.clone();
     Trial::ignorable_test(format!("{on}::{}", case.name), move || match run(&case) {
         Outcome::Passed => Ok(Completion::Completed),

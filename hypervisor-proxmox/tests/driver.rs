@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use hypervisor_core::layer::Stack;
 use hypervisor_core::model::{
-    BatchItem, BatchOp, BatchRequest, ByteSize, ByteStream, CloneSpec, ConsoleKind, MigrateSpec, NicSpec, PageRequest,
-    PowerAction, SnapshotSpec, TaskState, UploadVolume, VmChange, VmId, VmQuery, VmSpec, VmState, VolumeSpec,
+    BatchItem, BatchOp, BatchRequest, ByteSize, ByteStream, CloneSpec, ConsoleKind, MigrateSpec, NicSpec,
+    PageRequest, PowerAction, SnapshotSpec, TaskState, UploadVolume, VmChange, VmId, VmQuery, VmSpec,
+    VmState, VolumeSpec,
 };
-use hypervisor_core::traits::{Batch as _, Compute as _, Guest as _, Network as _, Snapshots as _, Storage as _, Tasks as _};
+use hypervisor_core::traits::{
+    Batch as _, Compute as _, Guest as _, Network as _, Snapshots as _, Storage as _, Tasks as _,
+};
 use hypervisor_core::{Effect, ErrorKind, Hypervisor, Retry};
 use hypervisor_proxmox::fake::{FakeGuest, FakePve};
 use hypervisor_proxmox::wire::form::Form;
@@ -106,7 +109,8 @@ async fn a_write_with_a_ticket_carries_its_csrf_token() {
 
 #[tokio::test]
 async fn a_second_factor_is_answered_or_asked_for() {
-    let pve = guests(1).user("ann@pve", "word").totp("ann@pve", "123456").grant("ann@pve", "/", "Administrator");
+    let pve =
+        guests(1).user("ann@pve", "word").totp("ann@pve", "123456").grant("ann@pve", "/", "Administrator");
     let pve = pve.start().await.unwrap();
     let config = || ProxmoxConfig::new(&pve.url()).unwrap().password("ann@pve", "word");
     let error = Proxmox::connect(config()).await.unwrap_err();
@@ -171,7 +175,13 @@ async fn another_endpoint_is_used_when_one_is_gone() {
 
 #[tokio::test]
 async fn a_host_that_is_offline_is_named_and_costs_nobody_else() {
-    let pve = FakePve::builder().hosts(2).vm(FakeGuest::vm(100)).vm(FakeGuest::vm(200).host("pve2")).start().await.unwrap();
+    let pve = FakePve::builder()
+        .hosts(2)
+        .vm(FakeGuest::vm(100))
+        .vm(FakeGuest::vm(200).host("pve2"))
+        .start()
+        .await
+        .unwrap();
     let proxmox = connect(&pve).await;
     pve.take_offline("pve2").await;
     let page = proxmox.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap();
@@ -179,7 +189,10 @@ async fn a_host_that_is_offline_is_named_and_costs_nobody_else() {
     let state = |number: u32| page.items.iter().find(|info| info.id == vm(number)).unwrap().state.clone();
     assert_eq!((state(100), state(200)), (VmState::Stopped, VmState::Unreachable));
     let error = proxmox.get_vm(&vm(200)).await.unwrap_err();
-    assert_eq!((error.kind(), error.code(), error.retry()), (ErrorKind::HostUnreachable, Some("595"), Retry::Safe));
+    assert_eq!(
+        (error.kind(), error.code(), error.retry()),
+        (ErrorKind::HostUnreachable, Some("595"), Retry::Safe)
+    );
     pve.break_proxy("pve2", 596, "Connection timed out");
     let error = proxmox.update_vm(&vm(200), &VmChange::new().cpus(2)).await.unwrap_err();
     // The read that came before the change had no effect.
@@ -194,7 +207,8 @@ async fn a_guest_that_has_moved_is_found_with_one_more_look() {
     let moved = other.migrate_vm(&vm(100), &MigrateSpec::to("pve2")).await.unwrap();
     assert_eq!(done(&other, moved).await, TaskState::Succeeded);
     pve.clear_requests();
-    for info in futures::future::join_all([(); 5].map(|()| async { proxmox.vm_status(&vm(100)).await })).await {
+    for info in futures::future::join_all([(); 5].map(|()| async { proxmox.vm_status(&vm(100)).await })).await
+    {
         assert_eq!(info.unwrap().host, Some("pve2".into()));
     }
     assert_eq!(pve.count("GET", "/cluster/resources"), 1);
@@ -214,8 +228,16 @@ async fn a_list_is_one_request_and_a_create_at_most_two() {
     tokio::time::advance(Duration::from_secs(60)).await;
     tokio::time::resume();
     pve.clear_requests();
-    proxmox.create_vm(&VmSpec::new("one-more").disk(hypervisor_core::model::DiskSpec::new_volume(ByteSize::gib(1)))).await.unwrap().task.unwrap();
-    let paths: Vec<_> = pve.requests().into_iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect();
+    proxmox
+        .create_vm(
+            &VmSpec::new("one-more").disk(hypervisor_core::model::DiskSpec::new_volume(ByteSize::gib(1))),
+        )
+        .await
+        .unwrap()
+        .task
+        .unwrap();
+    let paths: Vec<_> =
+        pve.requests().into_iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect();
     assert_eq!(paths, ["GET /cluster/resources", "POST /nodes/pve1/qemu"]);
 }
 
@@ -256,11 +278,28 @@ async fn a_number_that_was_asked_for_is_not_another() {
     assert_eq!(pve.guests().len(), 1);
 }
 
+#[tokio::test]
+async fn settings_of_the_connection_go_into_new_machines_and_never_over_the_specs_own() {
+    let pve = FakePve::builder().task_time(Duration::from_millis(5)).start().await.unwrap();
+    let config = config(&pve).machine_default("kvm", "0").machine_default("ostype", "l26");
+    let proxmox = Proxmox::connect(config).await.unwrap();
+    let options = hypervisor_proxmox::VmOptions::new().key("ostype", "win11");
+    let spec = VmSpec::new("a").with(&options).unwrap();
+    let number = proxmox.create_vm(&spec).await.unwrap().output.as_str().parse().unwrap();
+    let guest = pve.guest(number).unwrap();
+    assert_eq!((guest.config["kvm"].as_str(), guest.config["ostype"].as_str()), ("0", "win11"));
+}
+
 // What is not known
 
 #[tokio::test]
 async fn a_create_whose_answer_is_lost_is_found_by_its_mark() {
-    let pve = FakePve::builder().task_time(Duration::from_millis(5)).staleness(Duration::from_secs(10)).start().await.unwrap();
+    let pve = FakePve::builder()
+        .task_time(Duration::from_millis(5))
+        .staleness(Duration::from_secs(10))
+        .start()
+        .await
+        .unwrap();
     let proxmox = connect(&pve).await;
     pve.faults().on("POST", "/nodes/*/qemu").drop_after();
     let lost = proxmox.create_vm(&VmSpec::new("lost").client_token("Job-6")).await.unwrap_err();
@@ -320,10 +359,16 @@ async fn a_list_shows_what_this_program_has_just_done() {
 async fn every_end_of_a_task_is_told_apart() {
     let pve = guests(6).unknown_looks(2).start().await.unwrap();
     let proxmox = connect(&pve).await;
-    pve.faults().on_task("qmstart").nth(2).warn("odd clock");
-    pve.faults().on_task("qmstart").nth(3).fail("can't lock file '/var/lock/qemu-server/lock-102.conf' - got timeout");
     let mut tasks = Vec::new();
     for number in 100..103 {
+        match number {
+            101 => pve.faults().on_task("qmstart").warn("odd clock"),
+            102 => pve
+                .faults()
+                .on_task("qmstart")
+                .fail("can't lock file '/var/lock/qemu-server/lock-102.conf' - got timeout"),
+            _ => {}
+        }
         tasks.push(proxmox.power_vm(&vm(number), &PowerAction::Start).await.unwrap().task.unwrap());
     }
     let mut ends = Vec::new();
@@ -355,7 +400,13 @@ async fn a_task_is_cancelled_and_its_log_is_read_in_parts() {
 
 #[tokio::test]
 async fn a_task_of_another_node_is_asked_for_there() {
-    let pve = FakePve::builder().hosts(2).task_time(Duration::from_millis(5)).vm(FakeGuest::vm(200).host("pve2")).start().await.unwrap();
+    let pve = FakePve::builder()
+        .hosts(2)
+        .task_time(Duration::from_millis(5))
+        .vm(FakeGuest::vm(200).host("pve2"))
+        .start()
+        .await
+        .unwrap();
     let proxmox = connect(&pve).await;
     let started = proxmox.power_vm(&vm(200), &PowerAction::Start).await.unwrap();
     assert!(started.task.as_ref().unwrap().as_str().starts_with("UPID:pve2:"));
@@ -386,14 +437,24 @@ async fn each_refusal_has_its_kind_and_keeps_the_servers_words() {
     let proxmox = connect(&pve).await;
     let table = [
         (500, "VM is locked (backup)", ErrorKind::Locked, Retry::Safe),
-        (500, "can't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout", ErrorKind::Locked, Retry::Safe),
+        (
+            500,
+            "can't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout",
+            ErrorKind::Locked,
+            Retry::Safe,
+        ),
         (500, "checksum mismatch (file change by other user?)", ErrorKind::Conflict, Retry::Never),
         (500, "storage 'x' does not exist", ErrorKind::NotFound, Retry::Never),
         (500, "cluster not ready - no quorum?", ErrorKind::InvalidState, Retry::Never),
         (500, "only root can set 'lock' config", ErrorKind::PermissionDenied, Retry::Never),
         (500, "some words that nobody has seen before", ErrorKind::Backend, Retry::Never),
         (403, "Permission check failed (/vms/100, VM.Config.CPU)", ErrorKind::PermissionDenied, Retry::Never),
-        (501, "Method 'PUT /nodes/pve1/qemu/100/config' not implemented", ErrorKind::Unsupported, Retry::Never),
+        (
+            501,
+            "Method 'PUT /nodes/pve1/qemu/100/config' not implemented",
+            ErrorKind::Unsupported,
+            Retry::Never,
+        ),
         (595, "No route to host", ErrorKind::HostUnreachable, Retry::Safe),
         (596, "Connection timed out", ErrorKind::HostUnreachable, Retry::IfIdempotent),
     ];
@@ -406,7 +467,10 @@ async fn each_refusal_has_its_kind_and_keeps_the_servers_words() {
         assert_eq!((error.code(), error.backend()), (Some(code.as_str()), Some("proxmox")));
         assert_eq!(error.operation(), Some(hypervisor_core::Operation::UpdateVm));
     }
-    let unknown = proxmox.api().put("/nodes/pve1/qemu/100/config", &Form::new().text("bogus", "1").text("cores", "0")).await;
+    let unknown = proxmox
+        .api()
+        .put("/nodes/pve1/qemu/100/config", &Form::new().text("bogus", "1").text("cores", "0"))
+        .await;
     let unknown = unknown.unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::InvalidInput);
     assert!(unknown.fields().contains_key("bogus") && unknown.fields().contains_key("cores"), "{unknown}");
@@ -414,9 +478,14 @@ async fn each_refusal_has_its_kind_and_keeps_the_servers_words() {
 
 #[tokio::test]
 async fn a_missing_privilege_is_a_reason_before_the_call_and_a_hint_after_it() {
-    let pve = guests(2).api_token("ann@pve", "t", "secret", true);
-    let pve = pve.grant("ann@pve", "/vms/100", "PVEAuditor").grant("ann@pve!t", "/vms/100", "PVEAuditor").start().await.unwrap();
-    let config = ProxmoxConfig::new(&pve.url()).unwrap().token("ann@pve!t", "secret");
+    let pve = guests(2).api_token("ann@pve", "t1", "secret", true);
+    let pve = pve
+        .grant("ann@pve", "/vms/100", "PVEAuditor")
+        .grant("ann@pve!t1", "/vms/100", "PVEAuditor")
+        .start()
+        .await
+        .unwrap();
+    let config = ProxmoxConfig::new(&pve.url()).unwrap().token("ann@pve!t1", "secret");
     let proxmox = Proxmox::connect(config).await.unwrap();
     assert_eq!(vms(&proxmox).await.len(), 1);
     let error = proxmox.power_vm(&vm(100), &PowerAction::Start).await.unwrap_err();
@@ -458,7 +527,8 @@ async fn an_upload_is_streamed_with_its_length_and_compared() {
     assert_eq!(done(&proxmox, started).await, TaskState::Succeeded);
     assert_eq!(pve.volume_bytes("pve1", "local:iso/big.iso").unwrap().len(), 3_000_000);
     let wrong = Checksum::sha256("00");
-    let started = proxmox.upload_with_checksum(&target("bad.iso"), ByteStream::from_bytes("x"), &wrong).await.unwrap();
+    let started =
+        proxmox.upload_with_checksum(&target("bad.iso"), ByteStream::from_bytes("x"), &wrong).await.unwrap();
     assert_eq!(done(&proxmox, started).await, TaskState::Failed);
     let odd = proxmox.upload_volume(&target("notes.txt"), ByteStream::from_bytes("x")).await.unwrap_err();
     assert!(odd.fields().contains_key("content"), "{odd}");
@@ -475,7 +545,8 @@ async fn power_verbs_for_many_guests_are_one_call_with_an_end_for_each() {
     assert_eq!(pve.count("POST", "/cluster/bulk-action/guest/start"), 1);
     assert_eq!(pve.count("POST", "/nodes/*/qemu/*/status/start"), 0);
     let running = numbers.map(|number| pve.guest(number).unwrap().running);
-    for (number, outcome, running) in [0, 1, 2, 3].map(|at| (numbers[at], &report.outcomes[at], running[at])) {
+    for (number, outcome, running) in [0, 1, 2, 3].map(|at| (numbers[at], &report.outcomes[at], running[at]))
+    {
         assert_eq!(outcome.is_done(), running, "{number}: {outcome:?}");
     }
     // One that runs already is refused without asking.
@@ -497,7 +568,12 @@ async fn an_older_release_gets_no_calls_that_it_does_not_have() {
 
 #[tokio::test]
 async fn a_screen_and_a_terminal_are_opened_as_streams() {
-    let pve = FakePve::builder().vm(FakeGuest::vm(100).running().set("serial0", "socket")).vm(FakeGuest::vm(101)).start().await.unwrap();
+    let pve = FakePve::builder()
+        .vm(FakeGuest::vm(100).running().set("serial0", "socket"))
+        .vm(FakeGuest::vm(101))
+        .start()
+        .await
+        .unwrap();
     let proxmox = connect(&pve).await;
     let mut screen = proxmox.open_console(&vm(100), &ConsoleKind::Vnc).await.unwrap();
     let hello = screen.next().await.unwrap().unwrap();
@@ -516,7 +592,10 @@ async fn the_agent_runs_commands_and_keeps_files() {
     let proxmox = connect(&pve).await;
     proxmox.ping_agent(&vm(100)).await.unwrap();
     let content = bytes::Bytes::from_static(b"\xff\x00 bytes \xfe");
-    proxmox.write_guest_file(&vm(100), "/tmp/x", content.clone(), &hypervisor_core::model::WriteFile::replace()).await.unwrap();
+    proxmox
+        .write_guest_file(&vm(100), "/tmp/x", content.clone(), &hypervisor_core::model::WriteFile::replace())
+        .await
+        .unwrap();
     assert_eq!(proxmox.read_guest_file(&vm(100), "/tmp/x", ByteSize::kib(4)).await.unwrap(), content);
     let frozen = proxmox.freeze_filesystems(&vm(100)).await.unwrap();
     assert_eq!(proxmox.thaw_filesystems(&vm(100)).await.unwrap(), frozen);

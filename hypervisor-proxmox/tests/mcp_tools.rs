@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use hypervisor_core::model::{
-    BackupQuery, ByteSize, CloneSpec, DeleteSnapshot, DeleteVm, GroupId, GroupSpec, GuestKind, HostId, HostState,
-    MigrateSpec, PageRequest, PoolQuery, PowerAction, RevertSnapshot, Shutdown, SnapshotSpec, TaskQuery, TaskState,
-    VmChange, VmId, VmQuery, VmSpec, VmState,
+    BackupQuery, ByteSize, CloneSpec, DeleteSnapshot, DeleteVm, GroupId, GroupSpec, GuestKind, HostId,
+    HostState, MigrateSpec, PageRequest, PoolQuery, PowerAction, RevertSnapshot, Shutdown, SnapshotSpec,
+    TaskQuery, TaskState, VmChange, VmId, VmQuery, VmSpec, VmState,
 };
 use hypervisor_core::traits::{Backups as _, Compute as _, Snapshots as _, Storage as _, Tasks as _};
 use hypervisor_proxmox::{Proxmox, ProxmoxConfig, Resources};
@@ -84,12 +84,19 @@ impl Bench {
             Mock::given(method(*verb)).and(path(whole)).respond_with(answer).mount(&server).await;
         }
         for (at, answer) in [
-            ("/version", json!({"data": {"version": "9.1.1", "release": "9.1", "repoid": "42db4a6cf33dac83"}})),
+            (
+                "/version",
+                json!({"data": {"version": "9.1.1", "release": "9.1", "repoid": "42db4a6cf33dac83"}}),
+            ),
             ("/access/permissions", json!({"data": {}})),
             ("/cluster/resources", cluster()),
         ] {
             let answer = ResponseTemplate::new(200).set_body_json(answer);
-            Mock::given(method("GET")).and(path(format!("/api2/json{at}"))).respond_with(answer).mount(&server).await;
+            Mock::given(method("GET"))
+                .and(path(format!("/api2/json{at}")))
+                .respond_with(answer)
+                .mount(&server)
+                .await;
         }
         let config = ProxmoxConfig::new(&server.uri()).unwrap().token("root@pam!mcp-token", "a-secret");
         let proxmox = Proxmox::connect(config).await.unwrap();
@@ -100,7 +107,8 @@ impl Bench {
     async fn sent(&self, verb: &str, at: &str) -> Sent {
         let all = self.server.received_requests().await.unwrap();
         let whole = format!("/api2/json{at}");
-        let found = all.iter().rev().find(|request| request.method.as_str() == verb && request.url.path() == whole);
+        let found =
+            all.iter().rev().find(|request| request.method.as_str() == verb && request.url.path() == whole);
         let found = found.unwrap_or_else(|| panic!("no {verb} {at}, but {:?}", urls(&all)));
         let query = found.url.query().unwrap_or_default().to_owned();
         let body = String::from_utf8(found.body.clone()).unwrap();
@@ -145,7 +153,10 @@ async fn get_cluster_status() {
         let bench = Bench::new(&[("GET", "/cluster/status", answer)]).await;
         let cluster = bench.proxmox.get_cluster().await.unwrap();
         assert_eq!((cluster.name.as_deref(), cluster.quorate), (Some("proxmox-cluster"), true));
-        assert_eq!((cluster.hosts[0].id.as_str(), cluster.hosts[0].state.clone()), ("pve1", HostState::Online));
+        assert_eq!(
+            (cluster.hosts[0].id.as_str(), cluster.hosts[0].state.clone()),
+            ("pve1", HostState::Online)
+        );
         let sent = bench.sent("GET", "/cluster/status").await;
         assert_eq!(sent.authorization, "PVEAPIToken=root@pam!mcp-token=a-secret");
     }
@@ -203,7 +214,10 @@ async fn get_vms() {
         let query = VmQuery::all().host("pve1").kind(GuestKind::Vm);
         let vms = bench.proxmox.list_vms(&query, &first()).await.unwrap().items;
         let [vm] = vms.as_slice() else { panic!("{vms:?}") };
-        assert_eq!((vm.id.as_str(), vm.name.as_str(), vm.state.clone()), ("100", "webserver", VmState::Running));
+        assert_eq!(
+            (vm.id.as_str(), vm.name.as_str(), vm.state.clone()),
+            ("100", "webserver", VmState::Running)
+        );
         assert_eq!((vm.cpus, vm.memory), (Some(4), Some(ByteSize::gib(8))));
         assert_eq!(vm.uptime.unwrap().as_secs(), 86400);
         assert_eq!(bench.sent("GET", "/nodes/pve1/qemu").await.params, params(&[("full", "1")]));
@@ -213,7 +227,10 @@ async fn get_vms() {
 #[tokio::test]
 async fn get_vm() {
     for answer in [documented_vm(), running(100)] {
-        let rows = [("GET", "/nodes/pve1/qemu/100/status/current", answer), ("GET", "/nodes/pve1/qemu/100/config", config())];
+        let rows = [
+            ("GET", "/nodes/pve1/qemu/100/status/current", answer),
+            ("GET", "/nodes/pve1/qemu/100/config", config()),
+        ];
         let bench = Bench::new(&rows).await;
         let info = bench.proxmox.get_vm(&vm()).await.unwrap();
         assert_eq!((info.name.as_str(), info.state), ("webserver", VmState::Running));
@@ -228,8 +245,10 @@ async fn get_vm() {
 
 #[tokio::test]
 async fn get_vm_config() {
-    let pending = json!({"data": [{"key": "memory", "value": "8192", "pending": 16384}, {"key": "cores", "value": 4}]});
-    let rows = [("GET", "/nodes/pve1/qemu/100/config", config()), ("GET", "/nodes/pve1/qemu/100/pending", pending)];
+    let pending =
+        json!({"data": [{"key": "memory", "value": "8192", "pending": 16384}, {"key": "cores", "value": 4}]});
+    let rows =
+        [("GET", "/nodes/pve1/qemu/100/config", config()), ("GET", "/nodes/pve1/qemu/100/pending", pending)];
     let bench = Bench::new(&rows).await;
     let config = bench.proxmox.get_vm_config(&vm()).await.unwrap();
     assert_eq!((config.spec.cpus, config.spec.memory), (4, ByteSize::gib(8)));
@@ -239,7 +258,13 @@ async fn get_vm_config() {
 }
 
 /// A verb for a guest in a state, with the call that it has to be.
-async fn verb(action: PowerAction, vmid: u32, current: Value, at: &str, expected: &[(&str, &str)]) -> Option<String> {
+async fn verb(
+    action: PowerAction,
+    vmid: u32,
+    current: Value,
+    at: &str,
+    expected: &[(&str, &str)],
+) -> Option<String> {
     let kind = if vmid == 200 { "lxc" } else { "qemu" };
     let base = format!("/nodes/pve1/{kind}/{vmid}");
     let status = format!("{base}/status/current");
@@ -259,7 +284,10 @@ async fn start_vm() {
 #[tokio::test]
 async fn stop_vm() {
     let overrule = [("overrule-shutdown", "1")];
-    assert_eq!(verb(PowerAction::PowerOff, 100, running(100), "stop", &overrule).await.as_deref(), Some(UPID));
+    assert_eq!(
+        verb(PowerAction::PowerOff, 100, running(100), "stop", &overrule).await.as_deref(),
+        Some(UPID)
+    );
 }
 
 #[tokio::test]
@@ -285,7 +313,14 @@ async fn create_vm() {
     let started = bench.proxmox.create_vm(&spec).await.unwrap();
     assert_eq!((started.output.as_str(), started.task.unwrap().as_str()), ("105", UPID));
     let sent = bench.sent("POST", "/nodes/pve1/qemu").await;
-    for (key, value) in [("vmid", "105"), ("name", "web-2"), ("cores", "2"), ("memory", "4096"), ("tags", "web"), ("start", "1")] {
+    for (key, value) in [
+        ("vmid", "105"),
+        ("name", "web-2"),
+        ("cores", "2"),
+        ("memory", "4096"),
+        ("tags", "web"),
+        ("start", "1"),
+    ] {
         assert_eq!(sent.params.get(key).map(String::as_str), Some(value), "{key} in {sent:?}");
     }
     assert!(sent.body && bench.server.received_requests().await.unwrap().len() - before <= 2);
@@ -304,7 +339,12 @@ fn delete_rows(base: &'static str, at: [&'static str; 4]) -> Vec<(&'static str, 
 #[tokio::test]
 async fn delete_vm() {
     let base = "/nodes/pve1/qemu/100";
-    let paths = [base, "/nodes/pve1/qemu/100/status/current", "/nodes/pve1/qemu/100/config", "/nodes/pve1/qemu/100/snapshot"];
+    let paths = [
+        base,
+        "/nodes/pve1/qemu/100/status/current",
+        "/nodes/pve1/qemu/100/config",
+        "/nodes/pve1/qemu/100/snapshot",
+    ];
     let bench = Bench::new(&delete_rows(base, paths)).await;
     let started = bench.proxmox.delete_vm(&vm(), &DeleteVm::with_disks()).await.unwrap();
     assert_eq!(started.task.unwrap().as_str(), UPID);
@@ -319,13 +359,18 @@ async fn update_vm() {
     let rows = [
         ("GET", at, config()),
         ("PUT", at, json!({ "data": null })),
-        ("GET", "/nodes/pve1/qemu/100/pending", json!({"data": [{"key": "memory", "value": "8192", "pending": "16384"}]})),
+        (
+            "GET",
+            "/nodes/pve1/qemu/100/pending",
+            json!({"data": [{"key": "memory", "value": "8192", "pending": "16384"}]}),
+        ),
     ];
     let bench = Bench::new(&rows).await;
     let change = VmChange::new().memory(ByteSize::gib(16)).name("renamed");
     let outcome = bench.proxmox.update_vm(&vm(), &change).await.unwrap().output;
     assert_eq!((outcome.applied, outcome.pending), (vec!["name".to_owned()], vec!["memory".to_owned()]));
-    let expected = [("digest", "0dd14319ebb28ff4cd1157fe07b74f9cc4b8d4be"), ("memory", "16384"), ("name", "renamed")];
+    let expected =
+        [("digest", "0dd14319ebb28ff4cd1157fe07b74f9cc4b8d4be"), ("memory", "16384"), ("name", "renamed")];
     assert_eq!(bench.sent("PUT", at).await.params, params(&expected));
 }
 
@@ -335,7 +380,10 @@ async fn clone_vm() {
     let bench = Bench::new(&[("POST", at, task())]).await;
     let started = bench.proxmox.clone_vm(&vm(), &CloneSpec::new("copy").id("150")).await.unwrap();
     assert_eq!((started.output.as_str(), started.task.unwrap().as_str()), ("150", UPID));
-    assert_eq!(bench.sent("POST", at).await.params, params(&[("full", "1"), ("name", "copy"), ("newid", "150")]));
+    assert_eq!(
+        bench.sent("POST", at).await.params,
+        params(&[("full", "1"), ("name", "copy"), ("newid", "150")])
+    );
 }
 
 #[tokio::test]
@@ -343,7 +391,11 @@ async fn migrate_vm() {
     let two = json!({"data": [{"type": "node", "node": "pve1", "status": "online"}, {"type": "node", "node": "pve2", "status": "online"},
         {"type": "qemu", "vmid": 100, "node": "pve1", "status": "running", "name": "webserver"}]});
     let at = "/nodes/pve1/qemu/100/migrate";
-    let rows = [("GET", "/cluster/resources", two), ("POST", at, task()), ("GET", "/nodes/pve1/qemu/100/status/current", running(100))];
+    let rows = [
+        ("GET", "/cluster/resources", two),
+        ("POST", at, task()),
+        ("GET", "/nodes/pve1/qemu/100/status/current", running(100)),
+    ];
     let bench = Bench::new(&rows).await;
     let started = bench.proxmox.migrate_vm(&vm(), &MigrateSpec::to("pve2").with_disks(true)).await.unwrap();
     assert_eq!(started.task.unwrap().as_str(), UPID);
@@ -357,7 +409,10 @@ async fn get_containers() {
     let bench = Bench::new(&[("GET", "/nodes/pve1/lxc", answer)]).await;
     let query = VmQuery::all().host("pve1").kind(GuestKind::Container);
     let found = bench.proxmox.list_vms(&query, &first()).await.unwrap().items;
-    assert_eq!((found[0].id.as_str(), found[0].kind, found[0].memory), ("200", GuestKind::Container, Some(ByteSize::mib(128))));
+    assert_eq!(
+        (found[0].id.as_str(), found[0].kind, found[0].memory),
+        ("200", GuestKind::Container, Some(ByteSize::mib(128)))
+    );
     assert!(bench.sent("GET", "/nodes/pve1/lxc").await.params.is_empty());
 }
 
@@ -366,7 +421,10 @@ async fn get_container() {
     let current = json!({"data": {"vmid": 200, "name": "ct1", "status": "running", "cpus": 2, "maxmem": 134217728, "type": "lxc"}});
     let config = json!({"data": {"hostname": "ct1", "memory": 128, "cores": 2, "rootfs": "local:200/vm-200-disk-0.raw,size=1G",
         "net0": "name=eth0,bridge=vmbr0,hwaddr=BC:24:11:66:6E:2B,ip=dhcp,type=veth", "digest": "71b4"}});
-    let rows = [("GET", "/nodes/pve1/lxc/200/status/current", current), ("GET", "/nodes/pve1/lxc/200/config", config)];
+    let rows = [
+        ("GET", "/nodes/pve1/lxc/200/status/current", current),
+        ("GET", "/nodes/pve1/lxc/200/config", config),
+    ];
     let info = Bench::new(&rows).await.proxmox.get_vm(&ct()).await.unwrap();
     assert_eq!((info.kind, info.state, info.cpus), (GuestKind::Container, VmState::Running, Some(2)));
 }
@@ -379,13 +437,21 @@ async fn start_container() {
 #[tokio::test]
 async fn stop_container() {
     let overrule = [("overrule-shutdown", "1")];
-    assert_eq!(verb(PowerAction::PowerOff, 200, running(200), "stop", &overrule).await.as_deref(), Some(UPID));
+    assert_eq!(
+        verb(PowerAction::PowerOff, 200, running(200), "stop", &overrule).await.as_deref(),
+        Some(UPID)
+    );
 }
 
 #[tokio::test]
 async fn delete_container() {
     let base = "/nodes/pve1/lxc/200";
-    let paths = [base, "/nodes/pve1/lxc/200/status/current", "/nodes/pve1/lxc/200/config", "/nodes/pve1/lxc/200/snapshot"];
+    let paths = [
+        base,
+        "/nodes/pve1/lxc/200/status/current",
+        "/nodes/pve1/lxc/200/config",
+        "/nodes/pve1/lxc/200/snapshot",
+    ];
     let bench = Bench::new(&delete_rows(base, paths)).await;
     bench.proxmox.delete_vm(&ct(), &DeleteVm::with_disks()).await.unwrap().task.unwrap();
     assert_eq!(bench.sent("DELETE", base).await.params["purge"], "1");
@@ -398,7 +464,10 @@ async fn get_storages() {
         "content": "images,iso", "shared": 0}]});
     let bench = Bench::new(&[("GET", "/storage", configured), ("GET", "/nodes/pve1/storage", seen)]).await;
     let all = bench.proxmox.list_pools(&PoolQuery::all(), &first()).await.unwrap().items;
-    assert_eq!((all[0].id.as_str(), all[0].path.as_deref(), all[0].capacity), ("local", Some("/var/lib/vz"), Some(ByteSize::bytes(100))));
+    assert_eq!(
+        (all[0].id.as_str(), all[0].path.as_deref(), all[0].capacity),
+        ("local", Some("/var/lib/vz"), Some(ByteSize::bytes(100)))
+    );
     assert_eq!(bench.proxmox.storage_config().await.unwrap()[0].id.as_str(), "local");
     let of_host = bench.proxmox.list_pools(&PoolQuery::all().host("pve1"), &first()).await.unwrap().items;
     assert_eq!((of_host[0].available, of_host[0].active), (Some(ByteSize::bytes(90)), true));
@@ -430,12 +499,19 @@ async fn get_snapshots() {
     let bench = Bench::new(&[("GET", SNAPSHOTS, snapshots())]).await;
     let tree = bench.proxmox.list_snapshots(&vm()).await.unwrap();
     assert_eq!((tree.len(), tree.current().unwrap().id.as_str()), (1, "s1"));
-    assert_eq!(bench.proxmox.get_snapshot(&vm(), &"s1".into()).await.unwrap().description.as_deref(), Some("first snap"));
+    assert_eq!(
+        bench.proxmox.get_snapshot(&vm(), &"s1".into()).await.unwrap().description.as_deref(),
+        Some("first snap")
+    );
 }
 
 #[tokio::test]
 async fn create_snapshot() {
-    let rows = [("GET", SNAPSHOTS, snapshots()), ("POST", SNAPSHOTS, task()), ("GET", "/nodes/pve1/qemu/100/status/current", running(100))];
+    let rows = [
+        ("GET", SNAPSHOTS, snapshots()),
+        ("POST", SNAPSHOTS, task()),
+        ("GET", "/nodes/pve1/qemu/100/status/current", running(100)),
+    ];
     let bench = Bench::new(&rows).await;
     let spec = SnapshotSpec::new("s2").description("second").memory(true);
     let started = bench.proxmox.create_snapshot(&vm(), &spec).await.unwrap();
@@ -443,7 +519,10 @@ async fn create_snapshot() {
     let expected = [("description", "second"), ("snapname", "s2"), ("vmstate", "1")];
     assert_eq!(bench.sent("POST", SNAPSHOTS).await.params, params(&expected));
     let taken = bench.proxmox.create_snapshot(&vm(), &SnapshotSpec::new("s1")).await.unwrap_err();
-    assert_eq!((taken.kind(), taken.target()), (hypervisor_core::ErrorKind::AlreadyExists, Some("snapshot `s1`")));
+    assert_eq!(
+        (taken.kind(), taken.target()),
+        (hypervisor_core::ErrorKind::AlreadyExists, Some("snapshot `s1`"))
+    );
 }
 
 #[tokio::test]
@@ -475,8 +554,12 @@ async fn get_backups() {
         "format": "vma.zst", "notes": "nightly", "protected": 1}]});
     let at = "/nodes/pve1/storage/local/content";
     let bench = Bench::new(&[("GET", at, answer)]).await;
-    let backups = bench.proxmox.list_backups(&BackupQuery::all().pool("local"), &first()).await.unwrap().items;
-    assert_eq!((backups[0].id.as_str(), backups[0].vm.as_ref().unwrap().as_str(), backups[0].protected), (volid, "100", true));
+    let backups =
+        bench.proxmox.list_backups(&BackupQuery::all().pool("local"), &first()).await.unwrap().items;
+    assert_eq!(
+        (backups[0].id.as_str(), backups[0].vm.as_ref().unwrap().as_str(), backups[0].protected),
+        (volid, "100", true)
+    );
     assert_eq!(bench.sent("GET", at).await.params, params(&[("content", "backup")]));
 }
 
@@ -509,7 +592,12 @@ async fn get_task_status() {
 
 #[tokio::test]
 async fn get_pools() {
-    let bench = Bench::new(&[("GET", "/pools", json!({"data": [{"poolid": "prod", "comment": "Prod"}, {"poolid": "dev"}]}))]).await;
+    let bench = Bench::new(&[(
+        "GET",
+        "/pools",
+        json!({"data": [{"poolid": "prod", "comment": "Prod"}, {"poolid": "dev"}]}),
+    )])
+    .await;
     let groups = bench.proxmox.list_groups(&first()).await.unwrap().items;
     assert_eq!((groups[0].id.as_str(), groups[1].description.as_deref()), ("dev", Some("Prod")));
 }

@@ -3,17 +3,15 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use hypervisor_core::model::{
-    CloneSpec, DeploySpec, Started, TaskId, TemplateSpec, VmId,
-};
+use hypervisor_core::model::{CloneSpec, DeploySpec, Started, TaskId, TemplateSpec, VmId};
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
 use super::{create, list};
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::error::named;
 use crate::locate::Place;
+use crate::tasks::begun;
 use crate::tasks::chain::Link;
 use crate::wire::compute;
 use crate::wire::config::{Config, encode_deploy, encode_mark};
@@ -74,39 +72,45 @@ async fn begin(inner: &Inner, operation: Operation, vm: &VmId, spec: &CloneSpec)
     }
     // Before a number is chosen: an unknown guest should not cost one.
     inner.find(operation, vm).await?;
-    let numbers = create::Numbers::new(inner, operation, spec.id.as_ref(), spec.client_token.as_deref()).await?;
+    let numbers =
+        create::Numbers::new(inner, operation, spec.id.as_ref(), spec.client_token.as_deref()).await?;
     numbers
-        .each(|number| {
-            async move {
-                let copy = VmId::from(number.to_string());
-                if let Some(token) = &spec.client_token {
-                    inner.intents.add(&copy, token, &spec.name);
+        .each(|number| async move {
+            let copy = VmId::from(number.to_string());
+            if let Some(token) = &spec.client_token {
+                inner.intents.add(&copy, token, &spec.name);
+            }
+            let sent = inner
+                .on_guest(operation, vm, |source| async move {
+                    if spec.linked && !list::current(inner, operation, &source).await?.template {
+                        let why = "only disks of templates can be shared: make a template of it first";
+                        return Err(Error::invalid_state(why));
+                    }
+                    let call = Call::post(
+                        source.path("/clone")?,
+                        compute::clone(spec, source.place.kind, number, spec.linked)?,
+                    );
+                    let task = inner
+                        .api
+                        .task(&call.operation(operation))
+                        .await
+                        .map_err(|error| wrong(error, spec))?;
+                    Ok((task, source.place))
+                })
+                .await;
+            match sent {
+                Ok((task, place)) => {
+                    let host = spec.host.clone().unwrap_or(place.host);
+                    let place = Place::new(host, place.kind);
+                    inner.locator.learn(number, place.clone());
+                    inner.locator.learn_group(&copy, spec.group.clone());
+                    Ok(Begun { copy, found: Found { number, place }, task })
                 }
-                let sent = inner
-                    .on_guest(operation, vm, |source| async move {
-                        if spec.linked && !list::current(inner, operation, &source).await?.template {
-                            let why = "only disks of templates can be shared: make a template of it first";
-                            return Err(Error::invalid_state(why));
-                        }
-                        let call = Call::post(source.path("/clone")?, compute::clone(spec, source.place.kind, number, spec.linked)?);
-                        let task = inner.api.task(&call.operation(operation)).await.map_err(|error| wrong(error, spec))?;
-                        Ok((task, source.place))
-                    })
-                    .await;
-                match sent {
-                    Ok((task, place)) => {
-                        let host = spec.host.clone().unwrap_or(place.host);
-                        let place = Place::new(host, place.kind);
-                        inner.locator.learn(number, place.clone());
-                        inner.locator.learn_group(&copy, spec.group.clone());
-                        Ok(Begun { copy, found: Found { number, place }, task })
+                Err(error) => {
+                    if error.effect() == hypervisor_core::Effect::None {
+                        inner.intents.remove(&copy);
                     }
-                    Err(error) => {
-                        if error.effect() == hypervisor_core::Effect::None {
-                            inner.intents.remove(&copy);
-                        }
-                        Err(error)
-                    }
+                    Err(error)
                 }
             }
         })
@@ -116,7 +120,10 @@ async fn begin(inner: &Inner, operation: Operation, vm: &VmId, spec: &CloneSpec)
 fn wrong(error: Error, spec: &CloneSpec) -> Error {
     // The text of the server names the snapshot only by its words.
     match &spec.snapshot {
-        Some(snapshot) if error.is_not_found() && error.target().is_some_and(|target| target.starts_with("snapshot")) => {
+        Some(snapshot)
+            if error.is_not_found()
+                && error.target().is_some_and(|target| target.starts_with("snapshot")) =>
+        {
             crate::error::again(&error, snapshot.not_found())
         }
         _ => error,
@@ -190,7 +197,8 @@ pub(crate) async fn template(inner: &Arc<Inner>, vm: &VmId, spec: &TemplateSpec)
 }
 
 async fn become_template(inner: &Inner, operation: Operation, found: &Found) -> Result<Option<TaskId>> {
-    let task = inner.api.task(&Call::post(found.path("/template")?, Form::new()).operation(operation)).await?;
+    let task =
+        inner.api.task(&Call::post(found.path("/template")?, Form::new()).operation(operation)).await?;
     inner.locator.touch(&VmId::from(found.number.to_string()));
     Ok(task)
 }

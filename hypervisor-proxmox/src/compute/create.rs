@@ -11,13 +11,13 @@ use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
 use tokio::time::Instant;
 
 use super::list;
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::locate::{Place, View};
 use crate::storage;
-use crate::wire::config::{Config, Create, Defaults, encode_create};
+use crate::tasks::begun;
 use crate::wire::compute::kind_path;
+use crate::wire::config::{Config, Create, Defaults, encode_create};
 use crate::wire::form::{Form, segment, vmid};
 use crate::wire::marks;
 
@@ -93,7 +93,9 @@ impl<'a> Numbers<'a> {
             }
         }
         let error = last.unwrap_or_else(|| Error::new(ErrorKind::Exhausted, "no number is free"));
-        Err(error.with_hint(format!("{TRIES} numbers in a row were taken by others: give this connection a range of its own (`vmids`)")))
+        Err(error.with_hint(format!(
+            "{TRIES} numbers in a row were taken by others: give this connection a range of its own (`vmids`)"
+        )))
     }
 }
 
@@ -127,7 +129,14 @@ pub(crate) async fn create(inner: &Arc<Inner>, spec: &VmSpec) -> Result<Started<
     let (place, defaults) = (&place, &defaults);
     numbers
         .each(|number| async move {
-            let create = encode_create(number, spec, defaults)?;
+            let mut create = encode_create(number, spec, defaults)?;
+            if spec.kind == GuestKind::Vm {
+                for (key, value) in &inner.config.machine_defaults {
+                    if create.form.get(key).is_none() {
+                        create.form.set(key, value.as_str());
+                    }
+                }
+            }
             match send(inner, place, create.form.clone()).await {
                 Ok(task) => made(inner, spec, place, number, create, task),
                 Err(error) if is_taken(&error) => match ours(inner, spec, number).await {
@@ -197,7 +206,9 @@ fn pools(spec: &VmSpec) -> Vec<PoolId> {
             DiskSource::New { pool, .. } => pool.iter().cloned().collect(),
             DiskSource::Volume(volume) => of_volume(volume).into_iter().collect(),
             DiskSource::Copy { of, pool, .. } => of_volume(of).into_iter().chain(pool.clone()).collect(),
-            DiskSource::Linked { backing, pool } => of_volume(backing).into_iter().chain(pool.clone()).collect(),
+            DiskSource::Linked { backing, pool } => {
+                of_volume(backing).into_iter().chain(pool.clone()).collect()
+            }
             _ => Vec::new(),
         }
     };
@@ -212,9 +223,12 @@ async fn choose_host(inner: &Inner, view: &View, spec: &VmSpec) -> Result<HostId
     }
     let pools = pools(spec);
     let has_all = |host: &HostId| {
-        pools.iter().all(|pool| view.pool(pool.as_str()).is_none_or(|pool| pool.hosts.is_empty() || pool.hosts.contains(host)))
+        pools.iter().all(|pool| {
+            view.pool(pool.as_str()).is_none_or(|pool| pool.hosts.is_empty() || pool.hosts.contains(host))
+        })
     };
-    let online = || view.inventory.hosts.iter().filter(|host| host.state == HostState::Online).map(|host| &host.id);
+    let online =
+        || view.inventory.hosts.iter().filter(|host| host.state == HostState::Online).map(|host| &host.id);
     let mut fitting: Vec<HostId> = online().filter(|host| has_all(host)).cloned().collect();
     if fitting.is_empty() {
         // The server says best what is wrong.

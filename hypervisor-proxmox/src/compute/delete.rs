@@ -6,11 +6,11 @@ use hypervisor_core::model::{DeleteVm, DiskDevice, Started, VmId, VolumeId};
 use hypervisor_core::{Error, Operation, Result};
 
 use super::{list, power};
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
-use crate::wire::config::{Config, decode, fill_in};
+use crate::tasks::begun;
 use crate::wire::compute;
+use crate::wire::config::{Config, decode, fill_in};
 
 const OPERATION: Operation = Operation::DeleteVm;
 
@@ -18,8 +18,10 @@ const OPERATION: Operation = Operation::DeleteVm;
 pub(crate) async fn delete(inner: &Arc<Inner>, vm: &VmId, options: &DeleteVm) -> Result<Started<()>> {
     let (found, extra) = inner
         .on_guest(OPERATION, vm, |found| async move {
-            let (info, config) =
-                futures::join!(list::current(inner, OPERATION, &found), list::raw_config(inner, OPERATION, &found));
+            let (info, config) = futures::join!(
+                list::current(inner, OPERATION, &found),
+                list::raw_config(inner, OPERATION, &found)
+            );
             let (mut info, config) = (info?, Config::read(&config?, found.place.kind)?);
             fill_in(&mut info, &config);
             info.check_uid(options.expected_uid.as_deref())?;
@@ -31,7 +33,9 @@ pub(crate) async fn delete(inner: &Arc<Inner>, vm: &VmId, options: &DeleteVm) ->
                 let snapshots = crate::snapshots::rows(inner, OPERATION, &found).await?;
                 if !snapshots.is_empty() {
                     let why = format!("it has {} snapshots, which would be lost", snapshots.len());
-                    return Err(Error::invalid_state(why).with_hint("ask for `snapshots`, or delete them first"));
+                    return Err(
+                        Error::invalid_state(why).with_hint("ask for `snapshots`, or delete them first")
+                    );
                 }
             }
             let disks = decode(vm, &config).disks.into_iter().filter(|disk| disk.device == DiskDevice::Disk);

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use hypervisor_core::model::{
-    ByteSize, DetachDisk, DiskId, DiskSource, DiskSpec, GuestKind, NicChange, NicId, NicSource, NicSpec, Started,
-    TaskId, VmId, VolumeId,
+    ByteSize, DetachDisk, DiskId, DiskSource, DiskSpec, GuestKind, NicChange, NicId, NicSource, NicSpec,
+    Started, TaskId, VmId, VolumeId,
 };
 use hypervisor_core::{Operation, Result};
 
 use super::{create, list};
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::storage;
+use crate::tasks::begun;
 use crate::wire::config::{
     Config, Defaults, decode, encode_attach_disk, encode_attach_nic, encode_detach_disk, encode_detach_nic,
     encode_drop_volume, encode_resize_disk, encode_update_nic,
@@ -75,7 +75,12 @@ pub(crate) async fn attach_disk(inner: &Arc<Inner>, vm: &VmId, disk: &DiskSpec) 
 }
 
 /// Detaches a disk. Its volume stays the guest's own, as an unused one, unless it is to be deleted.
-pub(crate) async fn detach_disk(inner: &Inner, vm: &VmId, disk: &DiskId, options: DetachDisk) -> Result<Started<()>> {
+pub(crate) async fn detach_disk(
+    inner: &Inner,
+    vm: &VmId,
+    disk: &DiskId,
+    options: DetachDisk,
+) -> Result<Started<()>> {
     let operation = Operation::DetachDisk;
     let task = inner
         .on_guest(operation, vm, |found| async move {
@@ -103,7 +108,12 @@ async fn drop_volume(inner: &Inner, found: &Found, volume: &VolumeId) -> Result<
     }
 }
 
-pub(crate) async fn resize_disk(inner: &Inner, vm: &VmId, disk: &DiskId, capacity: ByteSize) -> Result<Started<()>> {
+pub(crate) async fn resize_disk(
+    inner: &Inner,
+    vm: &VmId,
+    disk: &DiskId,
+    capacity: ByteSize,
+) -> Result<Started<()>> {
     let operation = Operation::ResizeDisk;
     let task = inner
         .on_guest(operation, vm, |found| async move {
@@ -130,7 +140,12 @@ pub(crate) async fn attach_nic(inner: &Inner, vm: &VmId, nic: &NicSpec) -> Resul
     Ok(Started::done(id))
 }
 
-pub(crate) async fn update_nic(inner: &Inner, vm: &VmId, nic: &NicId, change: &NicChange) -> Result<Started<()>> {
+pub(crate) async fn update_nic(
+    inner: &Inner,
+    vm: &VmId,
+    nic: &NicId,
+    change: &NicChange,
+) -> Result<Started<()>> {
     let operation = Operation::UpdateNic;
     inner
         .on_guest(operation, vm, |found| async move {

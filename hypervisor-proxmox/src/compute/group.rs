@@ -39,9 +39,7 @@ pub(crate) async fn create(inner: &Inner, spec: &GroupSpec) -> Result<Started<Gr
     let group = GroupId::from(spec.name.as_str());
     let call = Call::post("/pools", pool::create(spec)?).operation(Operation::CreateGroup);
     inner.api.bytes(&call).await.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => {
-            crate::error::again(&error, Error::already_exists(GroupId::NOUN, &group))
-        }
+        ErrorKind::AlreadyExists => crate::error::again(&error, Error::already_exists(GroupId::NOUN, &group)),
         _ => error,
     })?;
     Ok(Started::done(group))

@@ -11,8 +11,8 @@ use hypervisor_core::{ErrorKind, Operation, Result};
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::wire::compute::kind_path;
-use crate::wire::form::{Form, segment, vmid};
 use crate::wire::config::{Config, decode, decode_pending, fill_in};
+use crate::wire::form::{Form, segment, vmid};
 use crate::wire::status;
 
 /// The number as the key of a page: text sorts like the number.
@@ -36,14 +36,18 @@ pub(crate) async fn list(inner: &Inner, query: &VmQuery, page: &PageRequest) -> 
 }
 
 /// Every guest of the cluster, and the hosts that do not answer.
-pub(crate) async fn everywhere(inner: &Inner, operation: Operation) -> Result<(Vec<VmInfo>, Vec<Unreachable>)> {
+pub(crate) async fn everywhere(
+    inner: &Inner,
+    operation: Operation,
+) -> Result<(Vec<VmInfo>, Vec<Unreachable>)> {
     let view = inner.view(operation).await?;
     let mut guests = view.inventory.guests.clone();
     let mut unreachable = view.inventory.unreachable.clone();
     let changed = inner.locator.changed();
     let stale = |vm: &VmInfo| {
         vm.state != VmState::Unreachable
-            && (matches!(vm.state, VmState::Unknown(_)) || vmid(&vm.id).is_ok_and(|number| changed.contains(&number)))
+            && (matches!(vm.state, VmState::Unknown(_))
+                || vmid(&vm.id).is_ok_and(|number| changed.contains(&number)))
     };
     let hosts: BTreeSet<(HostId, bool)> = guests
         .iter()
@@ -121,7 +125,8 @@ async fn of_host(
 pub(crate) async fn get(inner: &Inner, operation: Operation, vm: &VmId) -> Result<VmInfo> {
     inner
         .on_guest(operation, vm, |found| async move {
-            let (status, config) = futures::join!(current(inner, operation, &found), raw_config(inner, operation, &found));
+            let (status, config) =
+                futures::join!(current(inner, operation, &found), raw_config(inner, operation, &found));
             let mut info = status?;
             fill_in(&mut info, &Config::read(&config?, found.place.kind)?);
             complete(inner, operation, &mut info).await;

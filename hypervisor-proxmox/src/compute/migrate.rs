@@ -4,10 +4,10 @@ use hypervisor_core::model::{MigrateSpec, Started, VmId};
 use hypervisor_core::{Error, Operation, Result};
 
 use super::list;
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::Inner;
 use crate::error::named;
+use crate::tasks::begun;
 use crate::wire::compute;
 
 const OPERATION: Operation = Operation::MigrateVm;

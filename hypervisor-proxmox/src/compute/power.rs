@@ -22,7 +22,9 @@ pub(crate) async fn power(inner: &Inner, vm: &VmId, action: &PowerAction) -> Res
                 return Err(named(operation)(Error::invalid_state("a template is not started: clone it")));
             }
             let held = info.lock.as_deref().filter(|lock| *lock != "suspended");
-            if let (Some(lock), PowerAction::Shutdown(Shutdown { power_off_after: None, .. })) = (held, action) {
+            if let (Some(lock), PowerAction::Shutdown(Shutdown { power_off_after: None, .. })) =
+                (held, action)
+            {
                 // Nobody looks at the end of this one's task.
                 let what = if found.place.kind == GuestKind::Container { "CT" } else { "VM" };
                 let text = format!("{what} is locked ({lock})");
@@ -35,7 +37,9 @@ pub(crate) async fn power(inner: &Inner, vm: &VmId, action: &PowerAction) -> Res
         .await?;
     Ok(match (task, action) {
         // The task waits for the guest, which nobody has asked for: what was asked for is done.
-        (Some(_), PowerAction::Shutdown(Shutdown { power_off_after: None, .. })) | (None, _) => Started::done(()),
+        (Some(_), PowerAction::Shutdown(Shutdown { power_off_after: None, .. })) | (None, _) => {
+            Started::done(())
+        }
         (Some(task), _) => Started::running((), task),
     })
 }

@@ -1,6 +1,8 @@
 //! Guests that are changed.
 
-use hypervisor_core::model::{ApplyPolicy, GuestKind, Started, UpdateOutcome, VmChange, VmId, VmInfo, VmState};
+use hypervisor_core::model::{
+    ApplyPolicy, GuestKind, Started, UpdateOutcome, VmChange, VmId, VmInfo, VmState,
+};
 use hypervisor_core::{Error, Operation, Result};
 use serde_json::Value;
 
@@ -64,7 +66,9 @@ async fn revert(inner: &Inner, found: &Found, pending: &[u8]) -> Result<()> {
 
 /// Passes if all of the change can be made in the guest as it runs.
 async fn check_live(inner: &Inner, found: &Found, change: &VmChange, config: &Config) -> Result<()> {
-    if found.place.kind == GuestKind::Container || !list::current(inner, OPERATION, found).await?.state.is_active() {
+    if found.place.kind == GuestKind::Container
+        || !list::current(inner, OPERATION, found).await?.state.is_active()
+    {
         return Ok(());
     }
     let hotplug = config.get("hotplug").unwrap_or("network,disk,usb");
@@ -80,5 +84,6 @@ async fn check_live(inner: &Inner, found: &Found, change: &VmChange, config: &Co
         return Ok(());
     }
     let why = format!("{} would wait for a power cycle", waits.join(" and "));
-    Err(Error::invalid_state(why).with_hint("CPUs and memory of a running guest change only with `hotplug` and `numa` in its options"))
+    Err(Error::invalid_state(why)
+        .with_hint("CPUs and memory of a running guest change only with `hotplug` and `numa` in its options"))
 }

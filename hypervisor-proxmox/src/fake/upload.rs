@@ -1,7 +1,7 @@
 //! Uploads, as the server takes them: fields first, the file last and under one name.
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Multipart};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart};
 use axum::http::Request;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256, Sha512};
@@ -40,6 +40,9 @@ fn hex(bytes: &[u8]) -> String {
 /// Reads the parts of an upload: the fields before the file, and the file.
 pub(super) async fn read(request: Request<Body>) -> Result<(Params, Uploaded), Refusal> {
     let broken = |_| Refusal::raw(400, "unable to parse multipart data");
+    let mut request = request;
+    // An upload may be of any size.
+    DefaultBodyLimit::disable().apply(&mut request);
     let mut parts =
         Multipart::from_request(request, &()).await.map_err(|_| Refusal::raw(400, "no boundary"))?;
     let mut params = Params::default();

@@ -56,7 +56,10 @@ mod tests {
         assert_eq!(u64::try_from(body.len()).unwrap(), length);
         let text = String::from_utf8(body.to_vec()).unwrap();
         let at = |word: &str| text.find(word).unwrap_or_else(|| panic!("no {word} in {text}"));
-        assert!(at("name=\"content\"") < at("name=\"checksum\"") && at("name=\"checksum\"") < at("filename=\"a.iso\""));
+        assert!(
+            at("name=\"content\"") < at("name=\"checksum\"")
+                && at("name=\"checksum\"") < at("filename=\"a.iso\"")
+        );
         let boundary = sent.content_type.split_once("boundary=").unwrap().1;
         assert!(text.ends_with(&format!("--{boundary}--\r\n")));
         assert!(multipart(&[], "a\"b", ByteStream::from_bytes("")).is_err());

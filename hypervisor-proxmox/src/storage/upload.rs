@@ -7,10 +7,10 @@ use hypervisor_core::{Error, Operation, Result};
 
 use super::multipart::multipart;
 use super::{of_pool, parts, read};
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::{Inner, Proxmox};
 use crate::error::named;
+use crate::tasks::begun;
 use crate::wire::form::{Form, segment};
 
 /// A checksum that the server compares the content with.
@@ -90,7 +90,9 @@ async fn target(inner: &Inner, target: &UploadVolume) -> Result<Target> {
                 Some((content, file)) if CONTENTS.contains(&content) => {
                     Ok(Target { pool, content: content.to_owned(), file: file.to_owned(), host: Some(host) })
                 }
-                _ => Err(Error::invalid("volume", "disks of guests take no upload: upload an image to import")),
+                _ => {
+                    Err(Error::invalid("volume", "disks of guests take no upload: upload an image to import"))
+                }
             }
         }
         _ => Err(Error::invalid("target", "is not known to this driver")),
@@ -118,13 +120,21 @@ pub(super) async fn upload(
     }
     let sent = multipart(&fields, &target.file, content)?;
     let path = upload_path(&host, &target.pool, "upload")?;
-    let task = inner.api.upload(operation, &path, &sent.content_type, sent.body).await.map_err(of_pool(&target.pool))?;
+    let task = inner
+        .api
+        .upload(operation, &path, &sent.content_type, sent.body)
+        .await
+        .map_err(of_pool(&target.pool))?;
     let volume = VolumeId::from(format!("{}:{}/{}", target.pool, target.content, target.file));
     Ok(begun(volume, task))
 }
 
 fn upload_path(host: &HostId, pool: &PoolId, call: &str) -> Result<String> {
-    Ok(format!("/nodes/{}/storage/{}/{call}", segment("host", host.as_str())?, segment("pool", pool.as_str())?))
+    Ok(format!(
+        "/nodes/{}/storage/{}/{call}",
+        segment("host", host.as_str())?,
+        segment("pool", pool.as_str())?
+    ))
 }
 
 async fn host_for(inner: &Inner, operation: Operation, pool: &PoolId) -> Result<HostId> {
@@ -173,7 +183,10 @@ impl Proxmox {
         let work = async {
             checksum.map_or(Ok(()), Checksum::validate)?;
             let content = content_of(name).ok_or_else(|| {
-                Error::invalid("name", "must end like an ISO image, a container template or an image to import")
+                Error::invalid(
+                    "name",
+                    "must end like an ISO image, a container template or an image to import",
+                )
             })?;
             if !(url.starts_with("http://") || url.starts_with("https://")) {
                 return Err(Error::invalid("url", "must begin with http:// or https://"));

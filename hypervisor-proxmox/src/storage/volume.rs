@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use hypervisor_core::model::{
-    HostId, Page, PageRequest, PoolId, PoolKind, Started, TaskId, VolumeFormat, VolumeId, VolumeInfo, VolumeSpec,
+    HostId, Page, PageRequest, PoolId, PoolKind, Started, TaskId, VolumeFormat, VolumeId, VolumeInfo,
+    VolumeSpec,
 };
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
 use super::of_pool;
-use crate::tasks::begun;
 use crate::api::Call;
 use crate::backend::Inner;
+use crate::tasks::begun;
 use crate::wire::form::{Form, segment, volume_segment};
 use crate::wire::storage as wire;
 
@@ -24,7 +25,11 @@ pub(crate) fn parts(volume: &VolumeId) -> Result<(PoolId, &str)> {
 }
 
 fn path(host: &HostId, pool: &PoolId, rest: &str) -> Result<String> {
-    Ok(format!("/nodes/{}/storage/{}{rest}", segment("host", host.as_str())?, segment("pool", pool.as_str())?))
+    Ok(format!(
+        "/nodes/{}/storage/{}{rest}",
+        segment("host", host.as_str())?,
+        segment("pool", pool.as_str())?
+    ))
 }
 
 fn path_of(host: &HostId, volume: &VolumeId) -> Result<String> {
@@ -38,7 +43,9 @@ fn path_of(host: &HostId, volume: &VolumeId) -> Result<String> {
 async fn hosts(inner: &Inner, operation: Operation, pool: &PoolId) -> Result<Vec<HostId>> {
     let view = inner.recent_view(operation).await?;
     let mut hosts = view.hosts_of(pool.as_str());
-    if let Some(preferred) = inner.config.host.as_ref().and_then(|host| hosts.iter().position(|has| has == host)) {
+    if let Some(preferred) =
+        inner.config.host.as_ref().and_then(|host| hosts.iter().position(|has| has == host))
+    {
         hosts.swap(0, preferred);
     }
     if view.pool(pool.as_str()).is_some_and(|known| known.shared) {
@@ -50,13 +57,22 @@ async fn hosts(inner: &Inner, operation: Operation, pool: &PoolId) -> Result<Vec
     Ok(hosts)
 }
 
-async fn content(inner: &Inner, operation: Operation, host: &HostId, pool: &PoolId) -> Result<Vec<VolumeInfo>> {
+async fn content(
+    inner: &Inner,
+    operation: Operation,
+    host: &HostId,
+    pool: &PoolId,
+) -> Result<Vec<VolumeInfo>> {
     let call = Call::get(path(host, pool, "/content")?).operation(operation);
     wire::volumes(&inner.api.bytes(&call).await.map_err(of_pool(pool))?)
 }
 
 /// Every volume of a storage with a host that has it.
-pub(super) async fn all(inner: &Inner, operation: Operation, pool: &PoolId) -> Result<Vec<(VolumeInfo, HostId)>> {
+pub(super) async fn all(
+    inner: &Inner,
+    operation: Operation,
+    pool: &PoolId,
+) -> Result<Vec<(VolumeInfo, HostId)>> {
     let hosts = hosts(inner, operation, pool).await?;
     let asked = hosts.iter().map(|host| content(inner, operation, host, pool));
     let answers = futures::future::join_all(asked).await;
@@ -139,7 +155,9 @@ async fn owned(
         return Ok(info);
     }
     let listed = content(inner, operation, host, pool).await?;
-    let Some(listed) = listed.into_iter().find(|listed| listed.id == info.id).map(|listed| inner.told(listed)) else {
+    let Some(listed) =
+        listed.into_iter().find(|listed| listed.id == info.id).map(|listed| inner.told(listed))
+    else {
         return Ok(info);
     };
     let mut whole = listed;
@@ -152,13 +170,17 @@ async fn owned(
 pub(super) async fn create(inner: &Inner, spec: &VolumeSpec) -> Result<Started<VolumeId>> {
     let operation = Operation::CreateVolume;
     if spec.content.as_deref().is_some_and(|content| !matches!(content, "images" | "rootdir")) {
-        let error = Error::invalid("content", "only disks of guests are made empty; upload or download the others");
+        let error =
+            Error::invalid("content", "only disks of guests are made empty; upload or download the others");
         return Err(error);
     }
     let mut spec = spec.clone();
     let view = inner.recent_view(operation).await?;
     let named_files = view.pool(spec.pool.as_str()).is_none_or(|pool| {
-        matches!(pool.kind, PoolKind::Dir | PoolKind::NetFs | PoolKind::Btrfs | PoolKind::Filesystem | PoolKind::Unknown(_))
+        matches!(
+            pool.kind,
+            PoolKind::Dir | PoolKind::NetFs | PoolKind::Btrfs | PoolKind::Filesystem | PoolKind::Unknown(_)
+        )
     });
     if spec.vm.is_none() {
         spec.vm = Some(inner.config.volume_owner.to_string().into());
@@ -171,13 +193,14 @@ pub(super) async fn create(inner: &Inner, spec: &VolumeSpec) -> Result<Started<V
     let host = hosts(inner, operation, &spec.pool).await?.into_iter().next();
     let host = host.ok_or_else(|| spec.pool.not_found())?;
     let call = Call::post(path(&host, &spec.pool, "/content")?, wire::allocate(&spec)?).operation(operation);
-    let answer = inner.api.bytes(&call).await.map_err(of_pool(&spec.pool)).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => {
-            let volume = format!("{}:{}", spec.pool, spec.name);
-            crate::error::again(&error, Error::already_exists(VolumeId::NOUN, volume))
-        }
-        _ => error,
-    })?;
+    let answer =
+        inner.api.bytes(&call).await.map_err(of_pool(&spec.pool)).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => {
+                let volume = format!("{}:{}", spec.pool, spec.name);
+                crate::error::again(&error, Error::already_exists(VolumeId::NOUN, volume))
+            }
+            _ => error,
+        })?;
     let id = crate::wire::envelope::id(&answer)?;
     let id = id.ok_or_else(|| Error::new(ErrorKind::Protocol, "the answer does not name the new volume"))?;
     Ok(Started::done(id.into()))

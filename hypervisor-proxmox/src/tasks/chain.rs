@@ -55,8 +55,11 @@ impl Chains {
         let all = lock(&self.0);
         let chain = all.get(id)?;
         let numbered = (0_u64..).zip(&chain.lines);
-        let part = numbered.skip_while(|(number, _)| *number < from).take(usize::try_from(limit.max(1)).unwrap_or(1));
-        let lines: Vec<TaskLogLine> = part.map(|(number, line)| TaskLogLine::new(number, line.clone())).collect();
+        let part = numbered
+            .skip_while(|(number, _)| *number < from)
+            .take(usize::try_from(limit.max(1)).unwrap_or(1));
+        let lines: Vec<TaskLogLine> =
+            part.map(|(number, line)| TaskLogLine::new(number, line.clone())).collect();
         let next = lines.last().map_or(from, |line| line.number + 1);
         let end = u64::try_from(chain.lines.len()).unwrap_or(u64::MAX);
         Some(TaskLog::new(lines, next, chain.info.state.is_final() && next >= end))
@@ -101,7 +104,8 @@ impl Chains {
 fn forget_old(all: &mut HashMap<TaskId, Chain>) {
     while all.len() >= REMEMBERED {
         let ended = all.values().filter(|chain| chain.info.state.is_final());
-        let Some(oldest) = ended.min_by_key(|chain| chain.info.started).map(|chain| chain.info.id.clone()) else {
+        let Some(oldest) = ended.min_by_key(|chain| chain.info.started).map(|chain| chain.info.id.clone())
+        else {
             return;
         };
         all.remove(&oldest);
@@ -141,7 +145,11 @@ impl Link {
     /// `Cancelled`.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let cancelled = lock(&self.all).get(&self.id).is_some_and(|chain| chain.cancelled);
-        if cancelled { Err(Error::new(ErrorKind::Cancelled, "it was cancelled between two steps")) } else { Ok(()) }
+        if cancelled {
+            Err(Error::new(ErrorKind::Cancelled, "it was cancelled between two steps"))
+        } else {
+            Ok(())
+        }
     }
 
     fn end(&self, outcome: Result<()>) {
@@ -160,7 +168,9 @@ impl Link {
                     chain.info.state = if cancelled { TaskState::Cancelled } else { TaskState::Failed };
                     chain.lines.push(format!("failed: {error}"));
                     chain.info.error_kind = Some(error.kind());
-                    chain.info.error = Some(error.message().to_owned()).filter(|text| !text.is_empty()).or(Some(error.to_string()));
+                    chain.info.error = Some(error.message().to_owned())
+                        .filter(|text| !text.is_empty())
+                        .or(Some(error.to_string()));
                 }
             }
         });

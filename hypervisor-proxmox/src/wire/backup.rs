@@ -94,9 +94,10 @@ pub fn made(log: &TaskLog) -> Option<BackupId> {
         let mut words = text.split_whitespace().skip_while(|word| *word != "--storage");
         words.nth(1).map(str::to_owned)
     })?;
-    let archive = texts().find_map(|text| text.strip_prefix("INFO: creating vzdump archive ").and_then(quoted));
-    let snapshot =
-        texts().find_map(|text| text.strip_prefix("INFO: creating Proxmox Backup Server archive ").and_then(quoted));
+    let archive =
+        texts().find_map(|text| text.strip_prefix("INFO: creating vzdump archive ").and_then(quoted));
+    let snapshot = texts()
+        .find_map(|text| text.strip_prefix("INFO: creating Proxmox Backup Server archive ").and_then(quoted));
     let name = match (archive, snapshot) {
         (Some(path), _) => path.rsplit('/').next()?.to_owned(),
         (None, Some(snapshot)) => snapshot,
