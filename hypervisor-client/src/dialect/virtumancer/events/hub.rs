@@ -196,7 +196,7 @@ impl Hub {
                         // The last frame of a guest that has stopped, or that does not exist.
                         Measured::Vm(load) if load.is_idle() => {}
                         Measured::Vm(load) => {
-                            return Some((Ok(load.to_metrics(id, SystemTime::now(), &[])), reader));
+                            return Some((Ok(load.to_metrics(id, SystemTime::now())), reader));
                         }
                         Measured::Host(_) => {}
                         Measured::End(error) => return Some((Err(error), reader)),

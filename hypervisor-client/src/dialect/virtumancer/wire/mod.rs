@@ -84,7 +84,7 @@ mod tests {
             hardware.networks.iter().for_each(|nic| drop(nic.to_info("h", 0)));
         }
         if let Ok(load) = decode::<VmLoad>(bytes) {
-            drop(load.to_metrics("h/a".into(), std::time::SystemTime::UNIX_EPOCH, &[]));
+            drop(load.to_metrics("h/a".into(), std::time::SystemTime::UNIX_EPOCH));
         }
         if let Ok(load) = decode::<HostLoad>(bytes) {
             drop(load.to_metrics("h".into(), std::time::SystemTime::UNIX_EPOCH));
