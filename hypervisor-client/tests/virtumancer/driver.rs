@@ -10,8 +10,8 @@ use hypervisor_client::fake::Fake;
 use hypervisor_client::fake::virtumancer::{FakeHost, FakeVm, VirtumancerBuilder, VirtumancerFake};
 use hypervisor_core::http::{Message, Method, Request, Trust};
 use hypervisor_core::model::{
-    ByteSize, ConsoleKind, DeleteVm, DiskSpec, HostState, NicSpec, PageRequest, PoolQuery, PowerAction, Shutdown, VmId,
-    VmQuery, VmSpec, VmState,
+    ByteSize, ConsoleKind, DeleteVm, DiskSpec, HostState, NicSpec, PageRequest, PoolQuery, PowerAction,
+    Shutdown, VmId, VmQuery, VmSpec, VmState,
 };
 use hypervisor_core::{Compute, Effect, ErrorKind, Hypervisor, Metrics, Network, Operation, Storage};
 
@@ -39,7 +39,10 @@ async fn the_generation_is_found_out_even_without_hosts() {
         assert_eq!(virtumancer.generation(), generation);
         assert!(fake.requests().len() <= 4, "{:?}", fake.requests());
         let info = virtumancer.info();
-        assert_eq!((info.backend.as_str(), info.version.as_deref()), ("virtumancer", Some(generation.as_str())));
+        assert_eq!(
+            (info.backend.as_str(), info.version.as_deref()),
+            ("virtumancer", Some(generation.as_str()))
+        );
         let page = virtumancer.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap();
         assert!(page.items.is_empty() && page.unreachable.is_empty());
         // The scheme without a dialect finds it as well.
@@ -133,7 +136,12 @@ async fn credentials_for_what_stands_before_it_go_with_every_call_and_with_the_w
 async fn names_with_odd_characters_come_back_as_they_went() {
     for generation in ALL {
         let (host, name) = ("kvm srv/1", "wéb:01?#%");
-        let fake = Fake::virtumancer().generation(generation).with_vm(FakeVm::new(host, name)).start().await.unwrap();
+        let fake = Fake::virtumancer()
+            .generation(generation)
+            .with_vm(FakeVm::new(host, name))
+            .start()
+            .await
+            .unwrap();
         let virtumancer = connect(&fake).await;
         let page = virtumancer.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap();
         let id = page.items[0].id.clone();
@@ -184,7 +192,11 @@ async fn a_host_that_cannot_be_reached_is_named_and_its_guests_are_not_left_out(
         let states: Vec<_> = hosts.iter().map(|host| (host.id.as_str(), host.state.clone())).collect();
         assert_eq!(states, [("gone", HostState::Offline), ("kvmsrv", HostState::Online)]);
         let error = virtumancer.power_vm(&lost.id, &PowerAction::Start).await.unwrap_err();
-        assert_eq!((error.kind(), error.target()), (ErrorKind::HostUnreachable, Some("host `gone`")), "{error}");
+        assert_eq!(
+            (error.kind(), error.target()),
+            (ErrorKind::HostUnreachable, Some("host `gone`")),
+            "{error}"
+        );
         assert_eq!(error.effect(), Effect::None);
         let loads = virtumancer.list_vm_metrics(&PageRequest::first()).await;
         if generation != Generation::Documented {
@@ -215,7 +227,9 @@ async fn refusals_of_every_generation_have_the_same_kind() {
         for action in [shutdown, PowerAction::Reboot, PowerAction::Start] {
             assert_eq!(refused("kvmsrv/frozen", action).await, state("frozen"), "{generation} {action:?}");
         }
-        for action in [PowerAction::Start, PowerAction::PowerOff, PowerAction::Reset, PowerAction::Reboot, shutdown] {
+        for action in
+            [PowerAction::Start, PowerAction::PowerOff, PowerAction::Reset, PowerAction::Reboot, shutdown]
+        {
             for ghost in ["kvmsrv/ghost", "ghost/web-01"] {
                 let missing = (ErrorKind::NotFound, format!("vm `{ghost}`"));
                 assert_eq!(refused(ghost, action).await, missing, "{generation} {action:?}");
@@ -247,7 +261,13 @@ async fn what_no_server_can_do_is_refused_before_anything_is_sent() {
         if generation != Generation::Current {
             let error = virtumancer.create_vm(&VmSpec::new("a")).await.unwrap_err();
             assert!(error.is_unsupported(), "{error}");
-            assert!(virtumancer.list_pools(&PoolQuery::all(), &PageRequest::first()).await.unwrap_err().is_unsupported());
+            assert!(
+                virtumancer
+                    .list_pools(&PoolQuery::all(), &PageRequest::first())
+                    .await
+                    .unwrap_err()
+                    .is_unsupported()
+            );
             assert!(virtumancer.import_all(&"kvmsrv".into()).await.unwrap_err().is_unsupported());
         }
         assert_eq!(fake.requests(), []);
@@ -280,7 +300,11 @@ async fn a_current_server_creates_guests() {
     let vm = virtumancer.get_vm(&made.output).await.unwrap();
     assert_eq!((vm.state, vm.memory), (VmState::Running, Some(ByteSize::mib(128))));
     let error = virtumancer.create_vm(&spec).await.unwrap_err();
-    assert_eq!((error.kind(), error.target()), (ErrorKind::AlreadyExists, Some("vm `kvmsrv/new-01`")), "{error}");
+    assert_eq!(
+        (error.kind(), error.target()),
+        (ErrorKind::AlreadyExists, Some("vm `kvmsrv/new-01`")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -324,7 +348,10 @@ async fn a_load_is_read_in_one_request_while_the_guest_runs() {
         fake.forget_requests();
         let load = virtumancer.get_vm_metrics(&"kvmsrv/web-01".into()).await.unwrap();
         assert_eq!(load.memory_total, Some(ByteSize::mib(256)));
-        assert_eq!(requests(&fake), [("GET".into(), "/api/v1/hosts/kvmsrv/vms/web-01/stats".into(), String::new())]);
+        assert_eq!(
+            requests(&fake),
+            [("GET".into(), "/api/v1/hosts/kvmsrv/vms/web-01/stats".into(), String::new())]
+        );
         let error = virtumancer.get_vm_metrics(&"kvmsrv/db-01".into()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
         for ghost in ["kvmsrv/ghost", "ghost/web-01"] {
@@ -355,7 +382,10 @@ async fn a_screen_is_passed_on() {
         let access = virtumancer.get_console(&vm, &ConsoleKind::Vnc).await.unwrap();
         let wanted = format!("ws://{}/api/v1/hosts/kvmsrv/vms/web-01/console", fake.address());
         assert_eq!(access.url, Some(wanted));
-        assert_eq!(virtumancer.console_path(&vm, &ConsoleKind::Spice).unwrap(), "/api/v1/hosts/kvmsrv/vms/web-01/spice");
+        assert_eq!(
+            virtumancer.console_path(&vm, &ConsoleKind::Spice).unwrap(),
+            "/api/v1/hosts/kvmsrv/vms/web-01/spice"
+        );
         let mut screen = virtumancer.open_console(&vm, &ConsoleKind::Vnc).await.unwrap();
         assert_eq!(screen.protocol(), Some("binary"));
         let first = screen.next().await.unwrap().unwrap();
@@ -395,12 +425,19 @@ async fn a_current_server_lists_storage_and_networks() {
 
 #[tokio::test]
 async fn what_is_beyond_the_traits_has_methods() {
-    let fake = fake(Generation::Current).with_vm(FakeVm::new("kvmsrv", "wild-01").unmanaged()).start().await.unwrap();
+    let fake = fake(Generation::Current)
+        .with_vm(FakeVm::new("kvmsrv", "wild-01").unmanaged())
+        .start()
+        .await
+        .unwrap();
     let virtumancer = connect(&fake).await;
     let (host, vm) = ("kvmsrv".into(), VmId::from("kvmsrv/web-01"));
     assert!(virtumancer.health().await.unwrap());
     let wild = virtumancer.discovered_vms(None).await.unwrap();
-    assert_eq!((wild.len(), wild[0].name.as_str(), wild[0].host_id.as_deref()), (1, "wild-01", Some("kvmsrv")));
+    assert_eq!(
+        (wild.len(), wild[0].name.as_str(), wild[0].host_id.as_deref()),
+        (1, "wild-01", Some("kvmsrv"))
+    );
     assert_eq!(virtumancer.discovered_vms(Some(&host)).await.unwrap().len(), 1);
     assert!(virtumancer.get_vm(&"kvmsrv/wild-01".into()).await.unwrap_err().is_not_found());
     let imported = virtumancer.import_vm(&host, "wild-01").await.unwrap();
@@ -425,7 +462,8 @@ async fn what_is_beyond_the_traits_has_methods() {
     assert_eq!(fake.requests().last().unwrap().query, "limit=2");
     assert!(virtumancer.metrics_settings().await.unwrap().is_object());
     virtumancer.set_metrics_settings(&serde_json::json!({"cpuSmoothAlpha": 0.5})).await.unwrap();
-    let error = virtumancer.set_metrics_settings(&serde_json::json!({"cpuSmoothAlpha": 5})).await.unwrap_err();
+    let error =
+        virtumancer.set_metrics_settings(&serde_json::json!({"cpuSmoothAlpha": 5})).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::InvalidInput, Some("VALIDATION_ERROR")), "{error}");
     virtumancer.refresh_host_capabilities(&host).await.unwrap();
     assert!(virtumancer.host_capabilities(&host).await.unwrap().is_object());
@@ -484,7 +522,9 @@ async fn a_current_server_whose_hosts_say_nothing_of_their_connection_is_asked_f
     let (_server, virtumancer) = server(Generation::Current, |line| match line {
         "GET /api/v1/hosts" => Some(json(r#"[{"id":"h","uri":"qemu:///system"}]"#)),
         "GET /api/v1/hosts/h/info" => Some(json(r#"{"connected":false,"info":null}"#)),
-        "GET /api/v1/hosts/h/vms" => Some(json(r#"[{"name":"a","state":"ACTIVE","libvirtState":"UNKNOWN"}]"#)),
+        "GET /api/v1/hosts/h/vms" => {
+            Some(json(r#"[{"name":"a","state":"ACTIVE","libvirtState":"UNKNOWN"}]"#))
+        }
         _ => None,
     })
     .await;

@@ -3,14 +3,15 @@
 
 use hypervisor_client::dialect::virtumancer::{AddHost, Generation};
 use hypervisor_core::model::{
-    ByteSize, DiskBus, DiskDevice, HostState, NicModel, NicSource, PageRequest, PowerAction, Shutdown, VmId, VmQuery, VmState,
-    VolumeFormat,
+    ByteSize, DiskBus, DiskDevice, HostState, NicModel, NicSource, PageRequest, PowerAction, Shutdown, VmId,
+    VmQuery, VmState, VolumeFormat,
 };
 use hypervisor_core::{Compute, ErrorKind};
 
 use crate::support::{answer, done, json, server};
 
-const HOST: &str = r#"[{"id":"kvmsrv","uri":"qemu+ssh://user@host/system","created_at":"2023-10-27T10:00:00Z"}]"#;
+const HOST: &str =
+    r#"[{"id":"kvmsrv","uri":"qemu+ssh://user@host/system","created_at":"2023-10-27T10:00:00Z"}]"#;
 const EARLY_HOST: &str = r#"[{"id":"kvmsrv","uri":"qemu:///system"}]"#;
 const CURRENT_HOST: &str = r#"[{"id":"kvmsrv","created_at":"2026-11-20T17:53:54.181449873Z","updated_at":"2026-11-20T17:53:54.221193772Z","deleted_at":null,"uri":"qemu:///system","state":"CONNECTED","task_state":"","auto_reconnect_disabled":false,"connected":true}]"#;
 const INFO: &str = r#"{"hostname":"kvm-host-01","cpu":8,"memory":16777216000,"cores":4,"threads":2}"#;
@@ -54,9 +55,17 @@ async fn get_api_hosts() {
 #[tokio::test]
 async fn post_api_hosts() {
     for (generation, status, body) in [
-        (Generation::Documented, 200, r#"{"id":"new-kvm-host","uri":"qemu+ssh://user@new-host/system","created_at":"2023-10-27T10:00:00Z"}"#),
+        (
+            Generation::Documented,
+            200,
+            r#"{"id":"new-kvm-host","uri":"qemu+ssh://user@new-host/system","created_at":"2023-10-27T10:00:00Z"}"#,
+        ),
         (Generation::Early, 201, r#"{"id":"new-kvm-host","uri":"qemu+ssh://user@new-host/system"}"#),
-        (Generation::Current, 201, r#"{"id":"new-kvm-host","created_at":"2026-11-20T17:53:54.03Z","updated_at":"2026-11-20T17:53:54.03Z","deleted_at":null,"uri":"qemu+ssh://user@new-host/system","state":"DISCONNECTED","task_state":"","auto_reconnect_disabled":false}"#),
+        (
+            Generation::Current,
+            201,
+            r#"{"id":"new-kvm-host","created_at":"2026-11-20T17:53:54.03Z","updated_at":"2026-11-20T17:53:54.03Z","deleted_at":null,"uri":"qemu+ssh://user@new-host/system","state":"DISCONNECTED","task_state":"","auto_reconnect_disabled":false}"#,
+        ),
     ] {
         let line = format!("POST {}/hosts", generation.base());
         let wanted = line.clone();
@@ -66,7 +75,10 @@ async fn post_api_hosts() {
         .await;
         let host = AddHost::new("new-kvm-host", "qemu+ssh://user@new-host/system");
         let added = virtumancer.add_host(&host).await.unwrap();
-        assert_eq!((added.id.as_str(), added.uri.as_str()), ("new-kvm-host", "qemu+ssh://user@new-host/system"));
+        assert_eq!(
+            (added.id.as_str(), added.uri.as_str()),
+            ("new-kvm-host", "qemu+ssh://user@new-host/system")
+        );
         let came = scripted.only();
         assert_eq!(came.line, line);
         let sent: serde_json::Value = serde_json::from_str(&came.body).unwrap();
@@ -82,9 +94,13 @@ async fn post_api_hosts_that_cannot_be_connected_to() {
         })
     })
     .await;
-    let error = virtumancer.add_host(&AddHost::new("bad2", "qemu+tcp://127.0.0.1:1/system")).await.unwrap_err();
+    let error =
+        virtumancer.add_host(&AddHost::new("bad2", "qemu+tcp://127.0.0.1:1/system")).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::HostUnreachable, hypervisor_core::Effect::None));
-    assert!(error.message().contains("connection refused") && error.target() == Some("host `bad2`"), "{error}");
+    assert!(
+        error.message().contains("connection refused") && error.target() == Some("host `bad2`"),
+        "{error}"
+    );
     let error = virtumancer.add_host(&AddHost::new("..", "qemu:///system")).await.unwrap_err();
     assert!(error.fields().contains_key("id"), "{error}");
     let error = virtumancer.add_host(&AddHost::unnamed("qemu:///system")).await.unwrap_err();
@@ -117,10 +133,16 @@ async fn get_api_hosts_id_info() {
         })
         .await;
         let facts = virtumancer.host_info(&"kvmsrv".into()).await.unwrap().unwrap();
-        assert_eq!((facts.hostname.as_deref(), facts.cpu, facts.cores, facts.threads), (Some("kvm-host-01"), Some(8), Some(4), Some(2)));
+        assert_eq!(
+            (facts.hostname.as_deref(), facts.cpu, facts.cores, facts.threads),
+            (Some("kvm-host-01"), Some(8), Some(4), Some(2))
+        );
         assert_eq!(scripted.only().line, format!("GET {base}/hosts/kvmsrv/info"));
         let host = virtumancer.get_host(&"kvmsrv".into()).await.unwrap();
-        assert_eq!((host.state, host.cpus, host.memory), (HostState::Online, Some(8), Some(ByteSize::bytes(16_777_216_000))));
+        assert_eq!(
+            (host.state, host.cpus, host.memory),
+            (HostState::Online, Some(8), Some(ByteSize::bytes(16_777_216_000)))
+        );
         let used = (generation == Generation::Current).then_some(ByteSize::bytes(8_929_557_192));
         assert_eq!((host.memory_used, host.uptime), (used, None));
         let error = virtumancer.get_host(&"ghost".into()).await.unwrap_err();
@@ -149,7 +171,10 @@ async fn get_api_hosts_id_vms() {
         assert!(page.unreachable.is_empty() && page.next.is_none());
         let [vm] = page.items.as_slice() else { panic!("{page:?}") };
         assert_eq!((vm.id.as_str(), vm.name.as_str()), ("kvmsrv/ubuntu-vm-01", "ubuntu-vm-01"));
-        assert_eq!((vm.state.clone(), vm.cpus, vm.memory), (VmState::Running, Some(2), Some(ByteSize::gib(2))));
+        assert_eq!(
+            (vm.state.clone(), vm.cpus, vm.memory),
+            (VmState::Running, Some(2), Some(ByteSize::gib(2)))
+        );
         assert_eq!(vm.host, Some("kvmsrv".into()));
         let uid = (generation == Generation::Current).then_some("40679dba-bbba-4b3b-93b4-9a06b7802b6e");
         assert_eq!(vm.uid.as_deref(), uid);
@@ -173,7 +198,9 @@ async fn get_api_hosts_host_id_vms_vm_name_hardware() {
             match path {
                 "/hosts" => Some(json(hosts(generation))),
                 "/hosts/kvmsrv/info" => Some(json(info(generation))),
-                "/hosts/kvmsrv/vms" => Some(json(r#"[{"name":"ubuntu-vm-01","vcpu_count":2,"memory_bytes":2147483648,"state":1}]"#)),
+                "/hosts/kvmsrv/vms" => Some(json(
+                    r#"[{"name":"ubuntu-vm-01","vcpu_count":2,"memory_bytes":2147483648,"state":1}]"#,
+                )),
                 "/hosts/kvmsrv/vms/ubuntu-vm-01/hardware" => Some(json(hardware)),
                 _ => None,
             }
@@ -185,8 +212,14 @@ async fn get_api_hosts_host_id_vms_vm_name_hardware() {
         assert_eq!((raw.disks.len(), raw.networks.len()), (1, 1));
         let config = virtumancer.get_vm_config(&vm).await.unwrap();
         let disk = &config.disks[0];
-        assert_eq!((disk.id.as_str(), disk.device, disk.bus.clone()), ("vda", DiskDevice::Disk, DiskBus::Virtio));
-        assert_eq!((disk.path.as_deref(), disk.format.clone()), (Some("/path/to/disk.qcow2"), Some(VolumeFormat::Qcow2)));
+        assert_eq!(
+            (disk.id.as_str(), disk.device, disk.bus.clone()),
+            ("vda", DiskDevice::Disk, DiskBus::Virtio)
+        );
+        assert_eq!(
+            (disk.path.as_deref(), disk.format.clone()),
+            (Some("/path/to/disk.qcow2"), Some(VolumeFormat::Qcow2))
+        );
         let nic = &config.nics[0];
         assert_eq!((nic.id.as_str(), nic.model.clone()), ("52:54:00:11:22:33", NicModel::Virtio));
         assert_eq!(nic.source, NicSource::Bridge("br0".into()));

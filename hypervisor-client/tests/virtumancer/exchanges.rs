@@ -53,13 +53,17 @@ fn shape(value: &Value) -> Value {
             let mut all = Map::new();
             for item in items {
                 match shape(item) {
-                    Value::Object(fields) => all.extend(fields.into_iter().filter(|(_, kind)| !kind.is_null())),
+                    Value::Object(fields) => {
+                        all.extend(fields.into_iter().filter(|(_, kind)| !kind.is_null()))
+                    }
                     other => return json!([other]),
                 }
             }
             if items.is_empty() { json!([]) } else { json!([all]) }
         }
-        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), shape(value))).collect::<Map<_, _>>().into(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), shape(value))).collect::<Map<_, _>>().into()
+        }
     }
 }
 
@@ -85,7 +89,9 @@ fn differences(recorded: &Value, found: &Value, abridged: bool, at: &str, out: &
                 }
             }
         }
-        (recorded, found) if recorded != found => out.push(format!("{at} is {found} where {recorded} was recorded")),
+        (recorded, found) if recorded != found => {
+            out.push(format!("{at} is {found} where {recorded} was recorded"))
+        }
         _ => {}
     }
 }
@@ -125,10 +131,14 @@ fn read(step: &str, text: &str) -> Step {
 }
 
 fn recorded(folder: &str) -> Option<Vec<Step>> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(reference().join("exchanges").join(folder)).ok()?.map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(reference().join("exchanges").join(folder))
+        .ok()?
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
-    let numbered = files.iter().filter(|file| file.file_name().unwrap().to_string_lossy().starts_with(|c: char| c.is_ascii_digit()));
+    let numbered = files
+        .iter()
+        .filter(|file| file.file_name().unwrap().to_string_lossy().starts_with(|c: char| c.is_ascii_digit()));
     let steps = numbered.map(|file| {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         read(&name, &std::fs::read_to_string(file).unwrap())
@@ -179,7 +189,14 @@ async fn replay(generation: Generation, name: &str, before: impl AsyncFn(&Virtum
         let found = http.send(request).await.unwrap();
         let kind = found.header("content-type").unwrap_or_default().split(';').next().unwrap();
         if (found.status(), kind) != (step.status, step.kind.as_str()) {
-            wrong.push(format!("{}: {} {kind} where {} {} was recorded: {}", step.step, found.status(), step.status, step.kind, found.text()));
+            wrong.push(format!(
+                "{}: {} {kind} where {} {} was recorded: {}",
+                step.step,
+                found.status(),
+                step.status,
+                step.kind,
+                found.text()
+            ));
             continue;
         }
         let answer: Value = serde_json::from_slice(found.bytes()).unwrap_or(Value::Null);
@@ -189,7 +206,13 @@ async fn replay(generation: Generation, name: &str, before: impl AsyncFn(&Virtum
         }
         if step.kind == "application/json" {
             let mut different = Vec::new();
-            differences(&step.shape, &shape(&answer), ABRIDGED.contains(&step.step.as_str()), "", &mut different);
+            differences(
+                &step.shape,
+                &shape(&answer),
+                ABRIDGED.contains(&step.step.as_str()),
+                "",
+                &mut different,
+            );
             wrong.extend(different.into_iter().map(|difference| format!("{}: {difference}", step.step)));
         }
         compared += 1;
@@ -212,7 +235,8 @@ async fn the_current_fake_answers_as_the_recorded_server() {
         }
         "038_forceoff_again" => post(http, "/api/v1/hosts/kvmsrv/vms/db-01/forceoff", "").await,
         "066_hosts_disc" => {
-            let name = Request::new(Method::PATCH, "/api/v1/hosts/kvmsrv").bytes("application/json", r#"{"name":"KVM one"}"#);
+            let name = Request::new(Method::PATCH, "/api/v1/hosts/kvmsrv")
+                .bytes("application/json", r#"{"name":"KVM one"}"#);
             http.send(name).await.unwrap();
         }
         _ => {}

@@ -47,10 +47,9 @@ async fn a_page_of_html_is_told_as_one() {
 
 #[tokio::test]
 async fn a_page_of_html_for_a_power_verb_is_no_success() {
-    let (_server, virtumancer) = server(Generation::Early, |line| {
-        line.starts_with("POST").then(|| answer(200, "text/html", PAGE))
-    })
-    .await;
+    let (_server, virtumancer) =
+        server(Generation::Early, |line| line.starts_with("POST").then(|| answer(200, "text/html", PAGE)))
+            .await;
     let error = virtumancer.power_vm(&vm(), &PowerAction::Start).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Protocol, Effect::Unknown), "{error}");
 }
@@ -77,7 +76,8 @@ async fn null_lists_are_empty() {
     let page = virtumancer.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap();
     assert!(page.items.is_empty() && page.unreachable.is_empty());
     assert!(virtumancer.get_vm(&vm()).await.unwrap_err().is_not_found());
-    let (_server, virtumancer) = server(Generation::Early, |line| (line == "GET /api/v1/hosts").then(|| json("null"))).await;
+    let (_server, virtumancer) =
+        server(Generation::Early, |line| (line == "GET /api/v1/hosts").then(|| json("null"))).await;
     assert!(virtumancer.hosts().await.unwrap().is_empty());
 }
 
@@ -98,14 +98,25 @@ async fn no_content_is_success_for_a_verb_and_an_error_for_a_list() {
 
 #[tokio::test]
 async fn a_reset_in_mid_body_may_have_had_an_effect_only_where_something_was_asked_for() {
-    let torn = || b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n[{\"name\"".to_vec();
+    let torn = || {
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n[{\"name\""
+            .to_vec()
+    };
     let (_server, virtumancer) = with_vms(torn).await;
     let error = virtumancer.get_vm(&vm()).await.unwrap_err();
-    assert_eq!((error.kind(), error.retry(), error.effect()), (ErrorKind::Transport, Retry::Safe, Effect::None), "{error}");
-    let (_server, virtumancer) = server(Generation::Current, move |line| line.starts_with("POST").then(torn)).await;
+    assert_eq!(
+        (error.kind(), error.retry(), error.effect()),
+        (ErrorKind::Transport, Retry::Safe, Effect::None),
+        "{error}"
+    );
+    let (_server, virtumancer) =
+        server(Generation::Current, move |line| line.starts_with("POST").then(torn)).await;
     let error = virtumancer.power_vm(&vm(), &PowerAction::Start).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Transport, Retry::IfIdempotent), "{error}");
-    assert_eq!((error.effect(), error.operation()), (Effect::Unknown, Some(hypervisor_core::Operation::StartVm)));
+    assert_eq!(
+        (error.effect(), error.operation()),
+        (Effect::Unknown, Some(hypervisor_core::Operation::StartVm))
+    );
 }
 
 #[tokio::test]
@@ -126,7 +137,9 @@ async fn an_answer_that_does_not_come_is_a_timeout() {
 #[tokio::test]
 async fn a_body_without_end_is_cut_off() {
     let (server, _) = with_vms(|| {
-        let mut body = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n[".to_vec();
+        let mut body =
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n["
+                .to_vec();
         body.extend(std::iter::repeat_n(b' ', 1 << 20));
         body
     })
@@ -166,7 +179,8 @@ async fn loads_of_every_wrong_shape_are_errors() {
             _ => None,
         })
         .await;
-        let error = tokio::time::timeout(Duration::from_secs(5), virtumancer.get_vm_metrics(&vm())).await.unwrap();
+        let error =
+            tokio::time::timeout(Duration::from_secs(5), virtumancer.get_vm_metrics(&vm())).await.unwrap();
         let kind = error.unwrap_err().kind();
         assert!(matches!(kind, ErrorKind::Protocol | ErrorKind::NotFound), "{body}: {kind}");
     }

@@ -51,7 +51,13 @@ impl Scripted {
                         if let Some((head, body)) = text.split_once("\r\n\r\n") {
                             let length = head
                                 .lines()
-                                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok())
+                                .find_map(|line| {
+                                    line.to_ascii_lowercase()
+                                        .strip_prefix("content-length:")?
+                                        .trim()
+                                        .parse()
+                                        .ok()
+                                })
                                 .unwrap_or(0);
                             if body.len() >= length {
                                 break (text, length);
@@ -67,8 +73,11 @@ impl Scripted {
                     log.lock().unwrap().push(Came { line: line.clone(), body: body[..length].to_owned() });
                     if let Some(key) = key {
                         // It shakes hands, and is never heard again.
-                        let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
-                        let hello = format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
+                        let accept =
+                            tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
+                        let hello = format!(
+                            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+                        );
                         socket.write_all(hello.as_bytes()).await.ok();
                         while socket.read(&mut [0; 4096]).await.is_ok_and(|count| count > 0) {}
                         return;
@@ -105,7 +114,8 @@ impl Scripted {
 /// An answer with this status, type and body.
 pub(crate) fn answer(status: u16, kind: &str, body: &str) -> Vec<u8> {
     let kind = if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
-    format!("HTTP/1.1 {status} X\r\n{kind}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).into_bytes()
+    format!("HTTP/1.1 {status} X\r\n{kind}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        .into_bytes()
 }
 
 pub(crate) fn json(body: &str) -> Vec<u8> {
@@ -133,7 +143,9 @@ pub(crate) async fn server(
         match (generation, line) {
             (Generation::Documented, "GET /api/hosts") => json("[]"),
             (Generation::Early | Generation::Current, "GET /api/v1/health") => json("{\"ok\":true}\n"),
-            (Generation::Current, "GET /api/v1/settings/metrics/runtime") => json("{\"cpuDisplayDefault\":\"host\"}"),
+            (Generation::Current, "GET /api/v1/settings/metrics/runtime") => {
+                json("{\"cpuDisplayDefault\":\"host\"}")
+            }
             _ => no_page(),
         }
     })

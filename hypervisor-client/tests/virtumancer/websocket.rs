@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::{FutureExt as _, StreamExt as _};
 use hypervisor_client::ClientConfig;
 use hypervisor_client::dialect::virtumancer::{AddHost, Generation, Virtumancer};
-use hypervisor_client::fake::virtumancer::{FakeVm, VirtumancerBuilder, VirtumancerFake};
 use hypervisor_client::fake::Fake;
+use hypervisor_client::fake::virtumancer::{FakeVm, VirtumancerBuilder, VirtumancerFake};
 use hypervisor_core::model::{
     ByteSize, Event, EventKind, EventQuery, EventStream, PowerAction, VmId, VmState,
 };
@@ -76,7 +76,10 @@ async fn connection_url_ws() {
         assert_eq!((requests(&fake, "/ws"), fake.open_sockets()), (1, 1));
         assert!(fake.requests().iter().any(|request| request.path == "/ws"));
         // One socket for all streams of a connection and its clones.
-        let others = (virtumancer.watch(&EventQuery::all()).await.unwrap(), virtumancer.clone().watch_vm_load(&vm()).await.unwrap());
+        let others = (
+            virtumancer.watch(&EventQuery::all()).await.unwrap(),
+            virtumancer.clone().watch_vm_load(&vm()).await.unwrap(),
+        );
         assert_eq!(fake.opened_sockets(), 1);
         drop((events, others));
         until("the socket closes with its last reader", || fake.open_sockets() == 0).await;
@@ -161,7 +164,11 @@ async fn vms_changed() {
         drop(virtumancer.power_vm(&"kvmsrv/db-01".into(), &PowerAction::Start).await.unwrap());
         let running = EventKind::VmStateChanged { vm: "kvmsrv/db-01".into(), state: VmState::Running };
         find(&mut events, |kind| *kind == running).await;
-        assert_eq!(requests(&fake, "/vms"), 1, "a current server sends the frame three times; the list is read once");
+        assert_eq!(
+            requests(&fake, "/vms"),
+            1,
+            "a current server sends the frame three times; the list is read once"
+        );
         assert_eq!(requests(&fake, "/hosts"), 0, "a known host is not looked for");
         fake.add_vm(FakeVm::new("kvmsrv", "new-01"));
         find(&mut events, |kind| *kind == EventKind::VmCreated("kvmsrv/new-01".into())).await;
@@ -188,7 +195,10 @@ async fn vm_stats_updated() {
     // The document's own example.
     fake.send(r#"{"type":"vm-stats-updated","payload":{"hostId":"kvmsrv","vmName":"ubuntu-vm-01","stats":{"state":1,"memory":2097152,"max_mem":2097152,"vcpu":2,"cpu_time":1234567890,"disk_stats":[{"device":"vda","read_bytes":1024,"write_bytes":2048}],"net_stats":[{"device":"vnet0","read_bytes":4096,"write_bytes":8192}]}}}"#);
     let load = soon("the load", loads.next()).await.unwrap().unwrap();
-    assert_eq!((load.memory_total, load.cpu_time), (Some(ByteSize::gib(2)), Some(Duration::from_nanos(1_234_567_890))));
+    assert_eq!(
+        (load.memory_total, load.cpu_time),
+        (Some(ByteSize::gib(2)), Some(Duration::from_nanos(1_234_567_890)))
+    );
     assert_eq!(load.disks[&"vda".into()].read, ByteSize::bytes(1024));
     assert_eq!(load.nics[&"vnet0".into()].sent, ByteSize::bytes(8192));
     // What a current server sends.
@@ -270,7 +280,11 @@ async fn a_first_connection_that_fails_is_an_error_and_leaves_nothing_behind() {
     let virtumancer = connect(&fake).await;
     fake.refuse_sockets(true);
     let error = virtumancer.watch(&EventQuery::all()).await.map(drop).unwrap_err();
-    assert_eq!((error.kind(), error.operation()), (ErrorKind::Backend, Some(hypervisor_core::Operation::Watch)), "{error}");
+    assert_eq!(
+        (error.kind(), error.operation()),
+        (ErrorKind::Backend, Some(hypervisor_core::Operation::Watch)),
+        "{error}"
+    );
     let error = virtumancer.watch_vm_load(&vm()).await.unwrap_err();
     assert_eq!(error.target(), Some("vm `kvmsrv/ubuntu-vm-01`"), "{error}");
     let tries = requests(&fake, "/ws");
@@ -294,7 +308,18 @@ async fn what_is_no_frame_is_left_out() {
     let fake = fake(Generation::Current).start().await.unwrap();
     let virtumancer = connect(&fake).await;
     let mut events = virtumancer.watch(&EventQuery::all()).await.unwrap();
-    for odd in ["", "not json", "[]", "{}", "null", r#"{"type":7}"#, r#"{"type":"vms-changed"}"#, r#"{"type":"vms-changed","payload":[]}"#, r#"{"type":"teleported","payload":{"x":[1]}}"#, r#"{"type":"vm-stats-updated","payload":{"stats":9}}"#] {
+    for odd in [
+        "",
+        "not json",
+        "[]",
+        "{}",
+        "null",
+        r#"{"type":7}"#,
+        r#"{"type":"vms-changed"}"#,
+        r#"{"type":"vms-changed","payload":[]}"#,
+        r#"{"type":"teleported","payload":{"x":[1]}}"#,
+        r#"{"type":"vm-stats-updated","payload":{"stats":9}}"#,
+    ] {
         fake.send(odd);
     }
     fake.set_state("kvmsrv", "db-01", 1);
@@ -326,22 +351,31 @@ async fn a_slow_reader_is_told_that_it_has_missed_something() {
     let virtumancer = connect(&fake).await;
     let mut slow = virtumancer.watch(&EventQuery::all()).await.unwrap();
     let mut quick = virtumancer.watch(&EventQuery::all()).await.unwrap();
-    // 600 guests come and go: 1200 events, more than are kept.
-    for number in 0..600 {
-        fake.add_vm(FakeVm::new("kvmsrv", format!("n-{number}")));
-    }
-    let last = EventKind::VmCreated("kvmsrv/n-599".into());
+    // 1200 events, more than are kept.
+    fake.add_vms("kvmsrv", (0..600).map(|number| FakeVm::new("kvmsrv", format!("n-{number}"))));
+    let last = EventKind::VmCreated("kvmsrv/n-99".into());
     find(&mut quick, |kind| *kind == last).await;
-    for number in 0..600 {
-        fake.remove_vm("kvmsrv", &format!("n-{number}"));
-    }
-    let last = EventKind::VmDeleted("kvmsrv/n-599".into());
+    fake.remove_vms("kvmsrv");
+    let last = EventKind::VmDeleted("kvmsrv/ubuntu-vm-01".into());
     let (_, before) = find(&mut quick, |kind| *kind == last).await;
     assert!(before.iter().all(|kind| !matches!(kind, EventKind::Resync { .. })));
     let first = soon("the first event", slow.next()).await.unwrap().unwrap();
     assert!(matches!(&first.kind, EventKind::Resync { reason } if reason.contains("missed")), "{first:?}");
     let next = soon("the next event", slow.next()).await.unwrap().unwrap();
     assert!(matches!(next.kind, EventKind::VmCreated(_) | EventKind::VmDeleted(_)), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_change_that_the_servers_books_show_late_is_still_told() {
+    let fake = fake(Generation::Early).start().await.unwrap();
+    let virtumancer = connect(&fake).await;
+    let mut events = virtumancer.watch(&EventQuery::all()).await.unwrap();
+    fake.forget_requests();
+    fake.send(r#"{"type":"vms-changed","payload":{"hostId":"kvmsrv"}}"#);
+    until("the first look", || requests(&fake, "/vms") == 1).await;
+    fake.set_state_quietly("kvmsrv", "db-01", 1);
+    find(&mut events, |kind| matches!(kind, EventKind::VmStateChanged { .. })).await;
+    assert_eq!(requests(&fake, "/vms"), 2);
 }
 
 #[tokio::test]
@@ -413,7 +447,8 @@ async fn the_documented_server_tells_loads_over_the_websocket_alone() {
 
 #[tokio::test]
 async fn a_server_that_falls_silent_is_left() {
-    let (scripted, virtumancer) = server(Generation::Current, |line| (line == "GET /api/v1/hosts").then(|| json("[]"))).await;
+    let (scripted, virtumancer) =
+        server(Generation::Current, |line| (line == "GET /api/v1/hosts").then(|| json("[]"))).await;
     let mut events = virtumancer.watch(&EventQuery::all()).await.unwrap();
     let opened = |came: Vec<crate::support::Came>| came.iter().filter(|came| came.line == "GET /ws").count();
     assert_eq!(opened(scripted.came()), 1);

@@ -238,6 +238,11 @@ impl VirtumancerFake {
         }
     }
 
+    /// Like [`set_state`](Self::set_state), but tells nobody.
+    pub fn set_state_quietly(&self, host: &str, vm: &str, state: u8) {
+        self.server.lock().set_state(host, vm, state);
+    }
+
     /// Adds a guest, and tells the clients.
     pub fn add_vm(&self, vm: FakeVm) {
         let host = vm.host.clone();
@@ -245,9 +250,21 @@ impl VirtumancerFake {
         self.server.tell_vms(&host);
     }
 
+    /// Adds many guests of one host, and tells the clients once.
+    pub fn add_vms(&self, host: &str, vms: impl IntoIterator<Item = FakeVm>) {
+        vms.into_iter().for_each(|vm| self.server.lock().add_vm(vm));
+        self.server.tell_vms(host);
+    }
+
     /// Takes a guest away, and tells the clients. No route does this.
     pub fn remove_vm(&self, host: &str, vm: &str) {
-        self.server.lock().remove_vm(host, vm);
+        self.server.lock().remove_vms(host, |name| name == vm);
+        self.server.tell_vms(host);
+    }
+
+    /// Takes all guests of a host away, and tells the clients once.
+    pub fn remove_vms(&self, host: &str) {
+        self.server.lock().remove_vms(host, |_| true);
         self.server.tell_vms(host);
     }
 

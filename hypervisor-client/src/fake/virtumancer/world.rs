@@ -353,9 +353,9 @@ impl World {
         }
     }
 
-    pub(super) fn remove_vm(&mut self, host: &str, name: &str) {
+    pub(super) fn remove_vms(&mut self, host: &str, which: impl Fn(&str) -> bool) {
         if let Some(host) = self.host(host) {
-            host.vms.retain(|vm| vm.name != name);
+            host.vms.retain(|vm| !which(&vm.name));
         }
     }
 

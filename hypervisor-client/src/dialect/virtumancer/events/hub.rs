@@ -12,7 +12,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::AbortHandle;
 
 use super::Loads;
-use super::session::{Session, guard};
+use super::session::{CutOff, Session, guard};
 use crate::dialect::virtumancer::api::Api;
 use crate::dialect::virtumancer::wire::{HostLoad, Place, Subscription, VmLoad};
 
@@ -263,7 +263,7 @@ impl Hub {
         }
         let session = Session::open(shared).await?;
         shared.set_phase(session.phase());
-        let task = tokio::spawn(guard(Arc::clone(shared), session));
+        let task = tokio::spawn(guard(Arc::clone(shared), session, CutOff::new(shared)));
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         Ok(())
     }

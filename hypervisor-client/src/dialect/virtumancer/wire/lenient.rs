@@ -89,6 +89,8 @@ pub(super) fn maybe_flag<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bo
         Value::String(text) if text.is_empty() => Ok(None),
         Value::String(text) if matches!(text.as_str(), "true" | "1") => Ok(Some(true)),
         Value::String(text) if matches!(text.as_str(), "false" | "0") => Ok(Some(false)),
+        // An element of XML that is there, `<readonly/>`, becomes an object.
+        Value::Object(_) => Ok(Some(true)),
         other => Err(wrong("true or false", &other)),
     }
 }
