@@ -61,6 +61,16 @@ async fn compiled_in() -> Result<Vec<Column>> {
         column("libvirt: QEMU", hypervisor::libvirt::Libvirt::qemu_capabilities()),
         #[cfg(feature = "libvirt")]
         column("libvirt: mock driver", hypervisor::libvirt::Libvirt::test_capabilities()),
+        #[cfg(feature = "proxmox")]
+        column("Proxmox VE", hypervisor::proxmox::Proxmox::best_capabilities()),
+        #[cfg(feature = "client")]
+        column("v1, as documented", hypervisor::client::Dialect::V1.best_capabilities()),
+        #[cfg(feature = "client")]
+        column("HyperSDK", hypervisor::client::Dialect::HyperSdk.best_capabilities()),
+        #[cfg(feature = "client")]
+        column("Virtumancer", hypervisor::client::Dialect::Virtumancer.best_capabilities()),
+        #[cfg(feature = "client")]
+        column("virtualization-mcp", hypervisor::client::Dialect::VirtualizationMcp.best_capabilities()),
     ])
 }
 

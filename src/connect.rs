@@ -8,10 +8,15 @@ use hypervisor_core::{Error, ErrorKind, Hypervisor, Result};
 use url::Url;
 
 /// What this build can connect to, for the error about a scheme that it cannot.
-#[cfg(not(feature = "libvirt"))]
-const COMPILED_IN: &str = "memory";
-#[cfg(feature = "libvirt")]
-const COMPILED_IN: &str = "memory, qemu (also +unix, +ssh, +libssh, +libssh2, +tls, +tcp, +ext), test";
+const COMPILED_IN: &[&str] = &[
+    "memory",
+    #[cfg(feature = "libvirt")]
+    "qemu (also +unix, +ssh, +libssh, +libssh2, +tls, +tcp, +ext), test",
+    #[cfg(feature = "proxmox")]
+    "proxmox",
+    #[cfg(feature = "client")]
+    "https and http (also +v1, +hypersdk, +virtumancer, +virtualization-mcp)",
+];
 
 /// Connects to the backend that the URL's scheme names, and puts the usual layers around it.
 ///
@@ -20,6 +25,9 @@ const COMPILED_IN: &str = "memory, qemu (also +unix, +ssh, +libssh, +libssh2, +t
 /// | `memory://`, `memory://?hosts=3&task_time=2s` | the in-memory hypervisor: new, and gone with its last handle | always there |
 /// | `qemu:///system`, `qemu:///session`, `qemu+ssh://user@host/system`, `qemu+tls://…` | libvirt | `libvirt` |
 /// | `test:///default`, `test:///file.xml` | libvirt's mock driver | `libvirt` |
+/// | `proxmox://user@realm!token:secret@host:8006` | Proxmox VE | `proxmox` |
+/// | `https+v1://:token@host`, `https+hypersdk://…`, `https+virtumancer://…`, `https+virtualization-mcp://…` | a REST gateway | `client` |
+/// | `https://host`, `http://host` | a REST gateway that is asked what it speaks | `client` |
 ///
 /// The layers are those of [`Stack::standard`]. [`connect_bare`] leaves them out.
 ///
@@ -53,6 +61,8 @@ pub async fn connect_bare(url: &str) -> Result<Arc<dyn Hypervisor>> {
     match scheme.split('+').next() {
         Some("memory") => Ok(Arc::new(Memory::from_url(&Url::parse(url).map_err(|_| not_a_url())?)?)),
         Some("qemu" | "test" | "lxc" | "xen") => libvirt(url, &scheme).await,
+        Some("proxmox") => proxmox(url, &scheme).await,
+        Some("https" | "http") => client(url, &scheme).await,
         _ => Err(not_compiled_in(&scheme)),
     }
 }
@@ -63,10 +73,32 @@ async fn libvirt(url: &str, _: &str) -> Result<Arc<dyn Hypervisor>> {
     Ok(Arc::new(hypervisor_libvirt::Libvirt::connect(config).await?))
 }
 
-#[cfg(not(feature = "libvirt"))]
-fn libvirt(_: &str, scheme: &str) -> std::future::Ready<Result<Arc<dyn Hypervisor>>> {
-    let error = not_compiled_in(scheme);
-    std::future::ready(Err(error.with_hint("Enable the feature `libvirt` of the crate `hypervisor`")))
+#[cfg(feature = "proxmox")]
+async fn proxmox(url: &str, _: &str) -> Result<Arc<dyn Hypervisor>> {
+    let config = hypervisor_proxmox::ProxmoxConfig::new(url)?.with_env()?;
+    Ok(Arc::new(hypervisor_proxmox::Proxmox::connect(config).await?))
+}
+
+#[cfg(feature = "client")]
+async fn client(url: &str, _: &str) -> Result<Arc<dyn Hypervisor>> {
+    hypervisor_client::connect(hypervisor_client::ClientConfig::new(url)?).await
+}
+
+/// A driver that was left out says which feature brings it in.
+macro_rules! left_out {
+    ($($feature:literal $name:ident;)*) => { $(
+        #[cfg(not(feature = $feature))]
+        fn $name(_: &str, scheme: &str) -> std::future::Ready<Result<Arc<dyn Hypervisor>>> {
+            let hint = concat!("Enable the feature `", $feature, "` of the crate `hypervisor`");
+            std::future::ready(Err(not_compiled_in(scheme).with_hint(hint)))
+        }
+    )* };
+}
+
+left_out! {
+    "libvirt" libvirt;
+    "proxmox" proxmox;
+    "client" client;
 }
 
 /// The part of the URL that is safe to show.
@@ -84,7 +116,7 @@ fn not_a_url() -> Error {
 }
 
 fn not_compiled_in(scheme: &str) -> Error {
-    let message = format!("no driver for `{scheme}` is compiled in; compiled in: {COMPILED_IN}");
+    let message = format!("no driver for `{scheme}` is compiled in; compiled in: {}", COMPILED_IN.join(", "));
     Error::new(ErrorKind::Config, message)
 }
 
@@ -98,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_scheme_learns_what_is_compiled_in() {
-        for url in ["pigeon://loft", "proxmox://pve1:8006", "https+hypersdk://gate"] {
+        for url in ["pigeon://loft", "esx://host", "vbox+ssh://gate"] {
             let error = refused(url).await;
             assert_eq!(error.kind(), ErrorKind::Config);
             let (scheme, text) = (url.split("://").next().unwrap(), error.to_string());
@@ -125,6 +157,21 @@ mod tests {
         {
             let text = refused(url).await.to_string();
             assert!(text.contains("feature `libvirt`") && !text.contains("canary"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_left_out_names_the_feature_that_brings_it_in() {
+        for (url, feature, there) in [
+            ("proxmox://root@pam!t:canary@127.0.0.1:1", "proxmox", cfg!(feature = "proxmox")),
+            ("https+hypersdk://u:canary@127.0.0.1:1", "client", cfg!(feature = "client")),
+            ("http://127.0.0.1:1", "client", cfg!(feature = "client")),
+        ] {
+            let error = refused(url).await;
+            let text = error.to_string();
+            assert_eq!(text.contains(&format!("feature `{feature}`")), !there, "{text}");
+            assert_eq!(error.kind(), if there { ErrorKind::Connect } else { ErrorKind::Config }, "{text}");
+            assert!(!text.contains("canary"), "{text}");
         }
     }
 

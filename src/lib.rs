@@ -1,5 +1,4 @@
-//! One async, typed API over libvirt/QEMU and, in versions to come, Proxmox VE and REST gateways: downstream code never learns which
-//! backend it runs on.
+//! One async, typed API over libvirt/QEMU, Proxmox VE and REST gateways: downstream code never learns which backend it runs on.
 //!
 //! [`connect`] takes a URL and gives `Arc<dyn Hypervisor>`; handles hang on it. Whatever runs on the in-memory hypervisor runs on a real
 //! one, once the URL is another:
@@ -28,6 +27,8 @@
 //! # Features
 //! Nothing is on by default, and then no C library, TLS or HTTP is needed.
 //! - `libvirt`: the driver for libvirt and QEMU. It links libvirt's C library, which is LGPL-2.1.
+//! - `proxmox`: the driver for Proxmox VE.
+//! - `client`: clients of REST gateways: our own (`hypervisor-gateway`), HyperSDK, Virtumancer, virtualization-mcp.
 //! - `conformance`: the suite that every backend runs, for writing one's own.
 
 mod connect;
@@ -46,12 +47,16 @@ pub use hypervisor_core::{
     BatchBuilder, Effect, Error, ErrorKind, Operation, OperationClass, Result, Retry, Task, TaskOutcome, Vm,
     Vms, WaitOptions,
 };
-pub use hypervisor_core::{batch, error, handle, layer, memory, model, operation, traits};
+pub use hypervisor_core::{batch, error, feed, handle, layer, memory, model, operation, traits};
 
+#[cfg(feature = "client")]
+pub use hypervisor_client as client;
 #[cfg(feature = "conformance")]
 pub use hypervisor_core::conformance;
 #[cfg(feature = "libvirt")]
 pub use hypervisor_libvirt as libvirt;
+#[cfg(feature = "proxmox")]
+pub use hypervisor_proxmox as proxmox;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

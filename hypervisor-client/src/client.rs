@@ -5,6 +5,10 @@ use std::sync::Arc;
 use hypervisor_core::{Hypervisor, Result};
 
 use crate::config::{ClientConfig, Dialect};
+use crate::dialect::hypersdk::HyperSdk;
+use crate::dialect::v1::V1;
+use crate::dialect::virtualization_mcp::VirtualizationMcp;
+use crate::dialect::virtumancer::Virtumancer;
 use crate::probe;
 
 /// Connects to a gateway: with the dialect that the configuration names, or with the one that the server turns out to speak.
@@ -18,13 +22,9 @@ pub async fn connect(config: ClientConfig) -> Result<Arc<dyn Hypervisor>> {
         None => probe::dialect(&config.client()?).await?,
     };
     match dialect {
-        // each dialect: Dialect::X => Ok(Arc::new(dialect::x::X::connect(config).await?)),
-        Dialect::Virtumancer => {
-            Ok(Arc::new(crate::dialect::virtumancer::Virtumancer::connect(config).await?))
-        }
-        Dialect::V1 | Dialect::HyperSdk | Dialect::VirtualizationMcp => Err(hypervisor_core::Error::new(
-            hypervisor_core::ErrorKind::Config,
-            format!("the dialect {dialect} is not there yet"),
-        )),
+        Dialect::V1 => Ok(Arc::new(V1::connect(config).await?)),
+        Dialect::HyperSdk => Ok(Arc::new(HyperSdk::connect(config).await?)),
+        Dialect::Virtumancer => Ok(Arc::new(Virtumancer::connect(config).await?)),
+        Dialect::VirtualizationMcp => Ok(Arc::new(VirtualizationMcp::connect(config).await?)),
     }
 }

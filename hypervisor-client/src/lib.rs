@@ -16,7 +16,10 @@ mod config;
 pub mod dialect;
 #[cfg(feature = "fake")]
 pub mod fake;
+mod oauth;
 mod probe;
+mod time;
+pub mod webhook;
 
 pub use client::connect;
 pub use config::{ClientConfig, Credentials, Dialect};

@@ -35,9 +35,9 @@ use crate::error::named;
 #[async_trait]
 impl Compute for Libvirt {
     async fn list_vms(&self, query: &VmQuery, page: &PageRequest) -> Result<Page<VmInfo>> {
-        let all = list::all(&self.inner).await?;
-        let wanted = all.into_iter().filter(|vm| query.matches(vm)).collect();
-        Ok(Page::cut(wanted, page, |vm: &VmInfo| vm.id.to_string()))
+        let mut all = list::all(&self.inner).await?;
+        all.retain(|vm| query.matches(vm));
+        Ok(Page::cut_by(all, page, |vm: &VmInfo| vm.id.as_str()))
     }
 
     async fn get_vm(&self, vm: &VmId) -> Result<VmInfo> {

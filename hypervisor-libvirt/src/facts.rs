@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::xml::guest::Facts;
+use hypervisor_core::model::VmInfo;
+use uuid::Uuid;
 
 /// How long what a definition says is taken for true while nothing tells us of changes.
 const AGE: Duration = Duration::from_secs(5);
@@ -17,20 +18,25 @@ const WATCHED_AGE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct Filtered {
     /// Those whose memory was saved when they were powered off.
-    pub(crate) saved: HashSet<String>,
+    pub(crate) saved: HashSet<Uuid>,
     /// Those that start with the host.
-    pub(crate) autostart: HashSet<String>,
+    pub(crate) autostart: HashSet<Uuid>,
 }
 
-/// The memory. Who reads a definition takes the [`epoch`](Self::epoch) first, so that what was outdated meanwhile is not
+/// The memory: guests as lists show them, but for what changes without their definition. Who reads a definition takes the [`epoch`](Self::epoch) first, so that what was outdated meanwhile is not
 /// kept.
 #[derive(Debug, Default)]
 pub(crate) struct FactsCache {
-    known: Mutex<HashMap<String, (Instant, Facts)>>,
+    known: Mutex<HashMap<Uuid, (Instant, Arc<VmInfo>)>>,
     filtered: Mutex<Option<(Instant, u64, Arc<Filtered>)>>,
     epoch: AtomicU64,
     watched: AtomicBool,
+    names: Mutex<Option<(u64, Arc<Names>)>>,
 }
+
+/// Which guest has which name. libvirt writes a UUID out as text, for its log, whenever it is asked for one, which takes as long
+/// as all else that a list does with a guest; a name costs nothing.
+pub(crate) type Names = HashMap<String, Uuid>;
 
 impl FactsCache {
     /// How often something was forgotten.
@@ -46,19 +52,34 @@ impl FactsCache {
     }
 
     /// What is known of each guest, unless it is too old to be trusted; what is known of others is forgotten.
-    pub(crate) fn get_all<'a>(&self, uuids: impl Iterator<Item = &'a str>) -> Vec<Option<Facts>> {
+    pub(crate) fn get_all(&self, uuids: impl Iterator<Item = Uuid>) -> Vec<Option<Arc<VmInfo>>> {
         let age = if self.watched.load(Ordering::Acquire) { WATCHED_AGE } else { AGE };
         let mut known = self.lock();
         let now = Instant::now();
         let fresh = |read: &Instant| now.saturating_duration_since(*read) < age;
         let found: Vec<_> = uuids
-            .map(|uuid| known.get(uuid).filter(|(read, _)| fresh(read)).map(|(_, facts)| facts.clone()))
+            .map(|uuid| known.get(&uuid).filter(|(read, _)| fresh(read)).map(|(_, vm)| Arc::clone(vm)))
             .collect();
         // A guest that is gone is never asked for again; the age alone would let these pile up.
         if known.len() > found.len() {
             known.retain(|_, (read, _)| fresh(read));
         }
         found
+    }
+
+    /// The names as they were since the last change; none while nobody tells us of changes.
+    pub(crate) fn names(&self) -> Option<Arc<Names>> {
+        let kept = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let (epoch, names) = kept.as_ref()?;
+        (self.watched.load(Ordering::Acquire) && *epoch == self.epoch()).then(|| Arc::clone(names))
+    }
+
+    /// Keeps the names as they were at `epoch`, where they are of use.
+    pub(crate) fn keep_names(&self, names: impl FnOnce() -> Names, epoch: u64) {
+        if self.watched.load(Ordering::Acquire) {
+            let kept = (epoch, Arc::new(names()));
+            *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        }
     }
 
     /// What the filters have told since the last change, unless it is too old to be trusted.
@@ -76,10 +97,10 @@ impl FactsCache {
     }
 
     /// Keeps what was read since `epoch`.
-    pub(crate) fn keep(&self, facts: &Facts, epoch: u64) {
+    pub(crate) fn keep(&self, uuid: Uuid, vm: &Arc<VmInfo>, epoch: u64) {
         let mut known = self.lock();
         if self.epoch() == epoch {
-            known.insert(facts.uuid.clone(), (Instant::now(), facts.clone()));
+            known.insert(uuid, (Instant::now(), Arc::clone(vm)));
         }
     }
 
@@ -87,7 +108,10 @@ impl FactsCache {
     pub(crate) fn forget(&self, uuid: &str) {
         let mut known = self.lock();
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        known.remove(uuid);
+        // What is no UUID is no guest of ours.
+        if let Ok(uuid) = Uuid::parse_str(uuid) {
+            known.remove(&uuid);
+        }
     }
 
     /// Forgets everything.
@@ -97,7 +121,7 @@ impl FactsCache {
         known.clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Facts)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, (Instant, Arc<VmInfo>)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,23 +129,26 @@ impl FactsCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xml::{Element, guest};
+    use hypervisor_core::model::VmState;
 
     #[test]
     fn what_was_outdated_while_it_was_read_is_not_kept() {
-        let xml = "<domain><uuid>u</uuid><name>a</name></domain>";
-        let facts = guest::facts(&Element::parse(xml).unwrap()).unwrap();
+        let uuid = Uuid::from_u128(1);
+        let vm = Arc::new(VmInfo::new(uuid.to_string(), "a", VmState::Stopped));
         let cache = FactsCache::default();
         let epoch = cache.epoch();
-        cache.forget("u");
-        cache.keep(&facts, epoch);
+        cache.forget(&uuid.to_string());
+        cache.keep(uuid, &vm, epoch);
         let get = |uuid| cache.get_all(std::iter::once(uuid)).pop().unwrap();
-        assert!(get("u").is_none());
-        cache.keep(&facts, cache.epoch());
-        assert_eq!(get("u").unwrap(), facts);
-        assert!(get("v").is_none());
+        assert!(get(uuid).is_none());
+        cache.keep(uuid, &vm, cache.epoch());
+        assert_eq!(get(uuid).unwrap(), vm);
+        assert!(get(Uuid::from_u128(2)).is_none());
+        cache.forget(&uuid.simple().to_string());
+        assert!(get(uuid).is_none());
+        cache.keep(uuid, &vm, cache.epoch());
         cache.set_watched(true);
-        assert!(get("u").is_none(), "what was read before the events came may be outdated");
+        assert!(get(uuid).is_none(), "what was read before the events came may be outdated");
     }
 
     #[test]
@@ -135,5 +162,24 @@ mod tests {
         assert!(cache.filtered().is_none());
         cache.keep_filtered(&told, epoch);
         assert!(cache.filtered().is_none(), "it was asked before the change");
+    }
+
+    #[test]
+    fn names_are_trusted_while_events_come_and_nothing_changes() {
+        let cache = FactsCache::default();
+        let names = || Names::from([("a".to_owned(), Uuid::from_u128(1))]);
+        cache.keep_names(names, cache.epoch());
+        assert!(cache.names().is_none(), "nobody would tell us of another guest of this name");
+        cache.set_watched(true);
+        let epoch = cache.epoch();
+        cache.keep_names(names, epoch);
+        assert_eq!(*cache.names().unwrap(), names());
+        cache.forget("u");
+        assert!(cache.names().is_none());
+        cache.keep_names(names, epoch);
+        assert!(cache.names().is_none(), "they were read before the change");
+        cache.keep_names(names, cache.epoch());
+        cache.set_watched(false);
+        assert!(cache.names().is_none());
     }
 }

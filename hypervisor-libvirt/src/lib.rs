@@ -15,6 +15,7 @@ mod events;
 mod facts;
 mod ffi;
 mod guest;
+mod jobs;
 mod metrics;
 mod network;
 mod options;

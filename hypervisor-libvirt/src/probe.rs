@@ -19,6 +19,8 @@ use crate::xml::capabilities::{self, DomainCapabilities, HostCapabilities};
 pub(crate) struct Probe {
     /// libvirt's version, `9.0.0`.
     pub(crate) version: String,
+    /// The same as libvirt counts, `9_000_000`.
+    pub(crate) lib_version: u32,
     /// The hypervisor's version.
     pub(crate) hypervisor_version: Option<String>,
     pub(crate) host: String,
@@ -76,6 +78,7 @@ pub(crate) fn probe(conn: &Connect, config: &LibvirtConfig) -> Outcome<Probe> {
     };
     Ok(Probe {
         version: dotted(version),
+        lib_version: version,
         hypervisor_version: conn.get_hyp_version().ok().map(dotted),
         host: conn.get_hostname()?,
         host_capabilities,

@@ -1,4 +1,4 @@
-//! Snapshots: internal ones, which lie inside the disks, and external ones without the memory.
+//! Snapshots: internal ones, which lie inside the disks, and external ones, in files of their own.
 //!
 //! libvirt loses one kind when the other is deleted or reverted to, so that a guest has one kind only.
 
@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    DeleteSnapshot, RevertSnapshot, SnapshotId, SnapshotInfo, SnapshotSpec, SnapshotTree, Started, VmId,
+    DeleteSnapshot, Feature, RevertSnapshot, SnapshotId, SnapshotInfo, SnapshotSpec, SnapshotTree, Started,
+    Support, VmId,
 };
 use hypervisor_core::traits::Snapshots;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -22,6 +23,8 @@ use crate::backend::Libvirt;
 use crate::blocking::Lane;
 use crate::compute::lookup;
 use crate::error::{Fail, Outcome, named};
+use crate::ffi::JobInfo;
+use crate::jobs;
 use crate::storage::COPY_LIMIT;
 use crate::xml::Element;
 use crate::xml::snapshot as xml;
@@ -45,7 +48,15 @@ fn info(snapshot: &DomainSnapshot) -> Outcome<SnapshotInfo> {
     Ok(xml::info(&Element::parse(&snapshot.get_xml_desc(0)?)?, current)?)
 }
 
-fn take(conn: &Connect, vm: &VmId, spec: &SnapshotSpec) -> Outcome<SnapshotId> {
+/// What is left to be done for a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// An external one whose memory is to be written, which takes long.
+    Memory,
+}
+
+fn take(conn: &Connect, vm: &VmId, spec: &SnapshotSpec, outside: bool) -> Outcome<Left> {
     let domain = lookup::domain(conn, vm)?;
     let id = SnapshotId::from(spec.name.as_str());
     match find(&domain, &id) {
@@ -54,23 +65,26 @@ fn take(conn: &Connect, vm: &VmId, spec: &SnapshotSpec) -> Outcome<SnapshotId> {
         Err(fail) => return Err(fail),
     }
     let (active, kinds) = (lookup::is_active(&domain)?, Kinds::of(&domain)?);
-    let is_external = spec.quiesce || if active { spec.memory == Some(false) } else { kinds.external };
-    if let Some(other) = mixed(is_external, &kinds) {
-        return Err(other.with_target(VmId::NOUN, vm).into());
-    }
-    if is_external {
-        external::take(conn, &domain, vm, spec)?;
-        return Ok(id);
+    let disks_only = spec.quiesce || spec.memory == Some(false);
+    if outside || kinds.external || spec.quiesce || active && disks_only {
+        refuse_mixing(vm, &kinds)?;
+        if active && !disks_only {
+            return Ok(Left::Memory);
+        }
+        external::take(conn, &domain, vm, spec, false)?;
+        return Ok(Left::Nothing);
     }
     let text = xml::snapshot(spec).to_string();
     let create = || Ok(DomainSnapshot::create_xml(&domain, &text, 0)?);
-    untracked(&domain, create).map(|_| id).map_err(|fail| {
+    untracked(&domain, create).map(|_| Left::Nothing).map_err(|fail| {
         // It is this guest's disks or firmware that cannot have one, not the driver.
         let disks = fail.has_code(sys::VIR_ERR_CONFIG_UNSUPPORTED)
             || fail.has_code(sys::VIR_ERR_OPERATION_UNSUPPORTED);
         let error = Error::from(fail);
         let error = if disks {
-            Error::invalid_state(error.message().to_owned()).with_hint("Internal snapshots need qcow2 disks")
+            Error::invalid_state(error.message().to_owned()).with_hint(
+                "Internal snapshots need qcow2 disks; without the memory it would be an external one",
+            )
         } else {
             error
         };
@@ -78,19 +92,16 @@ fn take(conn: &Connect, vm: &VmId, spec: &SnapshotSpec) -> Outcome<SnapshotId> {
     })
 }
 
-/// Why a snapshot of this kind is refused.
-fn mixed(is_external: bool, kinds: &Kinds) -> Option<Error> {
-    let (has, hint) = match (is_external, kinds) {
-        (true, Kinds { internal: true, .. }) => {
-            ("internal", "Delete those first, or take this one with the memory or while the guest is off")
-        }
-        (false, Kinds { external: true, .. }) => {
-            ("external", "Delete those first, or take this one without the memory")
-        }
-        _ => return None,
-    };
-    let why = format!("it has {has} snapshots, which would be lost when the kinds are mixed");
-    Some(Error::invalid_state(why).with_hint(hint))
+/// Refuses an external snapshot of a guest that has internal ones.
+fn refuse_mixing(vm: &VmId, kinds: &Kinds) -> Outcome<()> {
+    if !kinds.internal {
+        return Ok(());
+    }
+    let why = "it has internal snapshots, which would be lost when the kinds are mixed";
+    let error = Error::invalid_state(why).with_target(VmId::NOUN, vm);
+    Err(error
+        .with_hint("Delete those first, or take this one with the memory or while the guest is off")
+        .into())
 }
 
 /// Does something to a guest's disks. Where libvirt refuses it because it follows their changes for backups, that is
@@ -105,15 +116,85 @@ fn untracked<T>(domain: &Domain, work: impl Fn() -> Outcome<T>) -> Outcome<T> {
     }
 }
 
+/// Whether this version of libvirt reverts to external snapshots.
+fn external_reverts(version: u32) -> Support {
+    match version >= REVERTS_EXTERNAL {
+        true => Support::Native,
+        false => Support::Unsupported("libvirt reverts to external snapshots from 9.9 on".to_owned()),
+    }
+}
+
 /// Refuses what this libvirt cannot do.
-fn refuse_revert(conn: &Connect, found: &DomainSnapshot) -> Outcome<()> {
-    let version = conn.get_lib_version()?;
-    if version < REVERTS_EXTERNAL && xml::is_external(&Element::parse(&found.get_xml_desc(0)?)?) {
-        let why = "it is external, and libvirt reverts to those from 9.9 on";
-        let error = Error::unsupported(Operation::RevertSnapshot, why);
-        return Err(error.with_hint("Restore a backup, or take snapshots with the memory").into());
+fn refuse_revert(support: &Support, found: &DomainSnapshot) -> Outcome<()> {
+    if let Support::Unsupported(why) = support
+        && xml::is_external(&Element::parse(&found.get_xml_desc(0)?)?)
+    {
+        let error = Error::unsupported(Operation::RevertSnapshot, format!("it is external, and {why}"));
+        return Err(error.with_hint("Restore a backup, or take internal snapshots").into());
     }
     Ok(())
+}
+
+impl Libvirt {
+    /// Takes an external snapshot: from now on the guest writes into files on top of those that it had. A running guest's
+    /// memory goes into a file beside them while the guest runs on, unless the spec leaves it out; that is a task with
+    /// progress, and cancelled it leaves nothing behind.
+    ///
+    /// [`create_snapshot`](Snapshots::create_snapshot) chooses by itself: external without the memory, and for guests that
+    /// have external ones already.
+    ///
+    /// Whether this libvirt can go back to it, [`external_revert`](Self::external_revert) says.
+    ///
+    /// # Errors
+    /// As `create_snapshot`; `InvalidState` for a guest that has internal ones.
+    pub async fn create_external_snapshot(
+        &self,
+        vm: &VmId,
+        spec: &SnapshotSpec,
+    ) -> Result<Started<SnapshotId>> {
+        self.take_snapshot(vm, spec, true).await
+    }
+
+    /// Whether the daemon's libvirt reverts to external snapshots: those before 9.9 do not, and
+    /// [`revert_snapshot`](Snapshots::revert_snapshot) then refuses them with this reason.
+    #[must_use]
+    pub fn external_revert(&self) -> Support {
+        external_reverts(self.inner.probe.lib_version)
+    }
+
+    async fn take_snapshot(
+        &self,
+        vm: &VmId,
+        spec: &SnapshotSpec,
+        outside: bool,
+    ) -> Result<Started<SnapshotId>> {
+        let operation = Operation::CreateSnapshot;
+        spec.validate().map_err(named(operation))?;
+        let outside_only = outside.then_some(Feature::DiskOnlySnapshot);
+        let needs: Vec<_> = spec.needs().into_iter().chain(outside_only).collect();
+        self.inner.require(operation, &needs)?;
+        let (id, wanted) = (vm.clone(), spec.clone());
+        let left = self.inner.call_slow(operation, move |conn| take(conn, &id, &wanted, outside)).await?;
+        let made = SnapshotId::from(spec.name.as_str());
+        if left == Left::Nothing {
+            self.inner.tell_snapshots(vm, &made);
+            return Ok(Started::done(made));
+        }
+        let (own, id, spec, name) = (Arc::clone(&self.inner), vm.clone(), spec.clone(), made.clone());
+        let task = self.inner.tasks.spawn_watched(operation, Some(vm), |running| async move {
+            running.stage("writes the memory");
+            let vm = id.clone();
+            let work =
+                move |conn: &Connect| external::take(conn, &lookup::domain(conn, &vm)?, &vm, &spec, true);
+            let work = own.run(operation, Lane::Slow, COPY_LIMIT, work);
+            let tell =
+                |job: &JobInfo| running.bytes(job.total.saturating_sub(job.remaining), job.total.max(1));
+            jobs::watch(&own, &running, &id, work, tell).await?;
+            own.tell_snapshots(&id, &name);
+            Ok(())
+        });
+        Ok(Started::running(made, task))
+    }
 }
 
 #[async_trait]
@@ -139,13 +220,7 @@ impl Snapshots for Libvirt {
     }
 
     async fn create_snapshot(&self, vm: &VmId, spec: &SnapshotSpec) -> Result<Started<SnapshotId>> {
-        let operation = Operation::CreateSnapshot;
-        spec.validate().map_err(named(operation))?;
-        self.inner.require(operation, &spec.needs())?;
-        let (id, spec) = (vm.clone(), spec.clone());
-        let made = self.inner.call_slow(operation, move |conn| take(conn, &id, &spec)).await?;
-        self.inner.tell_snapshots(vm, &made);
-        Ok(Started::done(made))
+        self.take_snapshot(vm, spec, false).await
     }
 
     async fn revert_snapshot(
@@ -157,10 +232,11 @@ impl Snapshots for Libvirt {
         let operation = Operation::RevertSnapshot;
         self.inner.require(operation, &options.needs())?;
         let (id, name, start) = (vm.clone(), snapshot.clone(), options.start);
+        let support = self.external_revert();
         let work = move |conn: &Connect| {
             let domain = lookup::domain(conn, &id)?;
             let found = find(&domain, &name)?;
-            refuse_revert(conn, &found)?;
+            refuse_revert(&support, &found)?;
             // The disks change as nothing follows.
             crate::backups::give_up_tracking(&domain)?;
             let flags = if start { sys::VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING } else { 0 };
@@ -214,5 +290,16 @@ impl Snapshots for Libvirt {
             Ok(())
         });
         Ok(Started::running((), task))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_old_libvirt_does_not_revert_to_has_a_reason() {
+        assert!(matches!(external_reverts(9_000_000), Support::Unsupported(why) if why.contains("9.9")));
+        assert_eq!(external_reverts(9_009_000), Support::Native);
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod copy;
 mod pools;
 pub(crate) mod small;
 pub(crate) mod stream;
+mod wipe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -278,22 +279,7 @@ impl Storage for Libvirt {
     async fn wipe_volume(&self, volume: &VolumeId, algorithm: WipeAlgorithm) -> Result<Started<()>> {
         let operation = Operation::WipeVolume;
         self.inner.require(operation, &algorithm.needs())?;
-        let (id, checked) = (volume.clone(), volume.clone());
-        let check = move |conn: &Connect| {
-            let (_, volume) = find_volume(conn, &checked)?;
-            refuse_used(conn, &volume, &checked)
-        };
-        self.inner.call(operation, check).await?;
-        let (inner, wiped) = (Arc::clone(&self.inner), volume.clone());
-        let task = self.inner.tasks.spawn(operation, None, false, async move {
-            let work = move |conn: &Connect| {
-                let (_, volume) = find_volume(conn, &id)?;
-                Ok(volume.wipe_pattern(pattern(algorithm), 0)?)
-            };
-            inner.run(operation, Lane::Slow, COPY_LIMIT, work).await?;
-            inner.tell_volume(&wiped);
-            Ok(())
-        });
+        let task = wipe::wipe(&self.inner, volume, algorithm).await?;
         Ok(Started::running((), task))
     }
 
@@ -333,18 +319,4 @@ fn copy_plan(conn: &Connect, original: &VolumeId, spec: &CloneVolume) -> Outcome
     let mut plan = VolumeSpec::new(wanted, &spec.name, known.capacity);
     plan.format = spec.format.clone().or(known.format);
     Ok((plan, known.allocation.unwrap_or(known.capacity).as_bytes()))
-}
-
-fn pattern(algorithm: WipeAlgorithm) -> sys::virStorageVolWipeAlgorithm {
-    match algorithm {
-        WipeAlgorithm::Nnsa => sys::VIR_STORAGE_VOL_WIPE_ALG_NNSA,
-        WipeAlgorithm::Dod => sys::VIR_STORAGE_VOL_WIPE_ALG_DOD,
-        WipeAlgorithm::Bsi => sys::VIR_STORAGE_VOL_WIPE_ALG_BSI,
-        WipeAlgorithm::Gutmann => sys::VIR_STORAGE_VOL_WIPE_ALG_GUTMANN,
-        WipeAlgorithm::Schneier => sys::VIR_STORAGE_VOL_WIPE_ALG_SCHNEIER,
-        WipeAlgorithm::Pfitzner7 => sys::VIR_STORAGE_VOL_WIPE_ALG_PFITZNER7,
-        WipeAlgorithm::Pfitzner33 => sys::VIR_STORAGE_VOL_WIPE_ALG_PFITZNER33,
-        WipeAlgorithm::Random => sys::VIR_STORAGE_VOL_WIPE_ALG_RANDOM,
-        _ => sys::VIR_STORAGE_VOL_WIPE_ALG_ZERO,
-    }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::bench::{Bench, page};
-use common::{done, reaches};
+use common::course::follow;
+use common::{done, needed, reaches};
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
 use hypervisor_core::{Error, ErrorKind};
@@ -186,8 +187,7 @@ async fn a_guest_can_be_off_for_its_backup_and_lose_what_is_followed() {
     same("grown", &content(&bench, &new).await, &guest.disk);
 
     // What QEMU could not write down at its end is no basis for changes any more.
-    let Ok(daemon) = std::env::var("HYPERVISOR_TEST_LIVE_DIR") else {
-        eprintln!("SKIPPED: killing QEMU needs HYPERVISOR_TEST_LIVE_DIR, the folder of a daemon of our own");
+    let Some(daemon) = needed("killing QEMU", "HYPERVISOR_TEST_LIVE_DIR") else {
         return bench.end().await;
     };
     let pid = std::fs::read_to_string(format!("{daemon}/run/qemu/offbackup-a.pid")).unwrap();
@@ -283,12 +283,10 @@ async fn a_chain_of_external_snapshots_keeps_every_byte() {
     assert_eq!(s2.extra.get("libvirt")["external"], true);
     assert_eq!(tree.current().unwrap().id.as_str(), "s3");
 
-    let error = error_of(&bench, take(SnapshotSpec::new("s4").memory(true)).await).await;
-    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
-    let version = hypervisor_core::Hypervisor::info(&bench.libvirt).version.clone().unwrap_or_default();
-    if version.starts_with("9.0.") {
+    if let Support::Unsupported(why) = bench.external_revert() {
         let revert = bench.revert_snapshot(&vm, &"s2".into(), &RevertSnapshot::new()).await;
-        assert!(error_of(&bench, revert).await.is_unsupported());
+        let error = error_of(&bench, revert).await;
+        assert!(error.is_unsupported() && error.message().contains(&why), "{error}");
     }
     // In the middle while it runs, and in the middle and at the top while it is off.
     let delete = async |name: &str, options: DeleteSnapshot| {
@@ -312,6 +310,54 @@ async fn a_chain_of_external_snapshots_keeps_every_byte() {
     bench.power(&vm, PowerAction::Start).await;
     let _ = take(SnapshotSpec::new("t1").memory(false)).await.unwrap();
     let _ = take(SnapshotSpec::new("t2").memory(false)).await.unwrap();
+    let _ = bench.delete_vm(&vm, &DeleteVm::with_disks().power_off(true).snapshots(true)).await.unwrap();
+    assert!(bench.volumes().await.is_empty(), "{:?}", bench.volumes().await);
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_external_snapshot_can_hold_the_memory() {
+    let Some(bench) = Bench::new("outside").await else { return };
+    let mut guest = Writer::boot(&bench, "a").await;
+    let vm = guest.vm.clone();
+    guest.write(1, 0, 40).await;
+    let course = follow(&bench, bench.create_external_snapshot(&vm, &SnapshotSpec::new("m1")).await).await;
+    assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
+    assert!(course.stages.iter().any(|stage| stage == "writes the memory"), "{course:?}");
+    assert_eq!(bench.get_vm(&vm).await.unwrap().state, VmState::Running);
+    // Once it has such, those with the memory are such.
+    guest.write(2, 20, 40).await;
+    let course =
+        follow(&bench, bench.create_snapshot(&vm, &SnapshotSpec::new("m2").memory(true)).await).await;
+    assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
+    guest.write(3, 50, 10).await;
+    for name in ["m1", "m2"] {
+        let found = bench.get_snapshot(&vm, &name.into()).await.unwrap();
+        assert_eq!((found.memory, found.state), (true, Some(VmState::Running)));
+        assert_eq!(found.extra.get("libvirt")["external"], true);
+        let memory = bench.get_volume(&format!("outside/outside-a.{name}.mem").into()).await.unwrap();
+        assert!(memory.allocation.unwrap() > ByteSize::mib(8), "{memory:?}");
+    }
+    let revert = bench.revert_snapshot(&vm, &"m1".into(), &RevertSnapshot::new()).await;
+    match bench.external_revert() {
+        Support::Unsupported(why) => {
+            let error = error_of(&bench, revert).await;
+            assert!(error.is_unsupported() && error.message().contains(&why), "{error}");
+        }
+        _ => done(&bench, revert.unwrap()).await,
+    }
+    done(&bench, bench.delete_snapshot(&vm, &"m1".into(), &DeleteSnapshot::with_children()).await.unwrap())
+        .await;
+    bench.power(&vm, PowerAction::PowerOff).await;
+    if bench.external_revert() != Support::Native {
+        same("with the snapshots gone", &content(&bench, &vm).await, &guest.disk);
+    }
+    assert_eq!(bench.volumes().await, ["outside-a-vda.qcow2"]);
+
+    // With the guest goes the memory as well.
+    bench.power(&vm, PowerAction::Start).await;
+    let taken = bench.create_external_snapshot(&vm, &SnapshotSpec::new("m3")).await.unwrap();
+    done(&bench, taken).await;
     let _ = bench.delete_vm(&vm, &DeleteVm::with_disks().power_off(true).snapshots(true)).await.unwrap();
     assert!(bench.volumes().await.is_empty(), "{:?}", bench.volumes().await);
     bench.end().await;

@@ -212,3 +212,47 @@ async fn a_power_off_that_waits_can_be_called_off() {
     done(&bench, bench.delete_vm(&vm, &DeleteVm::with_disks()).await.unwrap()).await;
     bench.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zeros_are_written_with_progress_until_somebody_cancels() {
+    let Some(bench) = Bench::new("zeros").await else { return };
+    let spec = VolumeSpec::new("zeros", "full.img", ByteSize::mib(512)).format(VolumeFormat::Raw);
+    let chunks = futures::stream::iter((0..512).map(|_| Ok(Bytes::from(vec![9_u8; 1 << 20]))));
+    let full = UploadVolume::Create(spec.clone());
+    let full = bench.upload_volume(&full, ByteStream::new(512 << 20, chunks)).await.unwrap().output;
+    let last = DownloadVolume::all().offset(ByteSize::mib(511));
+    let last = async || {
+        let content = bench.download_volume(&full, &last).await.unwrap();
+        content.collect(1 << 20).await.unwrap()
+    };
+
+    let started = bench.wipe_volume(&full, WipeAlgorithm::Zero).await.unwrap();
+    let task = started.task.clone().unwrap();
+    assert!(in_the_middle(&bench, &task).await < 1.0);
+    bench.cancel_task(&task).await.unwrap();
+    let course = follow(&bench, Ok(started)).await;
+    assert_eq!(course.end().state, TaskState::Cancelled, "{course:?}");
+    assert!(last().await.iter().all(|byte| *byte == 9), "the end is not reached");
+    let first =
+        bench.download_volume(&full, &DownloadVolume::all().length(ByteSize::kib(256))).await.unwrap();
+    assert!(first.collect(1 << 20).await.unwrap().iter().all(|byte| *byte == 0), "the beginning is wiped");
+
+    let course = follow(&bench, bench.wipe_volume(&full, WipeAlgorithm::Zero).await).await;
+    assert_eq!((course.end().state, course.end().progress), (TaskState::Succeeded, Some(1.0)), "{course:?}");
+    assert!(course.progress.len() > 2 && course.progress.is_sorted(), "{course:?}");
+    assert!(last().await.iter().all(|byte| *byte == 0));
+    let before = bench.get_volume(&full).await.unwrap();
+    assert_eq!(before.capacity, ByteSize::mib(512));
+
+    // A file with holes is not filled.
+    let sparse = VolumeSpec::new("zeros", "sparse.img", ByteSize::gib(8)).format(VolumeFormat::Raw);
+    let sparse = bench.create_volume(&sparse).await.unwrap().output;
+    let started = bench.wipe_volume(&sparse, WipeAlgorithm::Zero).await.unwrap();
+    let task = bench.get_task(started.task.as_ref().unwrap(), None).await.unwrap();
+    assert!(!task.can_cancel, "{task:?}");
+    done(&bench, started).await;
+    let info = bench.get_volume(&sparse).await.unwrap();
+    assert_eq!(info.capacity, ByteSize::gib(8));
+    assert!(info.allocation.unwrap() < ByteSize::mib(1), "{info:?}");
+    bench.end().await;
+}

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::course::{follow, in_the_middle};
-use common::{done, reaches};
+use common::{done, needed, reaches};
 use hypervisor_core::ErrorKind;
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
@@ -63,15 +63,10 @@ struct Pair {
 }
 
 impl Pair {
-    /// `None`, said loudly, where there are no two daemons.
+    /// `None` where there are no two daemons, as [`needed`] says.
     async fn new(name: &str) -> Option<Self> {
-        let variable = |name: &str| std::env::var(name).ok();
-        let Some((uri, xtask)) =
-            variable("HYPERVISOR_TEST_LIBVIRT_URI").zip(variable("HYPERVISOR_TEST_XTASK"))
-        else {
-            eprintln!("SKIPPED: {name} needs HYPERVISOR_TEST_LIBVIRT_URI and HYPERVISOR_TEST_XTASK");
-            return None;
-        };
+        let uri = needed(name, "HYPERVISOR_TEST_LIBVIRT_URI")?;
+        let xtask = needed(name, "HYPERVISOR_TEST_XTASK")?;
         let folder = Path::new(&std::env::var("HYPERVISOR_TEST_SERIAL_DIR").unwrap()).join(name);
         drop(std::fs::remove_dir_all(&folder));
         std::fs::create_dir_all(&folder).unwrap();

@@ -380,3 +380,13 @@ async fn ids_that_were_never_given_are_not_found() {
     assert!(host.get_pool(&"a\0".into()).await.unwrap_err().is_not_found());
     assert!(host.get_network(&"a\0".into()).await.unwrap_err().is_not_found());
 }
+
+#[test]
+fn what_a_live_test_lacks_fails_it_under_ci() {
+    let name = "HYPERVISOR_TEST_LIBVIRT_URI";
+    let given = Some("qemu:///system".to_owned());
+    assert_eq!(common::wanted("a", name, given.clone(), true), given);
+    assert_eq!(common::wanted("a", name, None, false), None);
+    let refused = std::panic::catch_unwind(|| common::wanted("a", name, None, true)).unwrap_err();
+    assert!(refused.downcast_ref::<String>().unwrap().contains(name));
+}

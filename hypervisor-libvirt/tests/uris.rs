@@ -9,6 +9,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod common;
+
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -23,11 +25,7 @@ use hypervisor_libvirt::{Libvirt, LibvirtConfig, OpenConsole};
 const NOBODY: &str = "65534";
 
 fn live_uri(test: &str) -> Option<String> {
-    let uri = std::env::var("HYPERVISOR_TEST_LIBVIRT_URI").ok();
-    if uri.is_none() {
-        eprintln!("SKIPPED: {test} needs HYPERVISOR_TEST_LIBVIRT_URI to name a libvirtd with QEMU");
-    }
-    uri
+    common::needed(test, "HYPERVISOR_TEST_LIBVIRT_URI")
 }
 
 /// A folder that goes when the test ends.

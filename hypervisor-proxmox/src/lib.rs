@@ -1,9 +1,11 @@
 //! Proxmox VE for the `hypervisor` SDK.
 //!
-//! What is here is the wire layer, without a connection: [`Upid`], and [`wire`] with what is sent to a server and what
-//! its answers mean. All of it is pure: text and JSON in, the model of `hypervisor-core` out, and the other way round.
-//! Still to come are the configuration of guests (`wire/config`), the replay of recorded exchanges against all of it, the connection, and the
-//! driver; until then the crate is not published and no feature of the facade leads to it.
+//! [`Proxmox::connect`] takes a [`ProxmoxConfig`], which parses from a URL, and gives a `Hypervisor`: one node or a whole cluster, with
+//! virtual machines and containers. What Proxmox has beyond the traits are methods of [`Proxmox`], and [`Proxmox::api`] is the
+//! API as it is.
+//!
+//! Below that is [`wire`], what is sent to a server and what its answers mean, which is pure: text and JSON in, the model of
+//! `hypervisor-core` out, and the other way round. [`Upid`] is the id of a task taken apart.
 //!
 //! ```
 //! use hypervisor_proxmox::{Upid, wire};
@@ -15,10 +17,41 @@
 //! # Ok::<(), hypervisor_core::Error>(())
 //! ```
 
+mod api;
+mod auth;
+mod backend;
+mod backups;
+mod batch;
+mod compute;
+mod config;
+mod console;
+mod error;
+mod events;
+#[cfg(feature = "fake")]
+pub mod fake;
+mod guest;
+mod ids;
+mod locate;
+mod metrics;
+mod network;
+mod probe;
+mod snapshots;
+mod storage;
+mod tasks;
+mod totp;
+mod typed;
 pub mod upid;
 pub mod wire;
 
+pub use api::Api;
+pub use backend::Proxmox;
+pub use backups::Pruning;
+pub use config::ProxmoxConfig;
+pub use console::Console;
+pub use storage::Checksum;
+pub use typed::{FirewallScope, Resources};
 pub use upid::Upid;
+pub use wire::config::{CloudInitOptions, VmOptions};
 
 /// The name of this backend.
 pub const BACKEND: &str = "proxmox";

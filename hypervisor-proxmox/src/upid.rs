@@ -163,7 +163,7 @@ pub fn operation_of(kind: &str) -> Option<Operation> {
     Some(match kind {
         "qmstart" | "vzstart" | "hastart" => Operation::StartVm,
         "qmstop" | "vzstop" | "hastop" => Operation::PowerOffVm,
-        "qmshutdown" | "vzshutdown" => Operation::ShutdownVm,
+        "qmshutdown" | "vzshutdown" | "hashutdown" => Operation::ShutdownVm,
         "qmreboot" | "vzreboot" => Operation::RebootVm,
         "qmreset" => Operation::ResetVm,
         "qmpause" | "vzsuspend" => Operation::PauseVm,
@@ -184,7 +184,7 @@ pub fn operation_of(kind: &str) -> Option<Operation> {
         "imgdel" => Operation::DeleteVolume,
         "imgcopy" => Operation::UploadVolume,
         "download" => Operation::CreateVolume,
-        "vncproxy" | "spiceproxy" | "termproxy" => Operation::GetConsole,
+        "vncproxy" | "spiceproxy" => Operation::GetConsole,
         _ => return None,
     })
 }

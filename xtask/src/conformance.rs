@@ -1,6 +1,6 @@
 //! `HYPERVISOR_TEST_URL=<url> cargo xtask conformance`: the suite against a backend that is really there.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::setup::{self, Level};
 use crate::workspace::Workspace;
@@ -25,9 +25,7 @@ pub(crate) fn command(filter: Option<&str>) -> Result<()> {
         setup::ensure(Level::Driver)?;
     }
     let workspace = Workspace::read(libvirt)?;
-    if !workspace.has("example", EXAMPLE) {
-        bail!("there is no example `{EXAMPLE}` to run yet");
-    }
+    workspace.require("example", EXAMPLE)?;
     // The URL stays in the environment: command lines are seen by everyone on the machine.
     let mut command = workspace.example(EXAMPLE);
     command.args(filter.map(|filter| ["--filter", filter]).into_iter().flatten());

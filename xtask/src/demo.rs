@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::live::Live;
 use crate::run;
@@ -30,9 +30,7 @@ pub(crate) fn command() -> Result<()> {
         }
     };
     let workspace = Workspace::read(driver)?;
-    if !workspace.has("example", EXAMPLE) {
-        bail!("there is no example `{EXAMPLE}` to run yet");
-    }
+    workspace.require("example", EXAMPLE)?;
     let mut command = workspace.example(EXAMPLE);
     command.arg("--memory").args(driver.then_some("--test-driver"));
     if let Some(live) = &live {

@@ -16,6 +16,8 @@ pub(crate) const LIBVIRTD_PID_FILE: &str = "HYPERVISOR_TEST_LIBVIRTD_PID_FILE";
 pub(crate) const LIVE_DIR: &str = "HYPERVISOR_TEST_LIVE_DIR";
 /// The xtask program.
 pub(crate) const XTASK: &str = "HYPERVISOR_TEST_XTASK";
+/// A PostgreSQL database that tests of the gateway may fill; without it they start a server of their own.
+pub(crate) const POSTGRES_URL: &str = "HYPERVISOR_TEST_POSTGRES_URL";
 
 /// Variables with their values, to be given to a child.
 pub(crate) type Vars = Vec<(&'static str, String)>;

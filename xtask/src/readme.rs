@@ -18,10 +18,7 @@ const END: &str = "<!-- capabilities: end -->";
 pub(crate) fn command(write: bool) -> Result<()> {
     setup::ensure(Level::Driver)?;
     let workspace = Workspace::read(true)?;
-    if !workspace.has("example", EXAMPLE) {
-        println!("readme: there is no example `{EXAMPLE}` yet, so nothing to compare");
-        return Ok(());
-    }
+    workspace.require("example", EXAMPLE)?;
     let mut program = workspace.example(EXAMPLE);
     if !write {
         return compare(&mut program);

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::{paths, run};
@@ -47,9 +47,15 @@ impl Workspace {
     }
 
     /// Whether the facade has such a target.
-    pub(crate) fn has(&self, kind: &str, name: &str) -> bool {
+    fn has(&self, kind: &str, name: &str) -> bool {
         let facade = self.packages.iter().filter(|package| package.name == FACADE);
         facade.flat_map(|package| &package.targets).any(|(k, n)| k == kind && n == name)
+    }
+
+    /// Fails where the facade has no such target: what a step of its own runs must not go missing unseen.
+    pub(crate) fn require(&self, kind: &str, name: &str) -> Result<()> {
+        ensure!(self.has(kind, name), "the crate `{FACADE}` has no {kind} `{name}`");
+        Ok(())
     }
 
     /// The packages that build on this machine.
@@ -134,6 +140,9 @@ mod tests {
         let all = workspace(true);
         assert!(all.has("example", "demo") && !all.has("example", "other") && !all.has("test", "demo"));
         assert_eq!(all.everything(), ["--workspace", "--all-features"]);
+        assert!(all.require("example", "demo").is_ok());
+        let missing = all.require("test", "conformance").unwrap_err().to_string();
+        assert_eq!(missing, "the crate `hypervisor` has no test `conformance`");
     }
 
     #[test]

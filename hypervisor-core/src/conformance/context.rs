@@ -58,7 +58,8 @@ pub(crate) async fn task_end(hv: &dyn Hypervisor, settings: &Settings, task: &Ta
             TaskState::Succeeded | TaskState::Forgotten => return Ok(info),
             TaskState::Failed => {
                 let why = info.error.unwrap_or_default();
-                return Err(Error::new(ErrorKind::TaskFailed, why).with_task(task.clone()));
+                let kind = info.error_kind.unwrap_or(ErrorKind::TaskFailed);
+                return Err(Error::new(kind, why).with_task(task.clone()));
             }
             TaskState::Cancelled => return Err(Error::new(ErrorKind::Cancelled, "").with_task(task.clone())),
             _ if Instant::now() >= deadline => {

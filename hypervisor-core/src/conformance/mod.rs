@@ -18,6 +18,10 @@ mod case;
 mod cases;
 mod check;
 mod context;
+#[cfg(feature = "http")]
+mod faults;
+#[cfg(feature = "http")]
+mod proxy;
 mod report;
 mod settings;
 mod steps;
@@ -27,6 +31,10 @@ mod tests;
 
 pub use case::{Case, Outcome};
 pub use cases::cases;
+#[cfg(feature = "http")]
+pub use faults::{FaultCase, fault_cases};
+#[cfg(feature = "http")]
+pub use proxy::FaultProxy;
 pub use report::{Report, Row, run_all, run_cases};
 pub use settings::{Setting, Settings};
 pub use sweep::sweep;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::model::macros::setters;
-use crate::model::{HostId, NetworkId, PoolId, VolumeId};
+use crate::model::{ByteSize, HostId, NetworkId, PoolId, VolumeId};
 
 /// A setting without which some cases cannot run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,6 +78,10 @@ pub struct Settings {
     pub serial_dir: Option<String>,
     /// A directory on the host in which pools and exports may be made.
     pub directory: Option<String>,
+    /// What the backend counts the sizes of volumes in: the cases make volumes of whole multiples of it.
+    pub volume_unit: ByteSize,
+    /// Whether every network of the cases hands out addresses, for a backend that makes no other.
+    pub always_dhcp: bool,
     /// How long one wait may take: for a task, a state, an answer.
     pub deadline: Duration,
     /// How long one case may take.
@@ -99,6 +103,8 @@ impl Default for Settings {
             initrd: None,
             serial_dir: None,
             directory: None,
+            volume_unit: ByteSize::mib(1),
+            always_dhcp: false,
             deadline: Duration::from_secs(60),
             case_deadline: Duration::from_secs(180),
         }
@@ -136,7 +142,8 @@ impl Settings {
     setters! {
         into prefix: String; opt_into pool: PoolId; opt_into network: NetworkId; opt_into bridge: String;
         opt_into image: VolumeId; opt_into host: HostId; opt_into kernel: String; opt_into initrd: String;
-        opt_into serial_dir: String; opt_into directory: String; val deadline: Duration; val case_deadline: Duration;
+        opt_into serial_dir: String; opt_into directory: String; val volume_unit: ByteSize;
+        val always_dhcp: bool; val deadline: Duration; val case_deadline: Duration;
     }
 
     /// Whether this setting is there.

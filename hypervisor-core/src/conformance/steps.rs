@@ -45,7 +45,12 @@ impl Context {
 
     /// A new small disk in the pool of the suite.
     pub(crate) async fn small_disk(&self) -> Check<DiskSpec> {
-        Ok(DiskSpec::new_volume(ByteSize::mib(1)).in_pool(self.pool().await?))
+        Ok(DiskSpec::new_volume(self.units(1)).in_pool(self.pool().await?))
+    }
+
+    /// A size of a volume, in the backend's units.
+    pub(crate) fn units(&self, count: u64) -> ByteSize {
+        ByteSize::bytes(self.settings.volume_unit.as_bytes().saturating_mul(count))
     }
 
     /// How a raw volume is to be.
@@ -65,7 +70,7 @@ impl Context {
 
     /// The id of a volume that has been, but is no more.
     pub(crate) async fn missing_volume(&self) -> Check<VolumeId> {
-        let volume = self.raw("missing", ByteSize::mib(1)).await?;
+        let volume = self.raw("missing", self.units(1)).await?;
         self.done(self.hv.delete_volume(&volume).await).await?;
         Ok(volume)
     }

@@ -111,6 +111,20 @@ impl<'de> Deserialize<'de> for Error {
     }
 }
 
+impl Serialize for ErrorKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// For what a server reports: a kind that only a newer version has is none.
+pub(crate) fn kind_if_known<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ErrorKind>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    Ok(name.and_then(|name| ErrorKind::ALL.iter().copied().find(|kind| kind.as_str() == name)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -133,7 +133,8 @@ impl Wait<'_> {
     /// Waits until the task has succeeded.
     ///
     /// # Errors
-    /// `TaskFailed` or `Cancelled` as it ended; `Timeout` while it goes on; [`Effect::Unknown`] where its end cannot be found out.
+    /// `TaskFailed`, or the kind that the backend can tell ([`TaskInfo::error_kind`]), or `Cancelled` as it ended; `Timeout` while it goes
+    /// on; [`Effect::Unknown`] where its end cannot be found out.
     pub(crate) async fn run<B: Batch + ?Sized>(&self, backend: &B) -> Result<TaskInfo> {
         let mut last = None;
         let began = Instant::now();
@@ -144,7 +145,8 @@ impl Wait<'_> {
                 let why = info.error.clone().unwrap_or_else(|| "the server gives no reason".to_owned());
                 let tail =
                     self.log_tail(backend, self.options.deadline.saturating_sub(began.elapsed())).await;
-                Err(self.named(Error::new(ErrorKind::TaskFailed, why), Some(&info)).with_log_tail(tail))
+                let kind = info.error_kind.unwrap_or(ErrorKind::TaskFailed);
+                Err(self.named(Error::new(kind, why), Some(&info)).with_log_tail(tail))
             }
             TaskState::Cancelled => {
                 let why = info.error.clone().unwrap_or_else(|| "the task was cancelled".to_owned());

@@ -85,6 +85,12 @@ impl Response {
         self.header("content-type").is_some_and(|kind| kind.contains("json"))
     }
 
+    /// The operation that the request was for, where it named one.
+    #[must_use]
+    pub fn operation(&self) -> Option<Operation> {
+        self.operation
+    }
+
     /// Decodes the body.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ const REMEMBERED: usize = 1000;
 /// use std::sync::Arc;
 /// use hypervisor_core::layer::{Chaos, Layered, Stack};
 /// use hypervisor_core::memory::Memory;
-/// use hypervisor_core::model::VmSpec;
+/// use hypervisor_core::model::{VmQuery, VmSpec};
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
 /// let chaos = Chaos::new(7).drop_before_send(100).drop_after_send(100);
 /// let shaky = Arc::new(Layered::new(Arc::new(Memory::new()), chaos.clone()));
@@ -37,7 +37,7 @@ const REMEMBERED: usize = 1000;
 /// for n in 0..50 {
 ///     hv.vms().create(&VmSpec::new(format!("vm-{n}")).client_token(format!("order-{n}"))).await?.wait().await?;
 /// }
-/// assert_eq!(hv.vms().list().await?.len(), 50);
+/// assert_eq!(hv.vms().all(&VmQuery::all()).await?.items.len(), 50);
 /// assert!(chaos.injected() > 0);
 /// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
 /// ```

@@ -102,6 +102,18 @@ impl<T> Page<T> {
     #[must_use]
     pub fn cut(mut all: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Self {
         all.sort_by_cached_key(&key);
+        Self::cut_sorted(all, request, key)
+    }
+
+    /// The same as [`cut`](Self::cut) where the items hold their keys: nothing is copied, and a list in order stays as it
+    /// is.
+    #[must_use]
+    pub fn cut_by(mut all: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> &str) -> Self {
+        all.sort_by(|one, other| key(one).cmp(key(other)));
+        Self::cut_sorted(all, request, |item| key(item).to_owned())
+    }
+
+    fn cut_sorted(mut all: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Self {
         let total = u64::try_from(all.len()).ok();
         if let Some(cursor) = &request.cursor {
             all.retain(|item| key(item) > *cursor);
@@ -109,7 +121,7 @@ impl<T> Page<T> {
         let limit = request.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX).max(1);
         let next = if all.len() > limit {
             all.truncate(limit);
-            all.last().map(&key)
+            all.last().map(key)
         } else {
             None
         };
@@ -164,6 +176,8 @@ mod tests {
             let mut request = PageRequest::first().limit(limit);
             loop {
                 let page = Page::cut(all.iter().cloned().collect(), &request, Clone::clone);
+                let held = Page::cut_by(all.iter().rev().cloned().collect(), &request, String::as_str);
+                prop_assert_eq!(&held, &page);
                 prop_assert_eq!(page.total, u64::try_from(all.len()).ok());
                 seen.extend(page.items);
                 match page.next { Some(next) => request.cursor = Some(next), None => break }

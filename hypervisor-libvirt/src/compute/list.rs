@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hypervisor_core::model::{DiskInfo, PendingChange, VmConfig, VmId, VmInfo};
 use hypervisor_core::{Operation, Result};
+use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt_sys as sys;
@@ -13,7 +14,7 @@ use super::{Shared, lookup, volumes};
 use crate::backend::Inner;
 use crate::error::{Fail, Outcome};
 use crate::facts::Filtered;
-use crate::ffi::{self, DomainStats};
+use crate::ffi::{self, Record};
 use crate::xml::{Element, guest};
 
 /// All guests: one bulk call for the states. What libvirt tells in no bulk call is remembered for a few seconds: definitions are read for
@@ -26,11 +27,23 @@ pub(super) async fn all(inner: &Shared) -> Result<Vec<VmInfo>> {
 fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
     let cache = &inner.events.facts;
     let epoch = cache.epoch();
-    let stats = ffi::all_stats(conn, sys::VIR_DOMAIN_STATS_STATE)?;
-    let known = cache.get_all(stats.iter().map(|stats| stats.uuid.as_str()));
+    let records = ffi::all_records(conn, sys::VIR_DOMAIN_STATS_STATE)?;
+    let names = cache.names();
+    let uuid = |record: &Record<'_>| {
+        let kept = names.as_ref().and_then(|names| names.get(record.name()?).copied());
+        kept.or_else(|| record.uuid())
+    };
+    let mut guests: Vec<_> = records.iter().filter_map(|record| Some((uuid(&record)?, record))).collect();
+    if names.is_none() {
+        let name = |(uuid, record): &(Uuid, Record<'_>)| Some((record.name()?.to_owned(), *uuid));
+        cache.keep_names(|| guests.iter().filter_map(name).collect(), epoch);
+    }
+    // In the order of the pages that they go into, whose sorting then has nothing to do.
+    guests.sort_unstable_by_key(|(uuid, _)| *uuid);
+    let known = cache.get_all(guests.iter().map(|(uuid, _)| *uuid));
     let kept = cache.filtered().filter(|filtered| {
-        let told = |stats: &DomainStats| !was_saved(stats) || filtered.saved.contains(&stats.uuid);
-        known.iter().all(Option::is_some) && stats.iter().all(told)
+        let told = |(uuid, record): &(Uuid, Record<'_>)| !was_saved(*record) || filtered.saved.contains(uuid);
+        known.iter().all(Option::is_some) && guests.iter().all(told)
     });
     let filtered = match kept {
         Some(kept) => kept,
@@ -43,47 +56,54 @@ fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
         }
     };
     let host = inner.host();
-    let mut vms = Vec::with_capacity(stats.len());
-    for (stats, known) in stats.into_iter().zip(known) {
-        let facts = match known {
-            Some(facts) => facts,
-            None => match read(conn, &stats.uuid) {
+    let mut vms = Vec::with_capacity(guests.len());
+    for ((uuid, record), known) in guests.into_iter().zip(known) {
+        let known = match known {
+            Some(known) => known,
+            None => match read(record) {
                 Ok(facts) => {
-                    cache.keep(&facts, epoch);
-                    facts
+                    let known = Arc::new(lookup::info(facts, &host));
+                    cache.keep(uuid, &known, epoch);
+                    known
                 }
                 // It was deleted between the two calls.
                 Err(fail) if fail.has_code(sys::VIR_ERR_NO_DOMAIN) => continue,
                 Err(fail) => return Err(fail),
             },
         };
-        let (state, reason) = (number(&stats, "state.state"), number(&stats, "state.reason"));
-        let state = guest::state(state, reason, filtered.saved.contains(&stats.uuid));
-        let autostart = filtered.autostart.contains(&stats.uuid);
-        vms.push(lookup::info(facts, state, Some(autostart), &host));
+        let (state, reason) = record.state();
+        let mut vm = VmInfo::clone(&known);
+        vm.state = guest::state(state, reason, filtered.saved.contains(&uuid));
+        vm.autostart = Some(filtered.autostart.contains(&uuid));
+        vms.push(vm);
     }
     Ok(vms)
 }
 
-fn number(stats: &DomainStats, name: &str) -> i32 {
-    stats.values.i64(name).and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
-}
-
 /// Whether the guest was powered off by saving its memory.
-fn was_saved(stats: &DomainStats) -> bool {
-    let is = |name, value: u32| i64::from(value) == i64::from(number(stats, name));
-    is("state.state", sys::VIR_DOMAIN_SHUTOFF) && is("state.reason", sys::VIR_DOMAIN_SHUTOFF_SAVED)
+fn was_saved(record: Record<'_>) -> bool {
+    let (state, reason) = record.state();
+    let is = |value, number: u32| i64::from(number) == i64::from(value);
+    is(state, sys::VIR_DOMAIN_SHUTOFF) && is(reason, sys::VIR_DOMAIN_SHUTOFF_SAVED)
 }
 
 /// The ids of the guests that a filter lets through.
-pub(crate) fn uuids(conn: &Connect, flags: u32) -> Outcome<HashSet<String>> {
+pub(crate) fn uuids(conn: &Connect, flags: u32) -> Outcome<HashSet<Uuid>> {
     let domains = conn.list_all_domains(flags)?;
-    let uuids = domains.iter().map(|domain| domain.get_uuid_string().map_err(Fail::from));
+    let uuids = domains.iter().map(|domain| domain.get_uuid().map_err(Fail::from));
     uuids.collect()
 }
 
-fn read(conn: &Connect, uuid: &str) -> Outcome<guest::Facts> {
-    lookup::facts(&Domain::lookup_by_uuid_string(conn, uuid)?)
+/// The definition is all that has to be asked for: the record holds the domain, and says whether it runs.
+fn read(record: Record<'_>) -> Outcome<guest::Facts> {
+    let domain = record.domain()?;
+    let (state, _) = record.state();
+    let active = match sys::virDomainState::try_from(state) {
+        Ok(sys::VIR_DOMAIN_SHUTOFF) => false,
+        Ok(sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED | sys::VIR_DOMAIN_PAUSED) => true,
+        _ => lookup::is_active(&domain)?,
+    };
+    lookup::facts(&domain, active)
 }
 
 /// One guest.
@@ -93,10 +113,13 @@ pub(super) async fn one(inner: &Shared, vm: &VmId) -> Result<VmInfo> {
         .call(Operation::GetVm, move |conn| {
             let domain = lookup::domain(conn, &vm)?;
             let epoch = own.events.facts.epoch();
-            let facts = lookup::facts(&domain)?;
-            own.events.facts.keep(&facts, epoch);
-            let autostart = domain.get_autostart().ok();
-            Ok(lookup::info(facts, lookup::state(&domain)?, autostart, &own.host()))
+            let facts = lookup::facts(&domain, lookup::is_active(&domain)?)?;
+            let known = Arc::new(lookup::info(facts, &own.host()));
+            own.events.facts.keep(domain.get_uuid()?, &known, epoch);
+            let mut vm = Arc::unwrap_or_clone(known);
+            vm.autostart = domain.get_autostart().ok();
+            vm.state = lookup::state(&domain)?;
+            Ok(vm)
         })
         .await
 }

@@ -70,9 +70,9 @@ pub(crate) fn live(domain: &Domain) -> Outcome<Element> {
 }
 
 /// The facts of a domain; of a running one, CPUs and memory are those it runs with.
-pub(crate) fn facts(domain: &Domain) -> Outcome<Facts> {
+pub(crate) fn facts(domain: &Domain, active: bool) -> Outcome<Facts> {
     let mut facts = guest::facts(&Element::parse(&definition(domain)?)?)?;
-    if is_active(domain)? {
+    if active {
         let info = domain.get_info()?;
         facts.cpus = info.nr_virt_cpu;
         facts.memory = hypervisor_core::model::ByteSize::kib(info.memory);
@@ -88,9 +88,9 @@ pub(crate) fn refuse_template(definition: &Element, vm: &VmId) -> Outcome<()> {
     Ok(())
 }
 
-/// A guest as a list shows it.
-pub(crate) fn info(facts: Facts, state: VmState, autostart: Option<bool>, host: &HostId) -> VmInfo {
-    let mut info = VmInfo::new(facts.uuid.as_str(), facts.name, state)
+/// A guest as a list shows it, but for what it does now and whether it starts with the host.
+pub(crate) fn info(facts: Facts, host: &HostId) -> VmInfo {
+    let mut info = VmInfo::new(facts.uuid.as_str(), facts.name, VmState::Stopped)
         .uid(facts.uuid)
         .kind(facts.kind)
         .host(host)
@@ -101,7 +101,6 @@ pub(crate) fn info(facts: Facts, state: VmState, autostart: Option<bool>, host: 
     info.description = facts.description;
     info.client_token = facts.marks.client_token;
     info.created = facts.marks.created;
-    info.autostart = autostart;
     info
 }
 

@@ -3,12 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use hypervisor_core::model::{ByteSize, Feature, HostId, MigrateSpec, PoolId, Started, VmId, VmState};
 use hypervisor_core::traits::Storage;
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
-use tokio::time::Instant;
 use virt::connect::Connect;
 use virt_sys as sys;
 
@@ -18,14 +16,13 @@ use crate::blocking::Lane;
 use crate::config::{LibvirtConfig, MigrationWay};
 use crate::error::{Fail, Outcome, named};
 use crate::ffi::{self, JobInfo, Migration};
+use crate::jobs;
 use crate::storage::COPY_LIMIT;
-use crate::tasks::{Running, cancelled};
+use crate::tasks::Running;
 use crate::xml::Element;
 use crate::xml::device::source_path;
 
 const OPERATION: Operation = Operation::MigrateVm;
-/// How long between two looks at how far it is.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// Moves a guest, as a task.
 pub(super) async fn migrate(inner: &Shared, vm: &VmId, spec: &MigrateSpec) -> Result<Started<()>> {
@@ -239,47 +236,8 @@ impl Job {
         self.watch(running, self.inner.run(OPERATION, Lane::Slow, COPY_LIMIT, work)).await
     }
 
-    /// Tells how far the migration is until it has ended, and ends it when that is asked for.
     async fn watch(&self, running: &Running, work: impl Future<Output = Result<()>>) -> Result<()> {
-        let mut work = std::pin::pin!(work);
-        let patience = self.inner.config.slow_timeout;
-        let mut give_up = None;
-        loop {
-            tokio::select! {
-                outcome = &mut work => return match outcome {
-                    Err(error) if error.kind() == ErrorKind::Cancelled && running.is_cancelled() => Err(cancelled()),
-                    other => other,
-                },
-                () = tokio::time::sleep(LOOK) => {}
-                () = running.cancelled(), if give_up.is_none() => {
-                    give_up = Some(Instant::now() + patience);
-                    running.stage("is being cancelled");
-                }
-            }
-            let Some(deadline) = give_up else {
-                // A look that fails says nothing about the migration.
-                if let Ok(Some(job)) = self.look().await {
-                    self.tell(running, &job);
-                }
-                continue;
-            };
-            if Instant::now() >= deadline {
-                let text = format!("libvirt did not end the migration within {patience:?}");
-                return Err(Error::new(ErrorKind::Timeout, text));
-            }
-            // Refused while nothing can be aborted yet: asked for again until the migration ends.
-            let vm = self.vm.clone();
-            let abort = move |conn: &Connect| Ok(ffi::abort_job(&lookup::domain(conn, &vm)?)?);
-            if let Err(error) = self.inner.call(Operation::CancelTask, abort).await {
-                tracing::debug!(vm = %self.vm, %error, "the migration cannot be ended yet");
-            }
-        }
-    }
-
-    async fn look(&self) -> Result<Option<JobInfo>> {
-        let vm = self.vm.clone();
-        let work = move |conn: &Connect| Ok(ffi::job_info(&lookup::domain(conn, &vm)?)?);
-        self.inner.call(Operation::GetTask, work).await.map(|job| Some(job).filter(|job| job.active))
+        jobs::watch(&self.inner, running, &self.vm, work, |job| self.tell(running, job)).await
     }
 
     fn tell(&self, running: &Running, job: &JobInfo) {

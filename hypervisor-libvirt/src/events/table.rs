@@ -39,17 +39,13 @@ pub(super) enum Meaning {
 impl Table {
     /// Reads the guests, in three calls.
     pub(super) fn read(conn: &Connect, host: &str) -> Outcome<Self> {
-        let stats = ffi::all_stats(conn, sys::VIR_DOMAIN_STATS_STATE)?;
+        let records = ffi::all_records(conn, sys::VIR_DOMAIN_STATS_STATE)?;
         let persistent: HashSet<_> = uuids(conn, sys::VIR_CONNECT_LIST_DOMAINS_PERSISTENT)?;
         let saved = uuids(conn, sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)?;
-        let guests = stats.into_iter().map(|stats| {
-            let number = |name: &str| {
-                stats.values.i64(name).and_then(|value| i32::try_from(value).ok()).unwrap_or_default()
-            };
-            let (state, reason) = (number("state.state"), number("state.reason"));
-            let state = guest::state(state, reason, saved.contains(&stats.uuid));
-            let known = Known { persistent: persistent.contains(&stats.uuid), state };
-            (stats.uuid, known)
+        let guests = records.iter().filter_map(|record| {
+            let (uuid, (state, reason)) = (record.uuid()?, record.state());
+            let state = guest::state(state, reason, saved.contains(&uuid));
+            Some((uuid.to_string(), Known { persistent: persistent.contains(&uuid), state }))
         });
         Ok(Self { guests: guests.collect(), host: host.to_owned() })
     }

@@ -1,10 +1,11 @@
 //! Opening with credentials, bulk statistics, and the host's counters.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::ops::Deref;
 use std::ptr;
 
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt_sys as sys;
@@ -111,22 +112,123 @@ unsafe extern "C" fn answer(asked: sys::virConnectCredentialPtr, count: c_uint, 
     0
 }
 
-/// The statistics of all domains, in one call. `groups` is a set of `VIR_DOMAIN_STATS_*`.
+/// What the bulk call says of domains, freed when it is dropped, all of it, which is what `virt` forgets.
+#[derive(Debug)]
+pub(crate) struct Records {
+    first: *mut sys::virDomainStatsRecordPtr,
+    count: usize,
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        if !self.first.is_null() {
+            // SAFETY: the array came from libvirt and ends with a null; borrows of its records have ended.
+            unsafe { sys::virDomainStatsRecordListFree(self.first) };
+        }
+    }
+}
+
+impl Records {
+    /// One record for each domain.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let list = match self.first.is_null() {
+            true => &[],
+            // SAFETY: libvirt's array of so many records, which lives as long as `self`.
+            false => unsafe { std::slice::from_raw_parts(self.first, self.count) },
+        };
+        // SAFETY: each entry is null or points to a record of the array.
+        list.iter().filter_map(|record| unsafe { record.as_ref() }).map(Record)
+    }
+}
+
+/// What the bulk call says of one domain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<'a>(&'a sys::virDomainStatsRecord);
+
+impl Record<'_> {
+    /// The domain's UUID, which its handle holds.
+    pub(crate) fn uuid(&self) -> Option<Uuid> {
+        let mut uuid = uuid::Bytes::default();
+        // SAFETY: the record holds a reference to its domain; the buffer has the length of a UUID.
+        let got = unsafe { sys::virDomainGetUUID(self.0.dom, uuid.as_mut_ptr()) };
+        (got == 0).then(|| Uuid::from_bytes(uuid))
+    }
+
+    /// The domain's name, which its handle holds.
+    pub(crate) fn name(&self) -> Option<&str> {
+        // SAFETY: the record holds a reference to its domain, whose name lives as long as it does.
+        let name = unsafe {
+            let name = sys::virDomainGetName(self.0.dom);
+            if name.is_null() { None } else { Some(CStr::from_ptr(name)) }
+        };
+        name?.to_str().ok()
+    }
+
+    /// The domain's state and the reason for it: a `virDomainState` and its detail. Copies nothing else.
+    pub(crate) fn state(&self) -> (i32, i32) {
+        let (mut state, mut reason) = (0, 0);
+        for param in self.params() {
+            if param.type_ != c_int::try_from(sys::VIR_TYPED_PARAM_INT).unwrap_or_default() {
+                continue;
+            }
+            // SAFETY: libvirt ends names with a zero byte; the type says that it wrote an integer.
+            let (name, value) = unsafe { (CStr::from_ptr(param.field.as_ptr()), param.value.i) };
+            match name.to_bytes() {
+                b"state.state" => state = value,
+                b"state.reason" => reason = value,
+                _ => {}
+            }
+        }
+        (state, reason)
+    }
+
+    /// The domain itself, without asking the daemon for it.
+    pub(crate) fn domain(&self) -> Result<Domain, LibvirtError> {
+        // SAFETY: the record's reference keeps the domain alive; the new one is the handle's, which gives it back.
+        unsafe {
+            check(sys::virDomainRef(self.0.dom))?;
+            Ok(Domain::from_ptr(self.0.dom))
+        }
+    }
+
+    fn params(&self) -> &[sys::virTypedParameter] {
+        match self.0.params.is_null() {
+            true => &[],
+            // SAFETY: the record has as many parameters as it says, and they live as long as it does.
+            false => unsafe {
+                std::slice::from_raw_parts(self.0.params, usize::try_from(self.0.nparams).unwrap_or_default())
+            },
+        }
+    }
+
+    /// All that it says, copied.
+    fn stats(&self) -> Option<DomainStats> {
+        // SAFETY: libvirt filled as many parameters as the record says.
+        let values =
+            unsafe { Params::copy(self.0.params, usize::try_from(self.0.nparams).unwrap_or_default()) };
+        Some(DomainStats { uuid: self.uuid()?.to_string(), name: self.name()?.to_owned(), values })
+    }
+}
+
+/// What libvirt says of all domains, in one call. `groups` is a set of `VIR_DOMAIN_STATS_*`.
 ///
 /// A domain that is at work on a job is reported with what is known without waiting.
-pub(crate) fn all_stats(conn: &Connect, groups: c_uint) -> Result<Vec<DomainStats>, LibvirtError> {
-    let mut records = ptr::null_mut();
+pub(crate) fn all_records(conn: &Connect, groups: c_uint) -> Result<Records, LibvirtError> {
+    let mut first = ptr::null_mut();
     let flags = sys::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
-    // SAFETY: the connection is alive while borrowed; `records` receives an array that `take_records` frees.
-    let mut count =
-        unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), groups, &raw mut records, flags) };
+    // SAFETY: the connection is alive while borrowed; `first` receives an array that `Records` frees.
+    let mut count = unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), groups, &raw mut first, flags) };
     if count < 0 && LibvirtError::last().code == sys::VIR_ERR_INVALID_ARG {
         // A driver that does not know the flag (the test driver).
         // SAFETY: as above; a failed call leaves no array.
-        count = unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), groups, &raw mut records, 0) };
+        count = unsafe { sys::virConnectGetAllDomainStats(conn.as_ptr(), groups, &raw mut first, 0) };
     }
-    // SAFETY: the array and its length come from the same call.
-    check(count).map(|count| unsafe { take_records(records, count) })
+    check(count).map(|count| Records { first, count })
+}
+
+/// The statistics of all domains, in one call, as [`all_records`] has them.
+pub(crate) fn all_stats(conn: &Connect, groups: c_uint) -> Result<Vec<DomainStats>, LibvirtError> {
+    Ok(all_records(conn, groups)?.iter().filter_map(|record| record.stats()).collect())
 }
 
 /// The statistics of some domains, in one call.
@@ -136,44 +238,11 @@ pub(crate) fn list_stats(domains: &[Domain], groups: c_uint) -> Result<Vec<Domai
     }
     let mut pointers: Vec<sys::virDomainPtr> = domains.iter().map(Domain::as_ptr).collect();
     pointers.push(ptr::null_mut());
-    let mut records = ptr::null_mut();
-    // SAFETY: the pointers are of living domains and the list ends with a null; `records` is freed by `take_records`.
-    let count = unsafe { sys::virDomainListGetStats(pointers.as_mut_ptr(), groups, &raw mut records, 0) };
-    // SAFETY: the array and its length come from the same call.
-    check(count).map(|count| unsafe { take_records(records, count) })
-}
-
-/// Copies the records and frees them, all of them, which is what `virt` forgets.
-///
-/// # Safety
-/// `records` is null or an array of `count` records from libvirt that nobody else frees.
-unsafe fn take_records(records: *mut sys::virDomainStatsRecordPtr, count: usize) -> Vec<DomainStats> {
-    if records.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: the caller's promise.
-    let list = unsafe { std::slice::from_raw_parts(records, count) };
-    let copied = list.iter().filter_map(|record| {
-        // SAFETY: each entry points to a record of the same array, alive until the list is freed below.
-        let record = unsafe { record.as_ref() }?;
-        // SAFETY: the record holds a reference to its domain, and as many parameters as it says.
-        unsafe {
-            let mut uuid = [0; sys::VIR_UUID_STRING_BUFLEN as usize];
-            if sys::virDomainGetUUIDString(record.dom, uuid.as_mut_ptr()) < 0 {
-                return None;
-            }
-            let count = usize::try_from(record.nparams).unwrap_or_default();
-            Some(DomainStats {
-                uuid: field(&uuid),
-                name: text(sys::virDomainGetName(record.dom))?,
-                values: Params::copy(record.params, count),
-            })
-        }
-    });
-    let copied = copied.collect();
-    // SAFETY: the array came from libvirt and is not used after this.
-    unsafe { sys::virDomainStatsRecordListFree(records) };
-    copied
+    let mut first = ptr::null_mut();
+    // SAFETY: the pointers are of living domains and the list ends with a null; `first` is freed by `Records`.
+    let count = unsafe { sys::virDomainListGetStats(pointers.as_mut_ptr(), groups, &raw mut first, 0) };
+    let records = check(count).map(|count| Records { first, count })?;
+    Ok(records.iter().filter_map(|record| record.stats()).collect())
 }
 
 /// The host's CPU time since boot in nanoseconds: `kernel`, `user`, `idle`, `iowait`.
@@ -222,6 +291,12 @@ mod tests {
         let one = list_stats(&[domain], sys::VIR_DOMAIN_STATS_STATE).unwrap();
         assert_eq!(one.first().unwrap().uuid, test.uuid);
         assert!(list_stats(&[], 0).unwrap().is_empty());
+        let records = all_records(&conn, sys::VIR_DOMAIN_STATS_STATE).unwrap();
+        let record = records.iter().find(|record| record.uuid().unwrap().to_string() == test.uuid).unwrap();
+        assert_eq!((record.state().0, record.name()), (1, Some("test")));
+        let domain = record.domain().unwrap();
+        drop(records);
+        assert_eq!(domain.get_name().unwrap(), "test", "the handle outlives the records");
     }
 
     #[test]

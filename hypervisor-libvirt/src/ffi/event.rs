@@ -48,7 +48,21 @@ struct Told {
 
 type Id = c_int;
 type Deregister = unsafe extern "C" fn(sys::virConnectPtr, Id) -> c_int;
-type DomainCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);
+type Callback<T> = unsafe extern "C" fn(sys::virConnectPtr, *mut T, *mut c_void);
+type DomainCallback = Callback<sys::virDomain>;
+
+/// How libvirt takes callbacks for one kind of object, and how it gives them back.
+struct Registry<T> {
+    register: unsafe extern "C" fn(
+        sys::virConnectPtr,
+        *mut T,
+        c_int,
+        Option<Callback<T>>,
+        *mut c_void,
+        sys::virFreeCallback,
+    ) -> Id,
+    deregister: Deregister,
+}
 
 /// The registrations on a connection, which it keeps open; a connection has one of them at a time. Dropping it takes them
 /// back, which asks the daemon and may block.
@@ -69,32 +83,23 @@ impl Listener {
     pub(crate) fn new(conn: &Connection, sink: &Sink) -> Result<Self, LibvirtError> {
         let mut own = Self { conn: Connection::share(conn), registered: Vec::new(), hears_close: false };
         for (event, callback) in domain_events() {
-            let outcome = own.add(sink, sys::virConnectDomainEventDeregisterAny, |conn, opaque| {
-                // SAFETY: the connection is alive; libvirt owns `opaque` until it calls `forget`; the callback has the
-                // signature that belongs to the event's number, which `domain_events` pairs.
-                unsafe {
-                    let event = c_int::try_from(event).unwrap_or(-1);
-                    let none = ptr::null_mut();
-                    sys::virConnectDomainEventRegisterAny(
-                        conn,
-                        none,
-                        event,
-                        Some(callback),
-                        opaque,
-                        Some(forget),
-                    )
-                }
-            });
-            match outcome {
+            // SAFETY: the callback has the signature that belongs to the event's number, which `domain_events` pairs.
+            match unsafe { own.add(sink, DOMAINS, event, callback) } {
                 Err(error) if event == sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE => return Err(error),
                 other => optional("a guest's", other),
             }
         }
-        optional("networks'", own.add_networks(sink));
-        for refresh in [false, true] {
-            optional("pools'", own.add_pools(sink, refresh));
+        // SAFETY: lifecycles call back with a lifecycle's signature, a refresh with the plain one.
+        unsafe {
+            let event = sys::VIR_NETWORK_EVENT_ID_LIFECYCLE;
+            optional("networks'", own.add(sink, NETWORKS, event, plain(network_lifecycle)));
+            let event = sys::VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE;
+            optional("pools'", own.add(sink, POOLS, event, plain(pool_lifecycle)));
+            let event = sys::VIR_STORAGE_POOL_EVENT_ID_REFRESH;
+            optional("pools'", own.add(sink, POOLS, event, pool_refresh));
+            let event = sys::VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE;
+            optional("devices'", own.add(sink, DEVICES, event, plain(device_lifecycle)));
         }
-        optional("devices'", own.add_devices(sink));
         // The driver inside this process takes the callback and forgets it: it would never be freed.
         if conn.get_type().is_ok_and(|driver| driver != "TEST") {
             own.add_close(sink);
@@ -111,92 +116,28 @@ impl Listener {
         &self.conn
     }
 
-    fn add(
+    /// Registers for an event of all objects of a kind.
+    ///
+    /// # Safety
+    /// libvirt must call the callback for this event with what it takes.
+    unsafe fn add<T>(
         &mut self,
         sink: &Sink,
-        deregister: Deregister,
-        register: impl FnOnce(sys::virConnectPtr, *mut c_void) -> Id,
+        registry: Registry<T>,
+        event: u32,
+        callback: Callback<T>,
     ) -> Result<(), LibvirtError> {
-        let (id, error) = hand_over(sink, |opaque| register(self.conn.as_ptr(), opaque));
+        let (conn, event) = (self.conn.as_ptr(), c_int::try_from(event).unwrap_or(-1));
+        let (id, error) = hand_over(sink, |opaque| {
+            // SAFETY: the connection is alive; libvirt owns `opaque` until it calls `forget`; for the callback, the
+            // caller's promise.
+            unsafe { (registry.register)(conn, ptr::null_mut(), event, Some(callback), opaque, Some(forget)) }
+        });
         match error {
-            None => self.registered.push((deregister, id)),
+            None => self.registered.push((registry.deregister, id)),
             Some(error) => return Err(error),
         }
         Ok(())
-    }
-
-    fn add_networks(&mut self, sink: &Sink) -> Result<(), LibvirtError> {
-        let event = c_int::try_from(sys::VIR_NETWORK_EVENT_ID_LIFECYCLE).unwrap_or(-1);
-        self.add(sink, sys::virConnectNetworkEventDeregisterAny, |conn, opaque| {
-            // SAFETY: as for guests; a network's lifecycle calls back with `network_lifecycle`'s signature.
-            unsafe {
-                let callback = transmute::<
-                    LifecycleOf<sys::virNetworkPtr>,
-                    unsafe extern "C" fn(sys::virConnectPtr, sys::virNetworkPtr, *mut c_void),
-                >(network_lifecycle);
-                let none = ptr::null_mut();
-                sys::virConnectNetworkEventRegisterAny(
-                    conn,
-                    none,
-                    event,
-                    Some(callback),
-                    opaque,
-                    Some(forget),
-                )
-            }
-        })
-    }
-
-    fn add_pools(&mut self, sink: &Sink, refresh: bool) -> Result<(), LibvirtError> {
-        let event = match refresh {
-            true => sys::VIR_STORAGE_POOL_EVENT_ID_REFRESH,
-            false => sys::VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE,
-        };
-        let event = c_int::try_from(event).unwrap_or(-1);
-        self.add(sink, sys::virConnectStoragePoolEventDeregisterAny, |conn, opaque| {
-            // SAFETY: as for guests; a pool's lifecycle calls back with `pool_lifecycle`'s signature, its refresh with the
-            // plain one.
-            unsafe {
-                let callback = match refresh {
-                    true => pool_refresh,
-                    false => transmute::<
-                        LifecycleOf<sys::virStoragePoolPtr>,
-                        unsafe extern "C" fn(sys::virConnectPtr, sys::virStoragePoolPtr, *mut c_void),
-                    >(pool_lifecycle),
-                };
-                let none = ptr::null_mut();
-                sys::virConnectStoragePoolEventRegisterAny(
-                    conn,
-                    none,
-                    event,
-                    Some(callback),
-                    opaque,
-                    Some(forget),
-                )
-            }
-        })
-    }
-
-    fn add_devices(&mut self, sink: &Sink) -> Result<(), LibvirtError> {
-        let event = c_int::try_from(sys::VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE).unwrap_or(-1);
-        self.add(sink, sys::virConnectNodeDeviceEventDeregisterAny, |conn, opaque| {
-            // SAFETY: as for guests; a device's lifecycle calls back with `device_lifecycle`'s signature.
-            unsafe {
-                let callback = transmute::<
-                    LifecycleOf<sys::virNodeDevicePtr>,
-                    unsafe extern "C" fn(sys::virConnectPtr, sys::virNodeDevicePtr, *mut c_void),
-                >(device_lifecycle);
-                let none = ptr::null_mut();
-                sys::virConnectNodeDeviceEventRegisterAny(
-                    conn,
-                    none,
-                    event,
-                    Some(callback),
-                    opaque,
-                    Some(forget),
-                )
-            }
-        })
     }
 
     fn add_close(&mut self, sink: &Sink) {
@@ -225,6 +166,32 @@ impl Drop for Listener {
             unsafe { sys::virConnectUnregisterCloseCallback(conn, Some(closed)) };
         }
     }
+}
+
+const DOMAINS: Registry<sys::virDomain> = Registry {
+    register: sys::virConnectDomainEventRegisterAny,
+    deregister: sys::virConnectDomainEventDeregisterAny,
+};
+const NETWORKS: Registry<sys::virNetwork> = Registry {
+    register: sys::virConnectNetworkEventRegisterAny,
+    deregister: sys::virConnectNetworkEventDeregisterAny,
+};
+const POOLS: Registry<sys::virStoragePool> = Registry {
+    register: sys::virConnectStoragePoolEventRegisterAny,
+    deregister: sys::virConnectStoragePoolEventDeregisterAny,
+};
+const DEVICES: Registry<sys::virNodeDevice> = Registry {
+    register: sys::virConnectNodeDeviceEventRegisterAny,
+    deregister: sys::virConnectNodeDeviceEventDeregisterAny,
+};
+
+/// A lifecycle's callback as libvirt takes all of them.
+///
+/// # Safety
+/// It may be registered for a lifecycle only, for which libvirt calls it by its own signature.
+unsafe fn plain<T>(callback: LifecycleOf<*mut T>) -> Callback<T> {
+    // SAFETY: both are pointers to functions; for the call, the caller's promise.
+    unsafe { transmute::<LifecycleOf<*mut T>, Callback<T>>(callback) }
 }
 
 fn optional(whose: &str, outcome: Result<(), LibvirtError>) {

@@ -21,7 +21,9 @@ mod stream;
 pub(crate) use agent::{agent_command, freeze, thaw};
 pub(crate) use backup::{backup_begin, checkpoints, delete_checkpoint, restore, save, saved_definition};
 pub(crate) use block::{BlockJobInfo, block_commit, block_copy, block_job, block_pull, end_block_job};
-pub(crate) use connect::{Connection, Credentials, all_stats, list_stats, node_cpu, node_memory, open};
+pub(crate) use connect::{
+    Connection, Credentials, Record, all_records, all_stats, list_stats, node_cpu, node_memory, open,
+};
 pub(crate) use domain::{AddressSource, interface_addresses, state};
 pub use error::LibvirtError;
 pub(crate) use event::{Listener, Signal, Sink};

@@ -1,6 +1,6 @@
 //! External snapshots: from now on the guest writes into files on top of those that it had.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hypervisor_core::Error;
 use hypervisor_core::model::{ByteSize, SnapshotSpec, VmId, VolumeFormat, VolumeSpec};
@@ -11,13 +11,13 @@ use virt::storage_pool::StoragePool;
 use virt_sys as sys;
 
 use crate::compute::clone::is_copied;
-use crate::compute::volumes::{Made, handle_at_path};
+use crate::compute::volumes::{Made, delete_all, handle_at_path};
 use crate::compute::{halted, lookup};
 use crate::error::{Fail, Outcome};
 use crate::storage::{make_volume, refuse_taken_volume, usable_pool};
 use crate::xml::Element;
 use crate::xml::device::source_path;
-use crate::xml::snapshot::{Overlay, external, is_external, overlays};
+use crate::xml::snapshot::{Overlay, external, is_external, memory_file, overlays};
 use crate::xml::storage::{Backing, volume_id};
 
 /// The snapshots of a guest by their kind.
@@ -44,8 +44,14 @@ impl Kinds {
     }
 }
 
-/// Takes one, without the memory. The files are made as volumes first, so that their pools know them.
-pub(super) fn take(conn: &Connect, domain: &Domain, vm: &VmId, spec: &SnapshotSpec) -> Outcome<()> {
+/// Takes one. The files are made as volumes first, so that their pools know them.
+pub(super) fn take(
+    conn: &Connect,
+    domain: &Domain,
+    vm: &VmId,
+    spec: &SnapshotSpec,
+    with_memory: bool,
+) -> Outcome<()> {
     let active = lookup::is_active(domain)?;
     if spec.quiesce && !active {
         let error = Error::invalid_state("it does not run, so that there is nothing to freeze");
@@ -68,17 +74,34 @@ pub(super) fn take(conn: &Connect, domain: &Domain, vm: &VmId, spec: &SnapshotSp
             let error = Error::invalid_state("it has no disk that a snapshot could be taken of");
             return Err(error.with_target(VmId::NOUN, vm).into());
         }
-        let mut flags = sys::VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
-            | sys::VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
-            | sys::VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT;
+        let mut flags = sys::VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC | sys::VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT;
+        // The guest goes on while its memory is written.
+        flags |= match with_memory {
+            true => sys::VIR_DOMAIN_SNAPSHOT_CREATE_LIVE,
+            false => sys::VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY,
+        };
         if spec.quiesce {
             flags |= sys::VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE;
         }
-        let text = external(spec, &wanted, &others).to_string();
+        let memory = if with_memory { Some(memory(conn, &name, spec, &mut made)?) } else { None };
+        let text = external(spec, memory.as_deref(), &wanted, &others).to_string();
         super::untracked(domain, || Ok(DomainSnapshot::create_xml(domain, &text, flags).map(drop)?))
             .map_err(lookup::named(vm))
     };
     attempt().map_err(|fail| made.undo(fail))
+}
+
+/// Makes the file that the memory goes into, beside the first disk's. libvirt writes it anew.
+fn memory(conn: &Connect, name: &str, spec: &SnapshotSpec, made: &mut Made) -> Outcome<String> {
+    let pool = made.first_pool().unwrap_or_default();
+    let (handle, _) = usable_pool(conn, &pool)?;
+    let file = format!("{name}.{}.mem", spec.name);
+    refuse_taken_volume(&handle, &pool, &file)?;
+    let wanted = VolumeSpec::new(pool.as_str(), &file, ByteSize::bytes(1));
+    let volume = make_volume(&handle, &wanted, Some(&VolumeFormat::Raw), None, None)?;
+    let path = volume.get_path();
+    made.push(volume_id(&pool, &file), volume);
+    Ok(path?)
 }
 
 #[allow(clippy::too_many_arguments, reason = "one step of `take`, which holds all of it")]
@@ -125,15 +148,28 @@ pub(super) fn delete(conn: &Connect, vm: &VmId, snapshot: &DomainSnapshot, child
     if halted {
         halted::bring_up(&domain)?;
     }
+    let memory = memory_files(snapshot, children)?;
     let outcome = super::untracked(&domain, || merge(snapshot, children));
     let calmed = if halted { halted::take_down(&domain) } else { Ok(()) };
-    // libvirt removes the files itself, behind the pools' backs.
+    // libvirt removes the files itself, behind the pools' backs; not that of the memory.
     for pool in pools.values() {
         if let Err(error) = pool.refresh(0) {
             tracing::debug!(%error, "a pool still lists the files of a deleted snapshot");
         }
     }
-    outcome.map_err(lookup::named(vm)).and(calmed)
+    outcome.and_then(|()| delete_all(conn, &memory)).map_err(lookup::named(vm)).and(calmed)
+}
+
+/// The files that the memory lies in of a snapshot, and of those taken on top of it where these count.
+fn memory_files(snapshot: &DomainSnapshot, children: bool) -> Outcome<Vec<String>> {
+    let mut all = vec![snapshot.get_xml_desc(0)?];
+    if children {
+        for child in snapshot.list_all_children(sys::VIR_DOMAIN_SNAPSHOT_LIST_DESCENDANTS)? {
+            all.push(child.get_xml_desc(0)?);
+        }
+    }
+    let files = all.iter().map(|text| Ok(memory_file(&Element::parse(text)?)));
+    Ok(files.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 fn merge(snapshot: &DomainSnapshot, children: bool) -> Outcome<()> {
@@ -163,7 +199,9 @@ fn files(domain: &Domain) -> Outcome<Vec<String>> {
     let mut files = Vec::new();
     for snapshot in domain.list_all_snapshots(0)? {
         let Ok(text) = snapshot.get_xml_desc(0) else { continue };
-        files.extend(overlays(&Element::parse(&text)?).into_iter().map(|overlay| overlay.path));
+        let snapshot = Element::parse(&text)?;
+        files.extend(overlays(&snapshot).into_iter().map(|overlay| overlay.path));
+        files.extend(memory_file(&snapshot));
     }
     Ok(files)
 }
@@ -172,7 +210,7 @@ fn files(domain: &Domain) -> Outcome<Vec<String>> {
 /// has to go with the disks in these slots.
 pub(crate) fn chain(conn: &Connect, domain: &Domain, slots: &[(String, String)]) -> Outcome<Vec<String>> {
     let mut made = Vec::new();
-    let mut bases = Vec::new();
+    let (mut bases, mut memory) = (Vec::new(), BTreeSet::new());
     for snapshot in domain.list_all_snapshots(0)? {
         let Ok(text) = snapshot.get_xml_desc(0) else { continue };
         let snapshot = Element::parse(&text)?;
@@ -184,6 +222,7 @@ pub(crate) fn chain(conn: &Connect, domain: &Domain, slots: &[(String, String)])
             let mut below = disks.filter(|disk| disk.attr_at("target", "dev") == Some(overlay.slot.as_str()));
             bases.extend(below.next().and_then(source_path));
             made.push(overlay.path);
+            memory.extend(memory_file(&snapshot));
         }
     }
     let mut found = made.clone();
@@ -205,6 +244,7 @@ pub(crate) fn chain(conn: &Connect, domain: &Domain, slots: &[(String, String)])
             }
         }
     }
+    found.extend(memory);
     found.retain(|path| slots.iter().all(|(_, disk)| disk != path));
     Ok(found)
 }

@@ -22,8 +22,14 @@ pub(crate) struct Overlay {
     pub(crate) path: String,
 }
 
-/// An external snapshot into files that exist; the other disks are left as they are.
-pub(crate) fn external(spec: &SnapshotSpec, wanted: &[Overlay], others: &[String]) -> Element {
+/// An external snapshot into files that exist, with the memory where there is a file for it; the other disks are left as
+/// they are.
+pub(crate) fn external(
+    spec: &SnapshotSpec,
+    memory: Option<&str>,
+    wanted: &[Overlay],
+    others: &[String],
+) -> Element {
     let disk =
         |slot: &str, kind: &str| Element::new("disk").with_attr("name", slot).with_attr("snapshot", kind);
     let wanted = wanted.iter().map(|overlay| {
@@ -33,7 +39,9 @@ pub(crate) fn external(spec: &SnapshotSpec, wanted: &[Overlay], others: &[String
             .with(Element::new("source").with_attr("file", &overlay.path))
     });
     let others = others.iter().map(|slot| disk(slot, "no"));
-    snapshot(spec).with(Element::new("disks").with_all(wanted).with_all(others))
+    let memory =
+        memory.map(|file| Element::new("memory").with_attr("snapshot", "external").with_attr("file", file));
+    snapshot(spec).with_all(memory).with(Element::new("disks").with_all(wanted).with_all(others))
 }
 
 /// Whether a snapshot's content lies in files of its own, rather than inside the disks.
@@ -42,7 +50,12 @@ pub(crate) fn is_external(snapshot: &Element) -> bool {
     memory || snapshot.all("disks/disk").into_iter().any(|disk| disk.attr_is("snapshot", "external"))
 }
 
-/// The files of an external snapshot.
+/// The file that an external snapshot keeps the memory in.
+pub(crate) fn memory_file(snapshot: &Element) -> Option<String> {
+    snapshot.attr_at("memory", "file").map(str::to_owned)
+}
+
+/// The files that an external snapshot made the guest's disks write into.
 pub(crate) fn overlays(snapshot: &Element) -> Vec<Overlay> {
     let disks = snapshot.all("disks/disk").into_iter().filter(|disk| disk.attr_is("snapshot", "external"));
     let overlay = |disk: &Element| {
@@ -102,16 +115,23 @@ mod tests {
     fn an_external_one_tells_its_files() {
         let overlay = Overlay { slot: "vda".into(), path: "/p/a.s1".into() };
         let spec = SnapshotSpec::new("s1");
-        let written = external(&spec, std::slice::from_ref(&overlay), &["sda".into()]);
+        let written = external(&spec, None, std::slice::from_ref(&overlay), &["sda".into()]);
         assert_eq!(
             written.to_string(),
             "<domainsnapshot><name>s1</name><disks><disk name=\"vda\" snapshot=\"external\" type=\"file\">\
              <driver type=\"qcow2\"/><source file=\"/p/a.s1\"/></disk><disk name=\"sda\" snapshot=\"no\"/></disks></domainsnapshot>"
         );
         assert!(is_external(&written) && !is_external(&snapshot(&spec)));
-        assert_eq!(overlays(&written), [overlay]);
+        assert_eq!((overlays(&written), memory_file(&written)), (vec![overlay.clone()], None));
         let found = info(&written, true).unwrap();
         assert_eq!(found.extra.get(crate::BACKEND)["external"], true);
+        let written = external(&spec, Some("/p/a.mem"), &[overlay], &[]);
+        assert!(
+            written.to_string().contains("<memory snapshot=\"external\" file=\"/p/a.mem\"/><disks>"),
+            "{written}"
+        );
+        assert_eq!(memory_file(&written).as_deref(), Some("/p/a.mem"));
+        assert!(info(&written, true).unwrap().memory);
     }
 
     #[test]

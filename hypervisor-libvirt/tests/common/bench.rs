@@ -9,7 +9,7 @@ use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
 use hypervisor_libvirt::Libvirt;
 
-use super::done;
+use super::{done, needed};
 
 /// How long a guest may take to come up.
 pub(crate) const BOOT: Duration = Duration::from_secs(90);
@@ -34,12 +34,9 @@ pub(crate) fn page() -> PageRequest {
 }
 
 impl Bench {
-    /// `None`, said loudly, where there is no live host.
+    /// `None` where there is no live host, as [`needed`] says.
     pub(crate) async fn new(name: &str) -> Option<Self> {
-        let Ok(uri) = std::env::var("HYPERVISOR_TEST_LIBVIRT_URI") else {
-            eprintln!("SKIPPED: {name} needs HYPERVISOR_TEST_LIBVIRT_URI to name a libvirtd with QEMU");
-            return None;
-        };
+        let uri = needed(name, "HYPERVISOR_TEST_LIBVIRT_URI")?;
         let folder = Path::new(&std::env::var("HYPERVISOR_TEST_SERIAL_DIR").unwrap()).join(name);
         let libvirt = Libvirt::connect(format!("{uri}&hv_pool={name}").parse().unwrap()).await.unwrap();
         let bench = Self { libvirt, name: name.to_owned(), folder };

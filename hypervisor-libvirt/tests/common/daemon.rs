@@ -16,12 +16,9 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// `None`, said loudly, where nothing says how to start one.
+    /// `None` where nothing says how to start one, as [`super::needed`] says.
     pub(crate) fn up(test: &str) -> Option<Self> {
-        let Ok(xtask) = std::env::var(XTASK) else {
-            eprintln!("SKIPPED: {test} needs {XTASK} to start a libvirtd of its own with");
-            return None;
-        };
+        let xtask = super::needed(test, XTASK)?;
         // A short path: that of its socket may have a hundred characters or so.
         let number = uuid::Uuid::new_v4().simple().to_string();
         let folder = std::env::temp_dir().join(format!("hvl-{}", number.get(..8).unwrap()));

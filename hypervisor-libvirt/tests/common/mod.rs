@@ -12,6 +12,20 @@ use hypervisor_core::model::{Started, TaskId, TaskState, VmId, VmState};
 use hypervisor_core::traits::{Compute, Tasks};
 use hypervisor_libvirt::Libvirt;
 
+/// What the environment says, which tests on a real host need. A person may go without, and is told loudly; a machine that
+/// vouches for a change may not.
+pub(crate) fn needed(test: &str, name: &str) -> Option<String> {
+    wanted(test, name, std::env::var(name).ok(), std::env::var_os("CI").is_some_and(|ci| !ci.is_empty()))
+}
+
+pub(crate) fn wanted(test: &str, name: &str, value: Option<String>, must: bool) -> Option<String> {
+    assert!(value.is_some() || !must, "{test} needs {name}, and with CI set it must not be left out");
+    if value.is_none() {
+        eprintln!("SKIPPED: {test} needs {name}; `cargo xtask live up` prints it");
+    }
+    value
+}
+
 /// Waits for the task of a call, where it has one.
 pub(crate) async fn done<T>(libvirt: &Libvirt, started: Started<T>) -> T {
     if let Some(task) = &started.task {

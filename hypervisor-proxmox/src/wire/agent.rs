@@ -111,6 +111,21 @@ pub fn file(body: &[u8]) -> Result<(Bytes, bool)> {
     Ok((bytes_of(&content), truncated.unwrap_or(false)))
 }
 
+/// Bytes for `agent/file-write` with `encode=0`.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for part in bytes.chunks(3) {
+        let word = part.iter().fold(0_u32, |word, byte| (word << 8) | u32::from(*byte)) << (8 * (3 - part.len()));
+        for place in 0..4_usize {
+            let digit = usize::try_from(word >> (18 - 6 * place) & 63).ok().and_then(|at| DIGITS.get(at));
+            out.push(if place > part.len() { '=' } else { char::from(digit.copied().unwrap_or(b'A')) });
+        }
+    }
+    out
+}
+
 /// The addresses that the agent knows (`agent/network-get-interfaces`), or that a container has (`lxc/{vmid}/interfaces`).
 ///
 /// # Errors
@@ -153,6 +168,14 @@ fn of_interface(interface: &Value) -> Vec<GuestAddress> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+        assert_eq!(base64(&[0xff, 0xfe]), "//4=");
+    }
 
     #[test]
     fn output_comes_back_as_the_bytes_that_it_was() {

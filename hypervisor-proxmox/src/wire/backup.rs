@@ -1,7 +1,7 @@
 //! Backups: what lies on storages, and how one is made and restored.
 
 use hypervisor_core::model::{
-    BackupId, BackupInfo, BackupSpec, ByteSize, GuestKind, RestoreBackup, RestoreTo, VmId,
+    BackupId, BackupInfo, BackupSpec, ByteSize, GuestKind, RestoreBackup, RestoreTo, TaskLog, VmId,
 };
 use hypervisor_core::{Error, Result};
 
@@ -76,6 +76,44 @@ pub fn kind_of(id: &BackupId) -> Option<GuestKind> {
         "lxc" => Some(GuestKind::Container),
         _ => None,
     }
+}
+
+/// The guest that the backup is of, from its id.
+#[must_use]
+pub fn guest_of(id: &BackupId) -> Option<VmId> {
+    of_name(id.as_str().split_once(':')?.1).1.map(Into::into)
+}
+
+/// The backup that a log of `vzdump` tells of: the storage is in the line that repeats the command, the name in the one that
+/// begins the archive.
+#[must_use]
+pub fn made(log: &TaskLog) -> Option<BackupId> {
+    let texts = || log.lines.iter().map(|line| line.text.as_str());
+    let quoted = |text: &str| Some(text.split_once('\'')?.1.split_once('\'')?.0.to_owned());
+    let storage = texts().find(|text| text.contains("starting new backup job")).and_then(|text| {
+        let mut words = text.split_whitespace().skip_while(|word| *word != "--storage");
+        words.nth(1).map(str::to_owned)
+    })?;
+    let archive = texts().find_map(|text| text.strip_prefix("INFO: creating vzdump archive ").and_then(quoted));
+    let snapshot =
+        texts().find_map(|text| text.strip_prefix("INFO: creating Proxmox Backup Server archive ").and_then(quoted));
+    let name = match (archive, snapshot) {
+        (Some(path), _) => path.rsplit('/').next()?.to_owned(),
+        (None, Some(snapshot)) => snapshot,
+        (None, None) => return None,
+    };
+    Some(BackupId::from(format!("{storage}:backup/{name}")))
+}
+
+/// What becomes of each backup by a rule for pruning.
+///
+/// # Errors
+/// `Protocol` where the answer is no such list.
+pub fn marks(body: &[u8]) -> Result<Vec<(BackupId, String)>> {
+    let rows: Vec<serde_json::Value> = super::envelope::data(body)?;
+    let text = |row: &serde_json::Value, key: &str| row.get(key).and_then(super::scalar::text_of);
+    let marks = rows.iter().filter_map(|row| Some((text(row, "volid")?.into(), text(row, "mark")?)));
+    Ok(marks.collect())
 }
 
 /// The parameters of `POST /nodes/{node}/vzdump`.

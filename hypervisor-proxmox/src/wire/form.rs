@@ -80,6 +80,11 @@ impl Form {
         self
     }
 
+    /// Takes a parameter away.
+    pub fn remove(&mut self, key: &str) {
+        self.0.retain(|(name, _)| name != key);
+    }
+
     /// The value of a parameter.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {

@@ -6,12 +6,15 @@
 pub mod agent;
 pub mod backup;
 pub mod cluster;
+pub mod compute;
+pub mod config;
 pub mod envelope;
 pub mod error;
 pub mod form;
 pub mod marks;
 pub mod network;
 pub mod node;
+pub mod params;
 pub mod pool;
 pub mod property;
 pub mod resources;

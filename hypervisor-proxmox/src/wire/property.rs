@@ -94,6 +94,30 @@ impl Properties {
         self
     }
 
+    /// Sets the first value that stands alone, or puts one in front.
+    pub fn set_bare(&mut self, value: impl Into<String>) {
+        let value = value.into();
+        match self.0.iter_mut().find(|entry| entry.key.is_none()) {
+            Some(entry) => entry.value = value,
+            None => self.0.insert(0, Entry { key: None, value }),
+        }
+    }
+
+    /// Adds the settings of another one; those that both have are taken from it.
+    pub fn merge(&mut self, other: &Self) {
+        for Entry { key, value } in &other.0 {
+            match key {
+                Some(key) => self.set(key, value.as_str()),
+                None => self.set_bare(value.as_str()),
+            }
+        }
+    }
+
+    /// Removes the values that stand alone.
+    pub fn remove_bare(&mut self) {
+        self.0.retain(|entry| entry.key.is_some());
+    }
+
     /// Removes a key; says whether it was there.
     pub fn remove(&mut self, key: &str) -> bool {
         let before = self.0.len();

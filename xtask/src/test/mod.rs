@@ -79,10 +79,11 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
     if filter.is_none() {
         examples(session, &workspace)?;
     }
-    if workspace.has("test", CONFORMANCE) {
-        session.tests("conformance", prepare(with_filter(&workspace, &["--test", CONFORMANCE], filter)));
-    } else {
-        session.skip("conformance", "there is no such test target yet");
+    match workspace.require("test", CONFORMANCE) {
+        Ok(()) => {
+            session.tests("conformance", prepare(with_filter(&workspace, &["--test", CONFORMANCE], filter)))
+        }
+        Err(error) => session.fail("conformance", &error),
     }
     if let Some(filter) = filter
         && session.tally.is_empty()
@@ -167,21 +168,18 @@ fn examples(session: &mut Session, workspace: &Workspace) -> Result<()> {
     session.cargo("build the examples", build);
     let built = paths::build()?.join("examples");
     for name in EXAMPLES {
-        if workspace.has("example", name) {
+        session.check(&format!("example {name}"), || {
+            workspace.require("example", name)?;
             let mut command = Command::new(built.join(name));
             command.current_dir(paths::root());
-            session.cargo(&format!("example {name}"), command);
-        } else {
-            session.skip(&format!("example {name}"), "it is not there yet");
-        }
-    }
-    if workspace.has("example", readme::EXAMPLE) {
-        session.check("README's capability table", || {
-            readme::compare(&mut Command::new(built.join(readme::EXAMPLE)))
+            println!("{}", run::line(&command));
+            run::visible(&mut command)
         });
-    } else {
-        session.skip("README's capability table", "its example is not there yet");
     }
+    session.check("README's capability table", || {
+        workspace.require("example", readme::EXAMPLE)?;
+        readme::compare(&mut Command::new(built.join(readme::EXAMPLE)))
+    });
     Ok(())
 }
 
@@ -204,6 +202,13 @@ impl Session {
             // Whatever the live level lacks, the driver's own library may still be had.
             outcome.is_ok() || setup::ensure(Level::Driver).is_ok()
         });
+        if live && std::env::var_os(env::POSTGRES_URL).is_none() {
+            let why = "a PostgreSQL that two gateways share in a test (Debian's package starts one of its own, too)";
+            if let Err(error) = setup::program("pg_ctlcluster", &["postgresql"], why) {
+                // With CI set, the test itself fails for want of it.
+                self.skip("two gateways on one PostgreSQL", &format!("{error:#}"));
+            }
+        }
         match outcome {
             Ok(()) => live,
             Err(error) => {

@@ -27,7 +27,7 @@ mod events;
 mod hosts;
 mod metrics;
 mod network;
-mod probe;
+pub(crate) mod probe;
 mod routes;
 mod settings;
 mod storage;

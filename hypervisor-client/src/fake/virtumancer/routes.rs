@@ -451,8 +451,11 @@ impl Call<'_> {
     fn delete_volume(&self, id: &str) -> Response {
         let mut world = self.server.lock();
         let listed = world.volumes_json(None);
-        let found = listed.as_array().and_then(|all| all.iter().find(|row| row["id"] == id)).cloned();
-        match found.and_then(|row| row["name"].as_str().map(str::to_owned)) {
+        let found = listed
+            .as_array()
+            .and_then(|all| all.iter().find(|row| row.get("id").and_then(Value::as_str) == Some(id)))
+            .cloned();
+        match found.and_then(|row| row.get("name")?.as_str().map(str::to_owned)) {
             Some(name) => {
                 world.hosts.iter_mut().for_each(|host| {
                     host.vms.iter_mut().filter(|vm| vm.name == name).for_each(super::world::FakeVm::lose_disk)

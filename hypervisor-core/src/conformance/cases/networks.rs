@@ -64,7 +64,13 @@ fn address(cx: &Context, last: u8) -> IpAddr {
 /// An isolated network with a subnet and a bridge of its own.
 fn spec(cx: &Context, short: &str) -> NetworkSpec {
     let [a, b, c] = cx.seed();
-    NetworkSpec::isolated(cx.name(short), subnet(cx)).bridge(format!("hvt{a:02x}{b:02x}{c:02x}"))
+    let spec = NetworkSpec::isolated(cx.name(short), subnet(cx)).bridge(format!("hvt{a:02x}{b:02x}{c:02x}"));
+    if cx.settings.always_dhcp { spec.dhcp(DhcpRange::new(address(cx, 10), address(cx, 20))) } else { spec }
+}
+
+/// Whether the backend says more of a network than that it is there: one that does not tell the kind tells no addresses either.
+fn is_told(info: &NetworkInfo) -> bool {
+    !matches!(info.kind, NetworkKind::Unknown(_))
 }
 
 async fn create(cx: &Context, spec: &NetworkSpec) -> Check<NetworkId> {
@@ -98,12 +104,14 @@ async fn created_network_is_what_was_asked_for(cx: &Context) -> Check {
     let info = get(cx, &network).await?;
     check_eq!("the id", info.id, network);
     check_eq!("the name", info.name, asked.name);
-    check_eq!("the kind", info.kind, NetworkKind::Isolated);
     check_eq!("whether a new network is up", info.active, false);
-    check_eq!("whether a new network starts with its host", info.autostart, false);
-    check_eq!("the addresses", info.cidr, asked.cidr);
-    check_eq!("what DHCP hands out", info.dhcp, asked.dhcp);
     check_eq!("the bridge", info.bridge, asked.bridge);
+    if is_told(&info) {
+        check_eq!("the kind", info.kind, NetworkKind::Isolated);
+        check_eq!("whether a new network starts with its host", info.autostart, false);
+        check_eq!("the addresses", info.cidr, asked.cidr);
+        check_eq!("what DHCP hands out", info.dhcp, asked.dhcp);
+    }
     Ok(())
 }
 
@@ -130,7 +138,9 @@ async fn goes_up_and_down(cx: &Context) -> Check {
     stop(cx, &network).await?;
     let info = get(cx, &network).await?;
     check_eq!("whether it is up after it was taken down", info.active, false);
-    check_eq!("the addresses after it", info.cidr, Some(subnet(cx)));
+    if is_told(&info) {
+        check_eq!("the addresses after it", info.cidr, Some(subnet(cx)));
+    }
     Ok(())
 }
 

@@ -112,24 +112,24 @@ async fn a_pool_without_a_name_or_place_is_refused(cx: &Context) -> Check {
 }
 
 /// Block storage rounds up to its own units.
-fn is_about(found: ByteSize, asked: ByteSize) -> bool {
-    found >= asked && found < asked.saturating_add(ByteSize::mib(8))
+fn is_about(cx: &Context, found: ByteSize, asked: ByteSize) -> bool {
+    found >= asked && found < asked.saturating_add(cx.units(8))
 }
 
 async fn a_volume_is_made_and_read(cx: &Context) -> Check {
-    let size = ByteSize::mib(2);
+    let size = cx.units(2);
     let spec = cx.raw_spec("v", size).await?;
     let volume = cx.volume(&spec).await?;
     let info = cx.volume_info(&volume).await?;
     check_eq!("its id", info.id, volume);
     check_eq!("its pool", info.pool, spec.pool);
     check_eq!("its name", info.name, spec.name);
-    check!(is_about(info.capacity, size), "its capacity is {} where {size} is expected", info.capacity);
+    check!(is_about(cx, info.capacity, size), "its capacity is {} where {size} is expected", info.capacity);
     Ok(())
 }
 
 async fn a_volume_is_listed(cx: &Context) -> Check {
-    let volume = cx.raw("v", ByteSize::mib(1)).await?;
+    let volume = cx.raw("v", cx.units(1)).await?;
     let listed = cx.volumes().await?;
     let read = listed.iter().find(|each| each.id == volume);
     check!(read.is_some(), "volume `{volume}` is not in the list: {listed:?}");
@@ -139,7 +139,7 @@ async fn a_volume_is_listed(cx: &Context) -> Check {
 async fn volumes_come_in_pages(cx: &Context) -> Check {
     let mut made = Vec::new();
     for short in ["v1", "v2", "v3"] {
-        made.push(cx.raw(short, ByteSize::mib(1)).await?);
+        made.push(cx.raw(short, cx.units(1)).await?);
     }
     let pool = cx.pool().await?;
     let mut seen: Vec<VolumeId> = Vec::new();
@@ -161,11 +161,11 @@ async fn volumes_come_in_pages(cx: &Context) -> Check {
 }
 
 async fn a_volume_has_the_format_asked_for(cx: &Context) -> Check {
-    let spec = VolumeSpec::new(cx.pool().await?, cx.name("v.qcow2"), ByteSize::mib(1));
+    let spec = VolumeSpec::new(cx.pool().await?, cx.name("v.qcow2"), cx.units(1));
     let volume = cx.volume(&spec.format(VolumeFormat::Qcow2)).await?;
     let info = cx.volume_info(&volume).await?;
     check_eq!("its format", info.format, Some(VolumeFormat::Qcow2));
-    check_eq!("its capacity", info.capacity, ByteSize::mib(1));
+    check_eq!("its capacity", info.capacity, cx.units(1));
     Ok(())
 }
 
@@ -186,21 +186,21 @@ async fn a_missing_volume_cannot_be_copied(cx: &Context) -> Check {
 
 async fn a_missing_volume_cannot_be_resized(cx: &Context) -> Check {
     let gone = cx.missing_volume().await?;
-    let resized = cx.hv.resize_volume(&gone, &ResizeVolume::grow_to(ByteSize::mib(4))).await;
+    let resized = cx.hv.resize_volume(&gone, &ResizeVolume::grow_to(cx.units(4))).await;
     refused_unknown("resizing a missing volume", cx.done(resized).await, VolumeId::NOUN, &gone)
 }
 
 async fn a_volume_needs_a_pool_that_exists(cx: &Context) -> Check {
     let pool = PoolId::from(cx.name("none"));
-    let spec = VolumeSpec::new(pool.clone(), cx.name("v"), ByteSize::mib(1));
+    let spec = VolumeSpec::new(pool.clone(), cx.name("v"), cx.units(1));
     let made = cx.done(cx.hv.create_volume(&spec).await).await;
     refused_unknown("a volume in an unknown pool", made, PoolId::NOUN, &pool)
 }
 
 async fn a_volume_has_its_name_alone(cx: &Context) -> Check {
-    let volume = cx.raw("v", ByteSize::mib(1)).await?;
+    let volume = cx.raw("v", cx.units(1)).await?;
     let before = cx.volume_info(&volume).await?.capacity;
-    let again = cx.done(cx.hv.create_volume(&cx.raw_spec("v", ByteSize::mib(2)).await?).await).await;
+    let again = cx.done(cx.hv.create_volume(&cx.raw_spec("v", cx.units(2)).await?).await).await;
     let error = refused("a volume of a name that is taken", again, AlreadyExists)?;
     names("a volume of a name that is taken", &error, VolumeId::NOUN, cx.name("v"))?;
     check_eq!("the capacity of the first", cx.volume_info(&volume).await?.capacity, before);
@@ -216,7 +216,7 @@ async fn a_volume_of_no_size_is_refused(cx: &Context) -> Check {
 async fn a_volume_of_a_bad_name_is_refused(cx: &Context) -> Check {
     let pool = cx.pool().await?;
     for bad in ["", "--all", "a/b", "../v", "a b"] {
-        let made = cx.hv.create_volume(&VolumeSpec::new(pool.clone(), bad, ByteSize::mib(1))).await;
+        let made = cx.hv.create_volume(&VolumeSpec::new(pool.clone(), bad, cx.units(1))).await;
         refused_field(&format!("a volume of the name {bad:?}"), made, "name")?;
     }
     Ok(())
@@ -231,7 +231,7 @@ async fn a_volume_larger_than_any_pool_is_refused(cx: &Context) -> Check {
 }
 
 async fn a_volume_is_copied(cx: &Context) -> Check {
-    let volume = cx.raw("v", ByteSize::mib(2)).await?;
+    let volume = cx.raw("v", cx.units(2)).await?;
     let started = cx.hv.clone_volume(&volume, &CloneVolume::new(cx.name("copy"))).await?;
     cx.keep(Made::Volume(started.output.clone()));
     let copy = cx.done(Ok(started)).await?;
@@ -244,49 +244,49 @@ async fn a_volume_is_copied(cx: &Context) -> Check {
 }
 
 async fn a_volume_grows(cx: &Context) -> Check {
-    let volume = cx.raw("v", ByteSize::mib(1)).await?;
-    let size = ByteSize::mib(9);
+    let volume = cx.raw("v", cx.units(1)).await?;
+    let size = cx.units(9);
     cx.done(cx.hv.resize_volume(&volume, &ResizeVolume::grow_to(size)).await).await?;
     let found = cx.volume_info(&volume).await?.capacity;
-    check!(is_about(found, size), "its capacity is {found} where {size} is expected");
+    check!(is_about(cx, found, size), "its capacity is {found} where {size} is expected");
     Ok(())
 }
 
 async fn a_volume_does_not_shrink_unasked(cx: &Context) -> Check {
-    let volume = cx.raw("v", ByteSize::mib(16)).await?;
-    let smaller = cx.hv.resize_volume(&volume, &ResizeVolume::grow_to(ByteSize::mib(1))).await;
+    let volume = cx.raw("v", cx.units(16)).await?;
+    let smaller = cx.hv.resize_volume(&volume, &ResizeVolume::grow_to(cx.units(1))).await;
     refused_field("making a volume smaller unasked", smaller, "capacity")?;
-    check_eq!("its capacity", cx.volume_info(&volume).await?.capacity, ByteSize::mib(16));
+    check_eq!("its capacity", cx.volume_info(&volume).await?.capacity, cx.units(16));
     Ok(())
 }
 
 async fn a_volume_shrinks_when_asked(cx: &Context) -> Check {
-    let volume = cx.raw("v", ByteSize::mib(16)).await?;
-    let size = ByteSize::mib(4);
+    let volume = cx.raw("v", cx.units(16)).await?;
+    let size = cx.units(4);
     let options = ResizeVolume::grow_to(size).allow_shrink(true);
     cx.done(cx.hv.resize_volume(&volume, &options).await).await?;
     let found = cx.volume_info(&volume).await?.capacity;
-    check!(is_about(found, size), "its capacity is {found} where {size} is expected");
+    check!(is_about(cx, found, size), "its capacity is {found} where {size} is expected");
     Ok(())
 }
 
 async fn a_volume_shows_what_it_starts_from(cx: &Context) -> Check {
-    let base = cx.raw("base", ByteSize::mib(1)).await?;
-    let spec = VolumeSpec::new(cx.pool().await?, cx.name("top.qcow2"), ByteSize::mib(2));
+    let base = cx.raw("base", cx.units(1)).await?;
+    let spec = VolumeSpec::new(cx.pool().await?, cx.name("top.qcow2"), cx.units(2));
     let top = cx.volume(&spec.format(VolumeFormat::Qcow2).backing(&base)).await?;
     let backing = cx.volume_info(&top).await?.backing.unwrap_or_default();
     check!(backing.ends_with(&cx.name("base")), "it starts from {backing:?}, not from volume `{base}`");
     let missing = cx.missing_volume().await?;
-    let spec = VolumeSpec::new(cx.pool().await?, cx.name("lost.qcow2"), ByteSize::mib(2));
+    let spec = VolumeSpec::new(cx.pool().await?, cx.name("lost.qcow2"), cx.units(2));
     let lost = cx.hv.create_volume(&spec.format(VolumeFormat::Qcow2).backing(&missing)).await;
     let error = refused("a volume that starts from a missing one", cx.done(lost).await, NotFound)?;
     names("a volume that starts from a missing one", &error, VolumeId::NOUN, &missing)
 }
 
 async fn a_preallocated_volume_takes_its_space(cx: &Context) -> Check {
-    let spec = cx.raw_spec("v", ByteSize::mib(2)).await?.preallocate(true);
+    let spec = cx.raw_spec("v", cx.units(2)).await?.preallocate(true);
     let volume = cx.volume(&spec).await?;
     let taken = cx.volume_info(&volume).await?.allocation;
-    check!(taken >= Some(ByteSize::mib(2)), "of 2 MiB asked for in advance, {taken:?} are taken");
+    check!(taken >= Some(cx.units(2)), "of {} asked for in advance, {taken:?} are taken", cx.units(2));
     Ok(())
 }

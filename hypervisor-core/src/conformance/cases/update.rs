@@ -135,10 +135,14 @@ async fn taken_name_is_refused(cx: &Context) -> Check {
 
 async fn boot_order_is_changed(cx: &Context) -> Check {
     let pool = cx.pool().await?;
-    let spec = cx
+    let mut spec = cx
         .spec("a")
         .disk(DiskSpec::new_volume(ByteSize::mib(1)).in_pool(pool))
         .boot_order([BootDevice::Disk]);
+    // Some backends boot only from what is there.
+    if let Ok(nic) = cx.plug().await {
+        spec = spec.nic(nic);
+    }
     let vm = cx.create(&spec).await?;
     let wanted = vec![BootDevice::Network, BootDevice::Disk];
     let after = in_force(cx, &vm, &VmChange::new().boot_order(wanted.clone())).await?;

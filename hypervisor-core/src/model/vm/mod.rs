@@ -109,7 +109,7 @@ pub struct VmInfo {
     /// What the backend addresses it by.
     pub id: VmId,
     /// Its stable identity (libvirt: the UUID; Proxmox: the SMBIOS UUID), where it has one. An id may be used again after a delete, a uid
-    /// never is.
+    /// never is. Proxmox tells it for one guest, not in lists.
     #[serde(default)]
     pub uid: Option<String>,
     /// Its name.

@@ -120,6 +120,9 @@ pub fn task_failure(exit: &str) -> Error {
         "job errors" => {
             failed.with_hint("the cause is in the lines of the task's log that begin with ERROR:")
         }
+        text if text.starts_with("download failed") => {
+            failed.with_hint("the node could not fetch it: the task's log has the words of the tool")
+        }
         _ => failed,
     }
 }

@@ -98,6 +98,9 @@ fn a_failed_task_means_what_a_refused_call_means() {
     assert_eq!(task_failure("received interrupt").kind(), ErrorKind::Cancelled);
     assert_eq!(task_failure("migration aborted").kind(), ErrorKind::TaskFailed);
     assert_eq!(task_failure("unexpected status").effect(), Effect::Unknown);
+    let tool =
+        task_failure("download failed: open3: exec of wget failed: No such file or directory at Tools.pm");
+    assert_eq!(tool.kind(), ErrorKind::TaskFailed);
     assert!(task_failure("job errors").hint().unwrap().contains("ERROR:"));
     assert_eq!(task_failure("snapshot name 's1' already used").target(), Some("snapshot `s1`"));
 }

@@ -173,6 +173,10 @@ fn special(text: &str) -> Option<Meaning> {
             Meaning::new(ErrorKind::InvalidState).hint("it is protected: remove the protection first"),
         );
     }
+    if text.starts_with("download failed") {
+        // What follows are the words of a tool about files of its own.
+        return Some(Meaning::new(ErrorKind::Backend));
+    }
     if text.contains("shrinking disks is not supported") {
         return Some(Meaning::new(ErrorKind::Unsupported).field(Some("size")));
     }

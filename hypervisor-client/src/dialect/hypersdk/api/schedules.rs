@@ -1,0 +1,106 @@
+//! Schedules and webhooks.
+
+use hypervisor_core::Result;
+use serde::Deserialize;
+
+use super::{Api, Call};
+use crate::dialect::hypersdk::routes::{self, Route};
+use crate::dialect::hypersdk::wire::{NewSchedule, Schedule, Webhook};
+
+fn of(route: &Route, id: &str) -> Result<Call> {
+    Ok(Call::new(route).id("id", id)?.about("schedule", id))
+}
+
+impl Api {
+    /// Lists the schedules (`GET /schedules`).
+    pub async fn schedules(&self) -> Result<Vec<Schedule>> {
+        self.send(Call::new(&routes::SCHEDULES)).await?.list("schedules")
+    }
+
+    /// Reads one schedule (`GET /schedules/{id}`).
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn schedule(&self, id: &str) -> Result<Schedule> {
+        self.send(of(&routes::SCHEDULE, id)?).await?.object()
+    }
+
+    /// Makes a schedule (`POST /schedules`).
+    ///
+    /// # Errors
+    /// `InvalidInput` for a bad expression or a job without its `vm_path`.
+    pub async fn create_schedule(&self, schedule: &NewSchedule) -> Result<Schedule> {
+        #[derive(Deserialize)]
+        struct Made {
+            schedule: Schedule,
+        }
+        let call = Call::new(&routes::SCHEDULE_CREATE).json(schedule)?.about("schedule", &schedule.id);
+        Ok(self.send(call).await?.object::<Made>()?.schedule)
+    }
+
+    /// Puts a schedule in the place of the one of this id (`PUT /schedules/{id}`).
+    ///
+    /// # Errors
+    /// `NotFound`, `InvalidInput`.
+    pub async fn update_schedule(&self, id: &str, schedule: &NewSchedule) -> Result<()> {
+        self.send(of(&routes::SCHEDULE_UPDATE, id)?.json(schedule)?).await?.done()
+    }
+
+    /// Deletes a schedule (`DELETE /schedules/{id}`).
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_schedule(&self, id: &str) -> Result<()> {
+        self.send(of(&routes::SCHEDULE_DELETE, id)?).await?.done()
+    }
+
+    /// Turns a schedule on (`POST /schedules/{id}/enable`).
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn enable_schedule(&self, id: &str) -> Result<()> {
+        self.send(of(&routes::SCHEDULE_ENABLE, id)?).await?.done()
+    }
+
+    /// Turns a schedule off (`POST /schedules/{id}/disable`).
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn disable_schedule(&self, id: &str) -> Result<()> {
+        self.send(of(&routes::SCHEDULE_DISABLE, id)?).await?.done()
+    }
+
+    /// Runs a schedule now (`POST /schedules/{id}/trigger`).
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn trigger_schedule(&self, id: &str) -> Result<()> {
+        self.send(of(&routes::SCHEDULE_TRIGGER, id)?).await?.done()
+    }
+
+    /// Lists the webhooks (`GET /webhooks`).
+    ///
+    /// # Errors
+    /// `Unsupported` where the daemon has none set up, as it is shipped.
+    pub async fn webhooks(&self) -> Result<Vec<Webhook>> {
+        self.send(Call::new(&routes::WEBHOOKS)).await?.list("webhooks")
+    }
+
+    /// Adds a webhook for these events (`POST /webhooks`), of which the daemon has `job.created`, `job.started`, `job.completed`, `job.failed`,
+    /// `job.cancelled`, `job.progress` and `vm.discovered`. Its deliveries are not signed.
+    ///
+    /// # Errors
+    /// As [`webhooks`](Self::webhooks).
+    pub async fn create_webhook(&self, url: &url::Url, events: &[&str]) -> Result<()> {
+        let body = serde_json::json!({"url": url.as_str(), "events": events});
+        self.send(Call::new(&routes::WEBHOOK_CREATE).json(&body)?).await?.done()
+    }
+
+    /// Removes the webhook of this place in the list (`DELETE /webhooks/{index}`).
+    ///
+    /// # Errors
+    /// As [`webhooks`](Self::webhooks).
+    pub async fn delete_webhook(&self, index: u32) -> Result<()> {
+        self.send(Call::new(&routes::WEBHOOK_DELETE).id("index", &index.to_string())?).await?.done()
+    }
+}

@@ -1,0 +1,177 @@
+//! The table of [`Semantics`] as cases for a driver that speaks HTTP.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::proxy::FaultProxy;
+use crate::error::{Effect, Error, ErrorKind, Result};
+use crate::layer::{Fault, Layered, Repeated, RetryPolicy, Semantics};
+use crate::model::{DeleteVm, PageRequest, PowerAction, VmChange, VmId, VmQuery, VmSpec};
+use crate::operation::OperationClass;
+use crate::traits::Hypervisor;
+
+/// One cell of the table, to be run against a driver behind a [`FaultProxy`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct FaultCase {
+    /// What the table says.
+    pub expected: Semantics,
+}
+
+/// The cells that a proxy can bring about: all but those that only the server itself can.
+#[must_use]
+pub fn fault_cases() -> Vec<FaultCase> {
+    let by_server = [Fault::SessionExpired, Fault::HostOffline, Fault::TaskFailed, Fault::Refused];
+    let all = Semantics::table().filter(|row| !by_server.contains(&row.fault));
+    all.map(|expected| FaultCase { expected }).collect()
+}
+
+impl fmt::Display for FaultCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} × {:?}", self.expected.class, self.expected.fault)
+    }
+}
+
+impl FaultCase {
+    /// Runs the cell: one call of its class through the proxy, whose first request that reads (or writes) is harmed. `backend` is the bare
+    /// driver, connected through the proxy, with a deadline of a second or so for each call; `scratch` is the name of a guest that may be made.
+    ///
+    /// # Errors
+    /// What differs from the table, as a sentence.
+    pub async fn run(
+        &self,
+        backend: &Arc<dyn Hypervisor>,
+        proxy: &FaultProxy,
+        scratch: &str,
+    ) -> std::result::Result<(), String> {
+        let set_up = |error: Error| format!("the case could not be set up: {error}");
+        let spec = VmSpec::new(scratch).client_token(scratch);
+        let class = self.expected.class;
+        let vm = match class {
+            OperationClass::Create => None,
+            _ => Some(
+                backend.vms().create(&spec).await.map_err(set_up)?.wait().await.map_err(set_up)?.id().clone(),
+            ),
+        };
+        let writes = class != OperationClass::Read;
+        // Bare: the first error, as the driver gives it.
+        proxy.arm(self.expected.fault, writes, 1);
+        let outcome = self.call(backend.as_ref(), vm.as_ref(), &spec).await;
+        proxy.disarm();
+        let verdict = match outcome {
+            Ok(()) => Err("the call succeeded although it was harmed".to_owned()),
+            Err(error) => self.judge(&error),
+        };
+        // Whatever the call may have done is taken away, and the same again under retries.
+        let cleaned = self.clean(backend, scratch).await.map_err(set_up);
+        verdict.and(cleaned)?;
+        self.repeat(backend, proxy, scratch).await
+    }
+
+    async fn repeat(
+        &self,
+        backend: &Arc<dyn Hypervisor>,
+        proxy: &FaultProxy,
+        scratch: &str,
+    ) -> std::result::Result<(), String> {
+        let set_up = |error: Error| format!("the case could not be set up: {error}");
+        let name = format!("{scratch}-again");
+        let spec = VmSpec::new(&name).client_token(&name);
+        let class = self.expected.class;
+        let vm = match class {
+            OperationClass::Create => None,
+            _ => Some(
+                backend.vms().create(&spec).await.map_err(set_up)?.wait().await.map_err(set_up)?.id().clone(),
+            ),
+        };
+        let layered = Layered::new(Arc::clone(backend), RetryPolicy::new().max_attempts(5));
+        proxy.arm(self.expected.fault, class != OperationClass::Read, 1);
+        let outcome = self.call(&layered, vm.as_ref(), &spec).await;
+        proxy.disarm();
+        let verdict = match (&outcome, self.expected.repeated) {
+            (Ok(()), Repeated::Yes | Repeated::AfterLook) | (Err(_), Repeated::No) => Ok(()),
+            (Ok(()), _) => Err("it was repeated, which the table forbids".to_owned()),
+            (Err(error), _) => Err(format!("it was not repeated to success: {error}")),
+        };
+        let made = backend.vms().all(&VmQuery::all()).await.map_err(set_up)?;
+        let copies = made.items.iter().filter(|vm| vm.name == name).count();
+        let cleaned = self.clean(backend, &name).await.map_err(set_up);
+        verdict.and(cleaned)?;
+        if copies > 1 {
+            return Err(format!(
+                "there are {copies} guests of the name `{name}`: the create was repeated blindly"
+            ));
+        }
+        Ok(())
+    }
+
+    async fn call(&self, hv: &dyn Hypervisor, vm: Option<&VmId>, spec: &VmSpec) -> Result<()> {
+        match (self.expected.class, vm) {
+            (OperationClass::Read, _) => {
+                hv.list_vms(&VmQuery::all(), &PageRequest::default()).await.map(drop)
+            }
+            (OperationClass::IdempotentWrite, Some(vm)) => {
+                hv.update_vm(vm, &VmChange::new().cpus(2_u32)).await.map(drop)
+            }
+            (OperationClass::Action, Some(vm)) => hv.power_vm(vm, &PowerAction::Start).await.map(drop),
+            _ => hv.create_vm(spec).await.map(drop),
+        }
+    }
+
+    fn judge(&self, error: &Error) -> std::result::Result<(), String> {
+        let Semantics { fault, effect, .. } = self.expected;
+        if !fault.kinds().contains(&error.kind()) {
+            return Err(format!(
+                "the error's kind is `{}`, which is none of {:?}: {error}",
+                error.kind(),
+                fault.kinds()
+            ));
+        }
+        if error.effect() != effect {
+            return Err(format!(
+                "the error says {:?} of its effect where the table says {effect:?}: {error}",
+                error.effect()
+            ));
+        }
+        // The layers mend what a driver says of reads.
+        let sure = effect == Effect::None;
+        if !sure && error.retry() == crate::Retry::Safe {
+            return Err(format!("the error says that a repetition is safe: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Deletes what there is of this name. A task that the harmed call began may still be at work, so that a refusal is not the last word.
+    async fn clean(&self, backend: &Arc<dyn Hypervisor>, name: &str) -> Result<()> {
+        for tries_left in (0..10).rev() {
+            match self.delete(backend, name).await {
+                Err(error)
+                    if tries_left > 0
+                        && matches!(error.kind(), ErrorKind::InvalidState | ErrorKind::Locked) =>
+                {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                end => return end,
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, backend: &Arc<dyn Hypervisor>, name: &str) -> Result<()> {
+        for vm in backend.vms().all(&VmQuery::all()).await?.items {
+            if vm.name != name {
+                continue;
+            }
+            let gone = match backend.delete_vm(&vm.id, &DeleteVm::with_disks().power_off(true)).await {
+                Ok(started) => backend.resume(started).await,
+                Err(error) => Err(error),
+            };
+            match gone {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

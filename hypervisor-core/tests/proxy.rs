@@ -1,0 +1,77 @@
+//! The proxy that brings faults about does what it says.
+
+#![cfg(all(feature = "http", feature = "conformance"))]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hypervisor_core::conformance::FaultProxy;
+use hypervisor_core::http::{Http, HttpConfig, Request};
+use hypervisor_core::layer::Fault;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+/// A server that counts the requests it has read.
+async fn server() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let mut piece = [0; 4096];
+                while stream.read(&mut piece).await.is_ok_and(|read| read > 0) {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await.unwrap();
+                }
+            });
+        }
+    });
+    (address, count)
+}
+
+#[tokio::test]
+async fn each_fault_strikes_once_and_only_what_it_is_meant_for() {
+    let (upstream, acted) = server().await;
+    let proxy = FaultProxy::start(upstream).await.unwrap();
+    let config = HttpConfig::parse(&format!("http://{}", proxy.address())).unwrap();
+    let http = Http::new(config.request_timeout(Duration::from_millis(500))).unwrap();
+    for (at, (fault, reached)) in [
+        (Fault::CutBefore, false),
+        (Fault::CutAfter, true),
+        (Fault::Silent, true),
+        (Fault::Truncated, true),
+        (Fault::RateLimited, false),
+        (Fault::Unavailable, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = acted.load(Ordering::SeqCst);
+        proxy.arm(fault, true, 1);
+        assert!(
+            http.send(Request::get("/read")).await.unwrap().is_success(),
+            "{fault:?}: a read is not meant"
+        );
+        let outcome = http.send(Request::post("/write").bytes("text/plain", "body")).await;
+        let kind = match outcome {
+            Ok(response) => response.error().kind(),
+            Err(error) => error.kind(),
+        };
+        assert!(fault.kinds().contains(&kind), "{fault:?} is {kind}");
+        let through = acted.load(Ordering::SeqCst) - before;
+        assert_eq!(through, if reached { 2 } else { 1 }, "{fault:?}");
+        assert_eq!(proxy.struck(), at + 1);
+        assert_eq!(
+            http.send(Request::post("/write")).await.unwrap().text(),
+            "hello",
+            "{fault:?} strikes once"
+        );
+    }
+    assert!(proxy.requests().iter().any(|line| line == "GET /read HTTP/1.1"), "{:?}", proxy.requests());
+}

@@ -1,0 +1,121 @@
+//! What a handler answers, and the envelope around it.
+
+use std::time::{Instant, SystemTime};
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::{Response, StatusCode};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::clock::rfc3339;
+use crate::problem::{Problem, Result};
+
+/// What a handler answers.
+pub(crate) enum Answer {
+    /// The member `data` of the envelope, written already: lists are long.
+    Data { status: StatusCode, data: Vec<u8>, meta: Map<String, Value> },
+    /// A sentence instead of data.
+    Message(&'static str),
+    /// Something that has no envelope: bytes, a stream, a switch of protocols.
+    Raw(Response<Body>),
+}
+
+pub(crate) type Reply = Result<Answer>;
+
+impl Answer {
+    pub(crate) fn ok(data: &(impl Serialize + ?Sized)) -> Reply {
+        Self::with(StatusCode::OK, data)
+    }
+
+    pub(crate) fn with(status: StatusCode, data: &(impl Serialize + ?Sized)) -> Reply {
+        let data = serde_json::to_vec(data)
+            .map_err(|error| Problem::internal("an answer cannot be written", &error))?;
+        Ok(Self::Data { status, data, meta: Map::new() })
+    }
+
+    /// Adds a member to `meta`.
+    pub(crate) fn meta(mut self, key: &str, value: impl Into<Value>) -> Self {
+        if let Self::Data { meta, .. } = &mut self {
+            meta.insert(key.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Bytes of this type.
+    pub(crate) fn bytes(content_type: &str, bytes: impl Into<Bytes>) -> Reply {
+        let value = HeaderValue::from_str(content_type)
+            .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
+        let mut response = Response::new(Body::from(bytes.into()));
+        response.headers_mut().insert(CONTENT_TYPE, value);
+        Ok(Self::Raw(response))
+    }
+}
+
+/// What the envelope says about the request itself.
+pub(crate) struct About {
+    pub(crate) request_id: String,
+    pub(crate) since: Instant,
+}
+
+impl About {
+    fn meta(&self, extra: Map<String, Value>) -> Value {
+        let spent = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut meta = Map::new();
+        meta.insert("request_id".to_owned(), self.request_id.clone().into());
+        meta.insert("timestamp".to_owned(), rfc3339(SystemTime::now()).into());
+        meta.insert("execution_time_ms".to_owned(), spent.into());
+        meta.extend(extra);
+        Value::Object(meta)
+    }
+
+    pub(crate) fn response(&self, reply: Reply) -> Response<Body> {
+        let mut response = match reply {
+            Ok(Answer::Raw(response)) => response,
+            Ok(Answer::Data { status, data, meta }) => {
+                let mut body = Vec::with_capacity(data.len() + 200);
+                body.extend_from_slice(b"{\"success\":true,\"data\":");
+                body.extend_from_slice(&data);
+                body.extend_from_slice(b",\"meta\":");
+                body.extend_from_slice(self.meta(meta).to_string().as_bytes());
+                body.push(b'}');
+                json_response(status, body)
+            }
+            Ok(Answer::Message(message)) => {
+                let body = json!({ "success": true, "message": message, "meta": self.meta(Map::new()) });
+                json_response(StatusCode::OK, body.to_string().into_bytes())
+            }
+            Err(problem) => self.refusal(&problem),
+        };
+        if let Ok(id) = HeaderValue::from_str(&self.request_id) {
+            response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
+        }
+        response.headers_mut().insert(HeaderName::from_static("api-version"), HeaderValue::from_static("v1"));
+        response
+    }
+
+    fn refusal(&self, problem: &Problem) -> Response<Body> {
+        let mut told = problem.clone();
+        if told.error.request_id().is_none() {
+            told.error = told.error.with_request_id(self.request_id.clone());
+        }
+        let body = json!({ "success": false, "error": told.body(), "meta": self.meta(Map::new()) });
+        let mut response = json_response(problem.status, body.to_string().into_bytes());
+        let headers = response.headers_mut();
+        if let Some(after) = problem.error.retry_after() {
+            headers.insert("retry-after", HeaderValue::from(after.as_secs().max(1)));
+        }
+        if problem.status == StatusCode::UNAUTHORIZED {
+            headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

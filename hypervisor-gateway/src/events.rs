@@ -1,0 +1,146 @@
+//! The changes as they happen: as a WebSocket or as server-sent events, with a bounded queue for each subscriber.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::FromRequestParts as _;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::response::IntoResponse as _;
+use axum::response::sse::{self, Sse};
+use futures::{StreamExt as _, stream};
+use hypervisor_core::Error;
+use hypervisor_core::model::{Event, EventKind, EventQuery, EventStream};
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::answer::{Answer, Reply};
+use crate::call::Call;
+use crate::gateway::{App, ended};
+use crate::jobs::{public, rename};
+use crate::problem::Problem;
+
+/// A subscriber that answers no ping within this time is gone.
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// One place among the subscribers, counted while it is taken.
+struct Seat {
+    app: Arc<App>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.app.counters.subscribers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn event_text(app: &App, mut event: Event) -> String {
+    if let EventKind::TaskChanged { task, .. } = &mut event.kind {
+        *task = public(app, task);
+    }
+    json!({ "event": event }).to_string()
+}
+
+fn error_text(app: &App, error: Error) -> String {
+    json!({ "error": rename(app, error) }).to_string()
+}
+
+fn lagged(missed: u64) -> String {
+    let reason = format!("lagged: {missed} events were missed, because they were not read fast enough");
+    json!({ "event": Event::new(SystemTime::now(), EventKind::Resync { reason }) }).to_string()
+}
+
+/// Reads the backend's stream as fast as it comes. A subscriber that does not keep up loses events and is told so; nobody waits for it.
+fn pump(app: Arc<App>, mut events: EventStream) -> mpsc::Receiver<String> {
+    let (queue, subscriber) = mpsc::channel(app.config.watch_buffer);
+    let mut ending = app.ending.clone();
+    tokio::spawn(async move {
+        let mut missed = 0_u64;
+        loop {
+            tokio::select! {
+                permit = queue.reserve(), if missed > 0 => match permit {
+                    Ok(permit) => {
+                        permit.send(lagged(missed));
+                        missed = 0;
+                    }
+                    Err(_) => return,
+                },
+                event = events.next() => match event {
+                    Some(Ok(event)) => {
+                        // What comes after a gap must not be told before it.
+                        if missed > 0 || queue.try_send(event_text(&app, event)).is_err() {
+                            missed += 1;
+                            app.counters.lagged.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    Some(Err(error)) => {
+                        let _ = queue.send(error_text(&app, error)).await;
+                        return;
+                    }
+                    None => return,
+                },
+                () = queue.closed() => return,
+                () = ended(&mut ending) => return,
+            }
+        }
+    });
+    subscriber
+}
+
+pub(crate) async fn watch(mut call: Call) -> Reply {
+    let query: EventQuery = call.json_query("query")?.unwrap_or_default();
+    let permit = call.subscribe()?;
+    let server_sent = call.accepts("text/event-stream");
+    let upgrade = if server_sent {
+        None
+    } else {
+        let upgrade = WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await;
+        Some(upgrade.map_err(|_| {
+            Problem::bad_request("watch is a WebSocket, or server-sent events with Accept: text/event-stream")
+        })?)
+    };
+    // Before the answer, so that nothing that happens after it is missed.
+    let events = call.hv().watch(&query).await?;
+    let app = Arc::clone(&call.app);
+    app.counters.subscribers.fetch_add(1, Ordering::Relaxed);
+    let seat = Seat { app: Arc::clone(&app), _permit: permit };
+    let queue = pump(app, events);
+    let response = match upgrade {
+        Some(upgrade) => upgrade.on_upgrade(move |socket| to_socket(socket, queue, seat)),
+        None => {
+            let events = stream::unfold((queue, seat), |(mut queue, seat)| async move {
+                let text = queue.recv().await?;
+                Some((Ok::<_, Infallible>(sse::Event::default().data(text)), (queue, seat)))
+            });
+            Sse::new(events).keep_alive(sse::KeepAlive::new()).into_response()
+        }
+    };
+    Ok(Answer::Raw(response))
+}
+
+async fn to_socket(mut socket: WebSocket, mut queue: mpsc::Receiver<String>, seat: Seat) {
+    let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
+    let mut answered = true;
+    loop {
+        tokio::select! {
+            text = queue.recv() => match text {
+                Some(text) => if socket.send(Message::Text(text.into())).await.is_err() { break },
+                None => {
+                    let _ = socket.send(Message::Close(None)).await;
+                    break;
+                }
+            },
+            said = socket.recv() => match said {
+                None | Some(Err(_) | Ok(Message::Close(_))) => break,
+                Some(Ok(_)) => answered = true,
+            },
+            _ = ping.tick() => {
+                if !answered || socket.send(Message::Ping(bytes::Bytes::new())).await.is_err() { break }
+                answered = false;
+            }
+        }
+    }
+    drop(seat);
+}

@@ -1,0 +1,28 @@
+//! Hosts and the cluster.
+
+use hypervisor_core::model::HostInfo;
+use serde_json::{Value, json};
+
+use crate::answer::{Answer, Reply};
+use crate::call::Call;
+use crate::paging;
+use crate::view::HostItem;
+
+pub(crate) async fn cluster(call: Call) -> Reply {
+    Answer::ok(&json!({ "cluster": call.hv().get_cluster().await? }))
+}
+
+fn item(host: &HostInfo) -> Value {
+    serde_json::to_value(HostItem::of(host)).unwrap_or_default()
+}
+
+pub(crate) async fn list(call: Call) -> Reply {
+    let hv = call.hv();
+    let fetch = |page| async move { hv.list_hosts(&page).await };
+    paging::list(&call, "hosts", |host: &HostInfo| host.id.as_str(), |_| {}, item, fetch).await
+}
+
+pub(crate) async fn get(call: Call) -> Reply {
+    let host = call.hv().get_host(&call.id("host_id")?).await?;
+    Answer::ok(&json!({ "host": HostItem::of(&host) }))
+}

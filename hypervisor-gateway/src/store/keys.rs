@@ -1,0 +1,72 @@
+//! Idempotency keys: what a repeated create is answered.
+
+use super::{Result, Store, maybe, sql, text};
+use crate::clock;
+
+/// What is known of a key.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// It is new, and now ours.
+    New,
+    /// It was used for another request.
+    Other,
+    /// The request is still being worked on, or its gateway died before the answer.
+    Open {
+        /// The gateway that has it.
+        owner: String,
+    },
+    /// This was the answer.
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        body: String,
+    },
+}
+
+impl Store {
+    /// Takes a key for a request.
+    pub(crate) async fn take_key(&self, name: &str, request: &str) -> Result<Kept> {
+        let done = sql("INSERT INTO keys (name, request, owner, time) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (name) DO NOTHING")
+        .bind(name.to_owned())
+        .bind(request.to_owned())
+        .bind(self.instance.clone())
+        .bind(clock::now())
+        .execute(&self.pool)
+        .await?;
+        if done.rows_affected() == 1 {
+            return Ok(Kept::New);
+        }
+        let row = sql("SELECT * FROM keys WHERE name = $1")
+            .bind(name.to_owned())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(Kept::New) };
+        if text(&row, "request")? != request {
+            return Ok(Kept::Other);
+        }
+        let status: Option<i64> = sqlx::Row::try_get(&row, "status")?;
+        match status.and_then(|status| u16::try_from(status).ok()) {
+            Some(status) => Ok(Kept::Answered { status, body: maybe(&row, "body")?.unwrap_or_default() }),
+            None => Ok(Kept::Open { owner: text(&row, "owner")? }),
+        }
+    }
+
+    /// Notes the answer of a request that had an effect.
+    pub(crate) async fn answer_key(&self, name: &str, status: u16, body: String) -> Result<()> {
+        sql("UPDATE keys SET status = $1, body = $2 WHERE name = $3")
+            .bind(i64::from(status))
+            .bind(body)
+            .bind(name.to_owned())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives a key back whose request had no effect.
+    pub(crate) async fn release_key(&self, name: &str) -> Result<()> {
+        sql("DELETE FROM keys WHERE name = $1").bind(name.to_owned()).execute(&self.pool).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! Nothing is served without a token, but health.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use common::{config, serve, served};
+use hypervisor_core::memory::Memory;
+use hypervisor_gateway::{Access, routes};
+use serde_json::json;
+
+/// A path with something in the place of each parameter.
+fn filled(path: &str) -> String {
+    path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn every_route_refuses_no_token_a_wrong_one_an_expired_one_and_one_without_the_permission() {
+    let gateway = served().await;
+    let expired = gateway.gateway.create_token("old", &["*"], Some(Duration::ZERO)).await.unwrap().token;
+    let mut open = Vec::new();
+    for route in routes() {
+        let path = filled(route.path);
+        let call = |token: Option<String>| {
+            let (gateway, method, path) = (&gateway, route.method.clone(), path.clone());
+            async move { gateway.call_as(token.as_deref(), method, &path, None).await }
+        };
+        let Access::Permission(permission) = route.access else {
+            if route.access == Access::Open {
+                open.push(route.path);
+                assert_eq!(call(None).await.status, StatusCode::OK);
+                continue;
+            }
+            assert_eq!(call(None).await.status, StatusCode::UNAUTHORIZED, "{path}");
+            let any = gateway.gateway.create_token("any", &["vm:read"], None).await.unwrap().token;
+            assert_eq!(call(Some(any)).await.status, StatusCode::OK, "{path}");
+            continue;
+        };
+        for token in [None, Some("pxa_00000000000000000000000000000000".to_owned()), Some(expired.clone())] {
+            let answer = call(token).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (StatusCode::UNAUTHORIZED, "INVALID_TOKEN".to_owned()),
+                "{path}"
+            );
+            assert!(answer.headers.contains_key("www-authenticate"));
+        }
+        // All but what it takes; the other verb of the same noun is among them.
+        let noun = permission.split(':').next().unwrap();
+        let nouns = [
+            "vm",
+            "host",
+            "storage",
+            "network",
+            "snapshot",
+            "backup",
+            "job",
+            "monitoring",
+            "guest",
+            "group",
+            "webhook",
+            "token",
+            "security",
+            "ai",
+            "batch",
+        ];
+        assert!(nouns.contains(&noun), "{permission}");
+        let others: Vec<String> = nouns
+            .iter()
+            .flat_map(|noun| [format!("{noun}:read"), format!("{noun}:write")])
+            .filter(|other| other != permission)
+            .collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let lacking = gateway.gateway.create_token("lacking", &others, None).await.unwrap().token;
+        let answer = call(Some(lacking)).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{} {path}", route.method);
+        assert_eq!(answer.code(), "INSUFFICIENT_PERMISSIONS");
+        assert_eq!(answer.json()["error"]["details"]["required"], permission);
+        // And what it takes is enough.
+        let enough = gateway.gateway.create_token("enough", &[permission], None).await.unwrap().token;
+        let status = call(Some(enough)).await.status;
+        assert!(!matches!(status.as_u16(), 401 | 403), "{} {path}: {status}", route.method);
+    }
+    assert_eq!(open, ["/v1/health"]);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_only_to_those_who_have_a_token() {
+    let gateway = served().await;
+    for (method, path) in [(Method::GET, "/"), (Method::GET, "/v1/cats"), (Method::PATCH, "/v1/vms")] {
+        let answer = gateway.call_as(None, method, path, None).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(gateway.get("/v1/cats").await.code(), "RESOURCE_NOT_FOUND");
+    let answer = gateway.call(Method::PATCH, "/v1/vms", None).await;
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_made_used_listed_without_itself_and_revoked() {
+    let gateway = served().await;
+    let body = json!({ "name": "deployment-automation", "expires_in": 60, "permissions": ["vm:read"] });
+    let made = gateway.post("/v1/auth/tokens", body).await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let made = made.data();
+    let (id, token) = (made["token_id"].as_str().unwrap(), made["access_token"].as_str().unwrap());
+    assert!(token.starts_with("pxa_") && token.len() == 36, "{token}");
+    assert_eq!(gateway.call_as(Some(token), Method::GET, "/v1/vms", None).await.status, StatusCode::OK);
+    let listed = gateway.get("/v1/auth/tokens").await;
+    assert!(listed.data()["tokens"].as_array().unwrap().iter().any(|each| each["token_id"] == id));
+    assert!(!String::from_utf8_lossy(&listed.body).contains(token));
+    let revoked = gateway.delete(&format!("/v1/auth/tokens/{id}")).await.json();
+    assert_eq!(
+        (&revoked["success"], &revoked["message"]),
+        (&json!(true), &json!("Token revoked successfully"))
+    );
+    let after = gateway.call_as(Some(token), Method::GET, "/v1/vms", None).await;
+    assert_eq!(after.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(gateway.delete(&format!("/v1/auth/tokens/{id}")).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_token_makes_none_that_may_more_or_lives_longer() {
+    let gateway = served().await;
+    let maker =
+        gateway.gateway.create_token("maker", &["token:write", "vm:*"], Some(Duration::from_secs(600)));
+    let maker = maker.await.unwrap().token;
+    let make = |body| gateway.call_as(Some(&maker), Method::POST, "/v1/auth/tokens", Some(body));
+    for more in ["*", "host:read", "token:*"] {
+        let answer = make(json!({ "name": "n", "permissions": [more] })).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{more}");
+    }
+    let answer = make(json!({ "name": "n", "permissions": ["vm:write"] })).await.data();
+    assert!(answer["expires_at"].is_string(), "it would outlive its maker: {answer}");
+    for wrong in
+        [json!({ "name": "n", "permissions": ["vm:pet"] }), json!({ "name": "n", "permissions": [] })]
+    {
+        let answer = make(wrong).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR".to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn basic_authentication_makes_tokens_and_nothing_else() {
+    let gateway = serve(Memory::new(), config().basic("admin", "canary")).await;
+    let ask = |path: &str, method: Method, pair: &str, body: serde_json::Value| {
+        use base64::Engine as _;
+        let encoded = base64::prelude::BASE64_STANDARD.encode(pair);
+        let request = axum::http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Basic {encoded}"))
+            .header("content-type", "application/json");
+        gateway.request(request.body(axum::body::Body::from(body.to_string())).unwrap())
+    };
+    let body = json!({ "name": "first", "permissions": ["*"] });
+    let made = ask("/v1/auth/tokens", Method::POST, "admin:canary", body.clone()).await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let wrong = ask("/v1/auth/tokens", Method::POST, "admin:wrong", body.clone()).await;
+    assert_eq!((wrong.status, wrong.code()), (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS".to_owned()));
+    assert_eq!(wrong.json()["error"]["details"]["reason"], "authentication_failed");
+    let elsewhere = ask("/v1/vms", Method::GET, "admin:canary", body).await;
+    assert_eq!(elsewhere.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_batch_is_no_way_around_permissions() {
+    let gateway = served().await;
+    let token = gateway.gateway.create_token("batch", &["batch:write"], None).await.unwrap().token;
+    let request = hypervisor_core::model::BatchRequest::new([hypervisor_core::model::BatchOp::power(
+        "a",
+        hypervisor_core::model::PowerAction::Start,
+    )]);
+    let body = json!({ "request": request });
+    let answer = gateway.call_as(Some(&token), Method::POST, "/v1/batch", Some(body)).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(answer.json()["error"]["details"]["required"], "vm:write");
+}

@@ -1,0 +1,213 @@
+//! Events over WebSockets and as server-sent events; streams of bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use axum::http::Method;
+use common::{Served, config, listen, serve, served};
+use futures::{SinkExt as _, StreamExt as _};
+use hypervisor_core::Compute as _;
+use hypervisor_core::memory::Memory;
+use hypervisor_core::model::{ByteSize, Event, EventKind, PowerAction, VmSpec};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+async fn open(at: std::net::SocketAddr, path: &str, token: &str) -> Socket {
+    let mut request = format!("ws://{at}{path}").into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    tokio_tungstenite::connect_async(request).await.unwrap().0
+}
+
+async fn next_event(socket: &mut Socket) -> Event {
+    let within = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
+                let value: Value = serde_json::from_str(&text).unwrap();
+                return serde_json::from_value(value["event"].clone()).unwrap();
+            }
+        }
+    });
+    within.await.unwrap()
+}
+
+async fn make(gateway: &Served, name: &str) {
+    let _ = gateway.memory.create_vm(&VmSpec::new(name)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_tells_what_happens_after_it_began() {
+    let gateway = served().await;
+    make(&gateway, "before").await;
+    let at = listen(gateway.router.clone()).await;
+    let mut socket = open(at, "/v1/watch", &gateway.token).await;
+    make(&gateway, "after").await;
+    assert!(matches!(next_event(&mut socket).await.kind, EventKind::VmCreated(_)));
+    socket.send(Message::Close(None)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_names_tasks_as_jobs() {
+    let memory = Memory::builder().task_time(Duration::from_millis(50)).build();
+    let gateway = serve(memory, config()).await;
+    let at = listen(gateway.router.clone()).await;
+    let mut socket = open(at, "/v1/watch", &gateway.token).await;
+    let vm = gateway.memory.create_vm(&VmSpec::new("a")).await.unwrap().output;
+    let body = json!({ "spec": hypervisor_core::model::CloneSpec::new("b") });
+    let begun = gateway.post(&format!("/v1/vms/{vm}/clone"), body).await.data();
+    let job = begun["started"]["task"].as_str().unwrap().to_owned();
+    loop {
+        if let EventKind::TaskChanged { task, .. } = next_event(&mut socket).await.kind {
+            assert_eq!(task.as_str(), job);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_subscriber_is_told_that_it_missed_something_and_nobody_waits_for_it() {
+    let gateway = serve(Memory::builder().event_buffer(1 << 20).build(), config().watch_buffer(4)).await;
+    let at = listen(gateway.router.clone()).await;
+    let mut slow = open(at, "/v1/watch", &gateway.token).await;
+    let mut quick = open(at, "/v1/watch", &gateway.token).await;
+    let reader = tokio::spawn(async move {
+        let mut seen = 0;
+        while seen < 100 {
+            if matches!(next_event(&mut quick).await.kind, EventKind::VmCreated(_) | EventKind::Resync { .. })
+            {
+                seen += 1;
+            }
+        }
+    });
+    // More than the sockets' own buffers hold.
+    let long = "x".repeat(30);
+    for number in 0..30_000 {
+        let vm = gateway.memory.create_vm(&VmSpec::new(format!("{long}-{number}"))).await.unwrap().output;
+        let options = hypervisor_core::model::DeleteVm::with_disks();
+        let _ = gateway.memory.delete_vm(&vm, &options).await.unwrap();
+        if number % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    reader.await.unwrap();
+    let mut told = None;
+    for _ in 0..200_000 {
+        if let EventKind::Resync { reason } = next_event(&mut slow).await.kind {
+            told = Some(reason);
+            break;
+        }
+    }
+    let told = told.unwrap();
+    assert!(told.starts_with("lagged:"), "{told}");
+    let metrics = String::from_utf8(gateway.get("/metrics").await.body.to_vec()).unwrap();
+    assert!(!metrics.contains("hypervisor_gateway_events_lagged_total 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn server_sent_events_tell_the_same() {
+    let gateway = served().await;
+    let at = listen(gateway.router.clone()).await;
+    // Reqwest wants a provider of cryptography even for plain http; a socket does not.
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let request = format!(
+        "GET /v1/watch HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nauthorization: Bearer {}\r\n\r\n",
+        gateway.token
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    let mut made = false;
+    while !text.contains("vm_created") {
+        let read =
+            tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "{text}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        if !made && text.contains("\r\n\r\n") {
+            made = true;
+            make(&gateway, "a").await;
+        }
+    }
+    assert!(text.contains("content-type: text/event-stream") && text.contains("data: {\"event\":"), "{text}");
+}
+
+#[tokio::test]
+async fn more_subscribers_than_allowed_are_refused_and_places_come_free() {
+    let gateway = serve(Memory::new(), config().subscribers(1)).await;
+    let at = listen(gateway.router.clone()).await;
+    let first = open(at, "/v1/watch", &gateway.token).await;
+    let refused = gateway.get("/v1/watch").await;
+    assert_eq!(refused.code(), "OVERLOADED");
+    drop(first);
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while gateway.get("/v1/watch").await.code() == "OVERLOADED" {
+        assert!(std::time::Instant::now() < until, "the place of a subscriber that is gone stays taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_volume_is_uploaded_and_downloaded_with_its_length() {
+    let gateway = served().await;
+    let spec = hypervisor_core::model::VolumeSpec::new("default", "disk", ByteSize::mib(1));
+    let made = gateway.post("/v1/volumes", json!({ "spec": spec })).await.data();
+    let volume = made["volume"]["id"].as_str().unwrap().replace('/', "%2F");
+    let target = serde_json::to_string(&hypervisor_core::model::UploadVolume::to(
+        made["volume"]["id"].as_str().unwrap(),
+    ));
+    let target: String = url::form_urlencoded::byte_serialize(target.unwrap().as_bytes()).collect();
+    let send = |length: Option<&'static str>| {
+        let mut request = axum::http::Request::builder()
+            .method(Method::PUT)
+            .uri(format!("/v1/volumes/upload?target={target}"))
+            .header("authorization", format!("Bearer {}", gateway.token));
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        gateway.request(request.body(axum::body::Body::from("hello")).unwrap())
+    };
+    assert_eq!(send(None).await.code(), "BAD_REQUEST");
+    assert_eq!(send(Some("9")).await.code(), "TRANSPORT");
+    assert!(send(Some("5")).await.status.is_success());
+    let content = gateway.get(&format!("/v1/volumes/{volume}/content")).await;
+    assert_eq!(content.headers["content-length"], content.body.len().to_string());
+    assert!(content.body.starts_with(b"hello"));
+}
+
+#[tokio::test]
+async fn a_console_is_relayed_both_ways() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let gateway = served().await;
+    let spec = VmSpec::new("a").graphics(hypervisor_core::model::GraphicsKind::Vnc);
+    let vm = gateway.memory.create_vm(&spec).await.unwrap().output;
+    let path = format!("/v1/vms/{vm}/console");
+    assert_eq!(gateway.get(&path).await.code(), "INVALID_STATE");
+    let _ = gateway.memory.power_vm(&vm, &PowerAction::Start).await.unwrap();
+    let told = gateway.get(&path).await.data();
+    assert_eq!(told["access"]["kind"], "vnc");
+    let port = u16::try_from(told["access"]["port"].as_u64().unwrap()).unwrap();
+    // The in-memory guest has a port but nobody behind it.
+    let screen = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let echo = tokio::spawn(async move {
+        let (mut stream, _) = screen.accept().await.unwrap();
+        stream.write_all(b"RFB 003.008\n").await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        answer
+    });
+    let at = listen(gateway.router.clone()).await;
+    let mut socket = open(at, told["console_url"].as_str().unwrap(), &gateway.token).await;
+    assert_eq!(socket.next().await.unwrap().unwrap().into_data(), &b"RFB 003.008\n"[..]);
+    socket.send(Message::Binary(bytes::Bytes::from_static(b"RFB 003.003\n"))).await.unwrap();
+    assert_eq!(&echo.await.unwrap(), b"RFB 003.003\n");
+}

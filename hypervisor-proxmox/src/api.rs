@@ -1,0 +1,254 @@
+//! The raw client: one call, with credentials, and the server's words when it refuses.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hypervisor_core::http::{Http, Method, Request, Response, WebSocket};
+use hypervisor_core::model::{ByteStream, TaskId};
+use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
+use serde_json::Value;
+
+use crate::auth::{Session, refusal};
+use crate::config::ProxmoxConfig;
+use crate::wire::envelope;
+use crate::wire::form::Form;
+
+/// The API of Proxmox VE as it is: paths and parameters in, the `data` of the answer out. For what the SDK does not offer.
+///
+/// Paths begin behind `/api2/json` and go out as they are: whatever is not constant in them has to go through
+/// [`segment`](crate::wire::form::segment). Refusals are errors with the server's words, as everywhere.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    http: Http,
+    session: Session,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("http", &self.0.http).field("login", &self.0.session.name()).finish()
+    }
+}
+
+/// One call.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    method: Method,
+    path: String,
+    form: Form,
+    operation: Option<Operation>,
+    reads: bool,
+}
+
+impl Call {
+    fn new(method: Method, path: impl Into<String>, form: Form) -> Self {
+        let reads = method == Method::GET;
+        Self { method, path: path.into(), form, operation: None, reads }
+    }
+
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path, Form::new())
+    }
+
+    pub(crate) fn post(path: impl Into<String>, form: Form) -> Self {
+        Self::new(Method::POST, path, form)
+    }
+
+    pub(crate) fn put(path: impl Into<String>, form: Form) -> Self {
+        Self::new(Method::PUT, path, form)
+    }
+
+    pub(crate) fn delete(path: impl Into<String>, form: Form) -> Self {
+        Self::new(Method::DELETE, path, form)
+    }
+
+    /// The parameters of a call that reads.
+    pub(crate) fn query(mut self, form: Form) -> Self {
+        self.form = form;
+        self
+    }
+
+    pub(crate) fn operation(mut self, operation: Operation) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+
+    /// It changes nothing, although it is no `GET`.
+    pub(crate) fn reads(mut self) -> Self {
+        self.reads = true;
+        self
+    }
+
+    fn request(&self) -> Request {
+        let mut request = Request::new(self.method.clone(), self.path.clone());
+        if matches!(self.method, Method::POST | Method::PUT) {
+            request = request.bytes("application/x-www-form-urlencoded", self.form.encode());
+        } else {
+            // No body on GET and DELETE: the server refuses it.
+            for (key, value) in self.form.iter() {
+                request = request.query(key, value);
+            }
+        }
+        if self.reads {
+            request = request.reads();
+        }
+        if let Some(operation) = self.operation {
+            request = request.operation(operation);
+        }
+        request
+    }
+
+    fn failed(&self, error: Error) -> Error {
+        let error = error.with_backend(crate::BACKEND);
+        let error = match self.operation {
+            Some(operation) => error.with_operation(operation),
+            None => error,
+        };
+        match error.retry() {
+            Retry::IfIdempotent if self.reads => error.with_retry(Retry::Safe),
+            _ if self.reads => error.with_effect(Effect::None),
+            _ => error,
+        }
+    }
+}
+
+impl Api {
+    pub(crate) fn new(config: &ProxmoxConfig) -> Result<Self> {
+        let login = config.login()?;
+        let http = Http::new(config.http()?).map_err(|error| error.with_backend(crate::BACKEND))?;
+        Ok(Self(Arc::new(Inner { http, session: Session::new(login) })))
+    }
+
+    /// Reads `path`.
+    ///
+    /// # Errors
+    /// What the server refuses with, or why no answer came.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.value(&Call::get(path)).await
+    }
+
+    /// Reads `path` with parameters.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_with(&self, path: &str, query: &Form) -> Result<Value> {
+        self.value(&Call::get(path).query(query.clone())).await
+    }
+
+    /// Posts parameters to `path`. Long operations answer with the id of their task.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn post(&self, path: &str, form: &Form) -> Result<Value> {
+        self.value(&Call::post(path, form.clone())).await
+    }
+
+    /// Puts parameters to `path`.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn put(&self, path: &str, form: &Form) -> Result<Value> {
+        self.value(&Call::put(path, form.clone())).await
+    }
+
+    /// Deletes what is at `path`; the parameters go into the query.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn delete(&self, path: &str, query: &Form) -> Result<Value> {
+        self.value(&Call::delete(path, query.clone())).await
+    }
+
+    /// The endpoint that answered last.
+    #[must_use]
+    pub fn base(&self) -> String {
+        self.0.http.base().to_string()
+    }
+
+    /// Who calls: `user@realm` or `user@realm!token`.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        self.0.session.name()
+    }
+
+    /// Whether an API token is used, to which some calls are closed.
+    #[must_use]
+    pub fn is_token(&self) -> bool {
+        self.0.session.is_token()
+    }
+
+    pub(crate) async fn value(&self, call: &Call) -> Result<Value> {
+        envelope::value(&self.bytes(call).await?).map_err(|error| call.failed(error))
+    }
+
+    /// The id of a task that the call has started; `None` where all is done.
+    pub(crate) async fn task(&self, call: &Call) -> Result<Option<TaskId>> {
+        let id = envelope::id(&self.bytes(call).await?).map_err(|error| call.failed(error))?;
+        Ok(id.filter(|id| id.starts_with("UPID:")).map(TaskId::from))
+    }
+
+    /// The answer's body.
+    pub(crate) async fn bytes(&self, call: &Call) -> Result<Bytes> {
+        let Inner { http, session } = &*self.0;
+        let mut again = true;
+        loop {
+            let pass = session.pass(http).await.map_err(|error| call.failed(error).with_effect(Effect::None))?;
+            let request = session.sign(call.request(), &pass, call.method != Method::GET);
+            let response = http.send(request).await.map_err(|error| call.failed(error))?;
+            let Err(error) = settled(&response) else { return Ok(response.into_bytes()) };
+            // A ticket that has run out is refused before anything is done; more than one new login would be a loop.
+            let expired = error.kind() == ErrorKind::Unauthenticated && response.status() == 401;
+            if expired && std::mem::take(&mut again) && session.refused(&pass).await {
+                continue;
+            }
+            return Err(call.failed(error));
+        }
+    }
+
+    /// Sends a body of known length, which cannot be sent twice.
+    pub(crate) async fn upload(
+        &self,
+        operation: Operation,
+        path: &str,
+        content_type: &str,
+        body: ByteStream,
+    ) -> Result<Option<TaskId>> {
+        let Inner { http, session } = &*self.0;
+        let call = Call::post(path, Form::new()).operation(operation);
+        // The one refusal that an upload must not meet: it cannot begin again.
+        let pass = session.pass(http).await.map_err(|error| call.failed(error).with_effect(Effect::None))?;
+        let request = Request::post(path).stream(content_type, body).operation(operation);
+        let response =
+            http.send(session.sign(request, &pass, true)).await.map_err(|error| call.failed(error))?;
+        settled(&response).map_err(|error| call.failed(error))?;
+        let id = envelope::id(response.bytes()).map_err(|error| call.failed(error))?;
+        Ok(id.map(TaskId::from))
+    }
+
+    /// Opens a WebSocket.
+    pub(crate) async fn websocket(&self, path: &str, query: &Form) -> Result<WebSocket> {
+        let Inner { http, session } = &*self.0;
+        let call = Call::get(path).query(query.clone()).operation(Operation::GetConsole);
+        let pass = session.pass(http).await.map_err(|error| call.failed(error))?;
+        let request = call.request().header("sec-websocket-protocol", "binary");
+        let opened: Result<WebSocket> = http.websocket(session.sign(request, &pass, false)).await;
+        opened.map_err(|error| call.failed(error))
+    }
+
+    /// The address of a WebSocket, for clients that open it themselves.
+    pub(crate) fn websocket_url(&self, path: &str, query: &Form) -> String {
+        let base = self.base();
+        let base = base.trim_end_matches('/');
+        let socket = match base.strip_prefix("https://") {
+            Some(rest) => format!("wss://{rest}"),
+            None => base.replacen("http://", "ws://", 1),
+        };
+        format!("{socket}{path}?{}", query.encode())
+    }
+}
+
+fn settled(response: &Response) -> Result<()> {
+    if response.is_success() { Ok(()) } else { Err(refusal(response)) }
+}

@@ -1,0 +1,191 @@
+//! Credentials on a request: a token's header, or a ticket with its CSRF token.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hypervisor_core::http::{Http, Request, Response};
+use hypervisor_core::{Error, ErrorKind, Result};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::config::{Login, SecondFactor};
+use crate::wire::error::{Reply, classify};
+use crate::wire::form::{Form, encoded_text};
+use crate::wire::envelope;
+use crate::wire::scalar::{Scalar as _, text_of};
+
+/// A ticket is good for two hours; half an hour before that it is renewed.
+const RENEW_AFTER: Duration = Duration::from_secs(90 * 60);
+/// Behind this a renewal would be refused too.
+const GOOD_FOR: Duration = Duration::from_secs(115 * 60);
+
+/// The answer of `/access/ticket`.
+struct Answer {
+    /// The ticket, or the challenge for a second factor.
+    ticket: Option<String>,
+    csrf: Option<String>,
+    /// Whether a second factor is still asked for.
+    needs_second: bool,
+}
+
+/// Who calls, and the ticket of the moment.
+pub(crate) struct Session {
+    login: Login,
+    /// Held while somebody logs in, so that many calls make one login.
+    ticket: Mutex<Option<Arc<Ticket>>>,
+}
+
+struct Ticket {
+    /// As the server gave it; renewing sends it as the password.
+    ticket: SecretString,
+    cookie: SecretString,
+    csrf: SecretString,
+    since: Instant,
+    /// Which login this is: a call that was refused must not drop the ticket of a later one.
+    number: u64,
+}
+
+/// What goes onto one request.
+pub(crate) struct Pass(Option<Arc<Ticket>>);
+
+impl Session {
+    pub(crate) fn new(login: Login) -> Self {
+        Self { login, ticket: Mutex::new(None) }
+    }
+
+    /// The user or token, without a secret.
+    pub(crate) fn name(&self) -> &str {
+        self.login.name()
+    }
+
+    /// Whether an API token is used.
+    pub(crate) fn is_token(&self) -> bool {
+        matches!(self.login, Login::Token { .. })
+    }
+
+    /// The ticket for one request; logs in, or renews, where it has to.
+    pub(crate) async fn pass(&self, http: &Http) -> Result<Pass> {
+        let Login::User { name, password, second } = &self.login else { return Ok(Pass(None)) };
+        let mut held = self.ticket.lock().await;
+        let age = held.as_ref().map(|ticket| ticket.since.elapsed());
+        let number = held.as_ref().map_or(0, |ticket| ticket.number);
+        let fresh = match (age, held.as_ref()) {
+            (Some(age), Some(ticket)) if age < RENEW_AFTER => return Ok(Pass(Some(Arc::clone(ticket)))),
+            (Some(age), Some(ticket)) if age < GOOD_FOR => match log_in(http, name, &ticket.ticket).await {
+                Err(error) if error.kind() == ErrorKind::Unauthenticated => None,
+                // The old one is good for a while yet.
+                Err(_) => return Ok(Pass(Some(Arc::clone(ticket)))),
+                Ok(row) => Some(row),
+            },
+            _ => None,
+        };
+        let row = match fresh {
+            Some(row) => row,
+            None => {
+                let password = password.as_ref().ok_or_else(|| Error::new(ErrorKind::Config, "the user has no password"))?;
+                with_second_factor(http, name, log_in(http, name, password).await?, second.as_ref()).await?
+            }
+        };
+        let ticket = Arc::new(Ticket::new(row, number.wrapping_add(1))?);
+        *held = Some(Arc::clone(&ticket));
+        Ok(Pass(Some(ticket)))
+    }
+
+    /// Drops the ticket that was refused, unless another call has logged in since. Says whether there is reason to try again.
+    pub(crate) async fn refused(&self, pass: &Pass) -> bool {
+        let Some(refused) = &pass.0 else { return false };
+        let mut held = self.ticket.lock().await;
+        if held.as_ref().is_some_and(|ticket| ticket.number == refused.number) {
+            // The number has to go on, so the slot is aged rather than emptied.
+            let since = Instant::now().checked_sub(GOOD_FOR);
+            *held = since.map(|since| Arc::new(Ticket { since, ..refused.copy() }));
+        }
+        true
+    }
+
+    /// Puts the credentials on a request. `changes` says whether it needs the CSRF token.
+    pub(crate) fn sign(&self, request: Request, pass: &Pass, changes: bool) -> Request {
+        match (&self.login, &pass.0) {
+            (Login::Token { id, secret: Some(secret) }, _) => {
+                let value = format!("PVEAPIToken={id}={}", secret.expose_secret());
+                request.secret_header("authorization", &value.into())
+            }
+            (_, Some(ticket)) => {
+                let request = request.secret_header("cookie", &ticket.cookie);
+                if changes { request.secret_header("CSRFPreventionToken", &ticket.csrf) } else { request }
+            }
+            _ => request,
+        }
+    }
+}
+
+impl Ticket {
+    fn new(row: Answer, number: u64) -> Result<Self> {
+        let (Some(ticket), Some(csrf)) = (row.ticket, row.csrf) else {
+            let error = Error::new(ErrorKind::Protocol, "the answer to the login has no ticket");
+            return Err(error.with_backend(crate::BACKEND));
+        };
+        // The server decodes the cookie, and a ticket may have a percent sign.
+        let cookie = format!("PVEAuthCookie={}", encoded_text(&ticket));
+        Ok(Self { ticket: ticket.into(), cookie: cookie.into(), csrf: csrf.into(), since: Instant::now(), number })
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            ticket: self.ticket.clone(),
+            cookie: self.cookie.clone(),
+            csrf: self.csrf.clone(),
+            since: self.since,
+            number: self.number,
+        }
+    }
+}
+
+async fn log_in(http: &Http, name: &str, password: &SecretString) -> Result<Answer> {
+    let form = Form::new().text("username", name).text("password", password.expose_secret()).flag("new-format", true);
+    ask(http, &form).await
+}
+
+async fn with_second_factor(
+    http: &Http,
+    name: &str,
+    row: Answer,
+    second: Option<&SecondFactor>,
+) -> Result<Answer> {
+    if !row.needs_second {
+        return Ok(row);
+    }
+    let code = match second {
+        Some(SecondFactor::Code(code)) => code.clone(),
+        Some(SecondFactor::Totp(totp)) => totp.code(SystemTime::now()),
+        None => {
+            let error = Error::new(ErrorKind::Unauthenticated, "the server asks for a second factor");
+            let hint = "give the secret of the authenticator (`totp_secret`, PROXMOX_TOTP_SECRET), or use an API token";
+            return Err(error.with_hint(hint).with_backend(crate::BACKEND));
+        }
+    };
+    let challenge = row.ticket.unwrap_or_default();
+    let form = Form::new()
+        .text("username", name)
+        .text("password", format!("totp:{}", code.expose_secret()))
+        .text("tfa-challenge", challenge);
+    ask(http, &form).await
+}
+
+async fn ask(http: &Http, form: &Form) -> Result<Answer> {
+    let request = Request::post("/access/ticket").bytes("application/x-www-form-urlencoded", form.encode()).reads();
+    let response = http.send(request).await.map_err(|error| error.with_backend(crate::BACKEND))?;
+    if !response.is_success() {
+        return Err(refusal(&response));
+    }
+    let answer = envelope::value(response.bytes())?;
+    let text = |key: &str| answer.get(key).and_then(text_of);
+    let needs_second = text("NeedTFA").and_then(|text| bool::from_text(&text)).unwrap_or(false);
+    Ok(Answer { ticket: text("ticket"), csrf: text("CSRFPreventionToken"), needs_second })
+}
+
+/// What a refusal means.
+pub(crate) fn refusal(response: &Response) -> Error {
+    classify(&Reply::new(response.status(), response.reason(), response.bytes()))
+}

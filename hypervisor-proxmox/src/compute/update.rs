@@ -1,0 +1,84 @@
+//! Guests that are changed.
+
+use hypervisor_core::model::{ApplyPolicy, GuestKind, Started, UpdateOutcome, VmChange, VmId, VmInfo, VmState};
+use hypervisor_core::{Error, Operation, Result};
+use serde_json::Value;
+
+use super::list;
+use crate::api::Call;
+use crate::backend::{Found, Inner};
+use crate::wire::config::{Config, changed_fields, decode_pending, encode_change, fill_in};
+use crate::wire::envelope;
+use crate::wire::form::Form;
+use crate::wire::scalar::text_of;
+
+const OPERATION: Operation = Operation::UpdateVm;
+
+/// Changes a guest's configuration, with the digest of what was read, so that nobody's change is lost.
+pub(crate) async fn update(inner: &Inner, vm: &VmId, change: &VmChange) -> Result<Started<UpdateOutcome>> {
+    let outcome = inner
+        .on_guest(OPERATION, vm, |found| async move {
+            let body = list::raw_config(inner, OPERATION, &found).await?;
+            let config = Config::read(&body, found.place.kind)?;
+            let mut info = VmInfo::new(vm, "", VmState::Stopped);
+            fill_in(&mut info, &config);
+            info.check_uid(change.expected_uid.as_deref())?;
+            let form = encode_change(found.number, change, &config)?;
+            if form.is_empty() {
+                return Ok(UpdateOutcome::new(Vec::new(), Vec::new()));
+            }
+            if change.apply == ApplyPolicy::LiveOnly {
+                check_live(inner, &found, change, &config).await?;
+            }
+            inner.api.bytes(&Call::put(found.path("/config")?, form).operation(OPERATION)).await?;
+            inner.locator.touch(vm);
+            outcome(inner, &found, change).await
+        })
+        .await?;
+    Ok(Started::done(outcome))
+}
+
+/// What of the change is in force, and what waits: the server says so only afterwards.
+async fn outcome(inner: &Inner, found: &Found, change: &VmChange) -> Result<UpdateOutcome> {
+    let body = list::raw_pending(inner, OPERATION, found).await?;
+    let waiting = decode_pending(&body, found.place.kind)?;
+    let waits = |field: &&str| waiting.iter().any(|pending| pending.field == **field);
+    let (pending, applied): (Vec<&str>, Vec<&str>) = changed_fields(change).into_iter().partition(waits);
+    if change.apply == ApplyPolicy::LiveOnly && !pending.is_empty() {
+        revert(inner, found, &body).await?;
+        let why = format!("{} would wait for a power cycle", pending.join(" and "));
+        return Err(Error::invalid_state(why));
+    }
+    let owned = |fields: Vec<&str>| fields.into_iter().map(str::to_owned).collect();
+    Ok(UpdateOutcome::new(owned(applied), owned(pending)))
+}
+
+/// Drops every change that waits.
+async fn revert(inner: &Inner, found: &Found, pending: &[u8]) -> Result<()> {
+    let rows: Vec<Value> = envelope::data(pending)?;
+    let waits = |row: &&Value| row.get("pending").is_some() || row.get("delete").is_some();
+    let keys: Vec<String> = rows.iter().filter(waits).filter_map(|row| text_of(row.get("key")?)).collect();
+    let form = Form::new().text("revert", keys.join(","));
+    inner.api.bytes(&Call::put(found.path("/config")?, form).operation(OPERATION)).await.map(drop)
+}
+
+/// Passes if all of the change can be made in the guest as it runs.
+async fn check_live(inner: &Inner, found: &Found, change: &VmChange, config: &Config) -> Result<()> {
+    if found.place.kind == GuestKind::Container || !list::current(inner, OPERATION, found).await?.state.is_active() {
+        return Ok(());
+    }
+    let hotplug = config.get("hotplug").unwrap_or("network,disk,usb");
+    let has = |what: &str| hotplug == "1" || hotplug.split(',').any(|word| word == what);
+    let waits = [
+        (change.cpus.is_some() && !has("cpu"), "cpus"),
+        (change.memory.is_some() && !(has("memory") && config.flag("numa") == Some(true)), "memory"),
+        (change.agent.is_some(), "agent"),
+        (change.boot_order.is_some(), "boot_order"),
+    ];
+    let waits: Vec<&str> = waits.into_iter().filter(|(waits, _)| *waits).map(|(_, field)| field).collect();
+    if waits.is_empty() {
+        return Ok(());
+    }
+    let why = format!("{} would wait for a power cycle", waits.join(" and "));
+    Err(Error::invalid_state(why).with_hint("CPUs and memory of a running guest change only with `hotplug` and `numa` in its options"))
+}

@@ -1,0 +1,83 @@
+//! Numbers for new guests: reserved in this process, and taken for good only by the create itself.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hypervisor_core::model::{VmId, VmInfo};
+use hypervisor_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
+
+use crate::locate::View;
+
+/// The numbers that this process has given out.
+#[derive(Default)]
+pub(crate) struct Ids(Mutex<HashMap<u32, Instant>>);
+
+impl Ids {
+    fn given(&self) -> MutexGuard<'_, HashMap<u32, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lowest number of the range that neither the cluster nor this process has given to anybody.
+    ///
+    /// # Errors
+    /// `Exhausted`.
+    pub(crate) fn reserve(&self, view: &View, range: &RangeInclusive<u32>, never: u32) -> Result<u32> {
+        let mut given = self.given();
+        // What was given out before the look is in it, or has come to nothing.
+        let settled = std::time::Duration::from_secs(120);
+        given.retain(|_, when| view.at.checked_duration_since(*when).is_none_or(|age| age < settled));
+        let taken: BTreeSet<u32> = view.numbers().chain(given.keys().copied()).collect();
+        let free = range.clone().find(|number| *number != never && !taken.contains(number));
+        let number = free.ok_or_else(|| {
+            let message = format!("every number from {} to {} is taken", range.start(), range.end());
+            Error::new(ErrorKind::Exhausted, message)
+                .with_hint("widen the range of numbers (`vmids`)")
+                .with_backend(crate::BACKEND)
+        })?;
+        given.insert(number, Instant::now());
+        Ok(number)
+    }
+
+    /// Gives a number back: nothing was made with it.
+    pub(crate) fn release(&self, number: u32) {
+        self.given().remove(&number);
+    }
+}
+
+/// The marks of clones, which the call that clones cannot leave on the copy: who asks this process for one finds the copy even before
+/// its tag is written.
+#[derive(Default)]
+pub(crate) struct Intents(Mutex<HashMap<VmId, Intent>>);
+
+struct Intent {
+    token: String,
+    name: String,
+}
+
+impl Intents {
+    fn all(&self) -> MutexGuard<'_, HashMap<VmId, Intent>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A clone of this name and mark is about to be made with this id.
+    pub(crate) fn add(&self, vm: &VmId, token: &str, name: &str) {
+        self.all().insert(vm.clone(), Intent { token: token.to_owned(), name: name.to_owned() });
+    }
+
+    /// Nothing was made, or the mark is on it by now.
+    pub(crate) fn remove(&self, vm: &VmId) {
+        self.all().remove(vm);
+    }
+
+    /// Puts the mark on a guest that was meant.
+    pub(crate) fn mark(&self, vm: &mut VmInfo) {
+        if vm.client_token.is_some() {
+            return;
+        }
+        if let Some(intent) = self.all().get(&vm.id).filter(|intent| intent.name == vm.name) {
+            vm.client_token = Some(intent.token.clone());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Where guests are: one look at the cluster for all of them, shared by who needs it at the same time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hypervisor_core::model::{GroupId, GuestKind, HostId, HostState, PoolInfo, VmId};
+use hypervisor_core::{Error, Operation, Result};
+use tokio::time::Instant;
+
+use crate::api::{Api, Call};
+use crate::wire::compute::kind_path;
+use crate::wire::form::{segment, vmid};
+use crate::wire::node;
+use crate::wire::resources::{Inventory, inventory};
+
+/// How long a guest counts as just changed: the lists of the cluster are up to ten seconds old.
+const RECENT: Duration = Duration::from_secs(15);
+
+/// Where a guest is, and what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) host: HostId,
+    pub(crate) kind: GuestKind,
+}
+
+impl Place {
+    pub(crate) fn new(host: impl Into<HostId>, kind: GuestKind) -> Self {
+        Self { host: host.into(), kind }
+    }
+
+    /// The path of a guest here, with what follows it: `/nodes/pve1/qemu/100/config`.
+    pub(crate) fn path(&self, number: u32, rest: &str) -> Result<String> {
+        Ok(format!("/nodes/{}/{}/{number}{rest}", segment("host", self.host.as_str())?, kind_path(self.kind)))
+    }
+}
+
+/// The cluster as it was seen.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) inventory: Inventory,
+    /// When the look began.
+    pub(crate) at: Instant,
+    places: HashMap<u32, Place>,
+}
+
+impl View {
+    /// The numbers that are taken.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.places.keys().copied()
+    }
+
+    /// The hosts that answer.
+    pub(crate) fn online(&self) -> impl Iterator<Item = &HostId> {
+        let online = self.inventory.hosts.iter().filter(|host| host.state == HostState::Online);
+        online.map(|host| &host.id)
+    }
+
+    /// The hosts that have this storage and answer.
+    pub(crate) fn hosts_of(&self, pool: &str) -> Vec<HostId> {
+        let known = self.inventory.pools.iter().find(|known| known.id.as_str() == pool);
+        let has = |host: &&HostId| known.is_none_or(|known| known.hosts.is_empty() || known.hosts.contains(host));
+        self.online().filter(has).cloned().collect()
+    }
+
+    pub(crate) fn pool(&self, pool: &str) -> Option<&PoolInfo> {
+        self.inventory.pools.iter().find(|known| known.id.as_str() == pool)
+    }
+
+    fn group(&self, vm: &VmId) -> Option<&GroupId> {
+        self.inventory.guests.iter().find(|guest| guest.id == *vm)?.group.as_ref()
+    }
+}
+
+/// What is known of where guests are.
+#[derive(Default)]
+pub(crate) struct Locator {
+    known: Mutex<Known>,
+    /// Held while somebody looks: whoever comes meanwhile takes what is seen.
+    looking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    view: Option<Arc<View>>,
+    /// What has been learnt since: guests that were made, that have moved, that are gone.
+    since: HashMap<u32, Option<Place>>,
+    groups: HashMap<VmId, Option<GroupId>>,
+    changed: HashMap<u32, Instant>,
+}
+
+impl Locator {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cluster as somebody has seen it at this time or later.
+    pub(crate) async fn view(&self, api: &Api, operation: Operation, since: Instant) -> Result<Arc<View>> {
+        let recent = |known: &Known| known.view.clone().filter(|view| view.at >= since);
+        if let Some(view) = recent(&self.known()) {
+            return Ok(view);
+        }
+        let _looking = self.looking.lock().await;
+        if let Some(view) = recent(&self.known()) {
+            return Ok(view);
+        }
+        let at = Instant::now();
+        let call = Call::get("/cluster/resources").operation(operation);
+        let mut inventory = inventory(&api.bytes(&call).await?).map_err(|error| error.with_operation(operation))?;
+        if inventory.hosts.is_empty() {
+            // Who may not see the hosts here may still see them there.
+            let nodes = Call::get("/nodes").operation(operation);
+            inventory.hosts = node::hosts(&api.bytes(&nodes).await?).map_err(|error| error.with_operation(operation))?;
+        }
+        let places = inventory.guests.iter().filter_map(|guest| {
+            Some((vmid(&guest.id).ok()?, Place::new(guest.host.as_ref()?, guest.kind)))
+        });
+        let view = Arc::new(View { places: places.collect(), inventory, at });
+        let mut known = self.known();
+        known.view = Some(Arc::clone(&view));
+        known.since.clear();
+        known.groups.clear();
+        known.changed.retain(|_, when| when.elapsed() < RECENT);
+        Ok(view)
+    }
+
+    /// Where a guest is. Looks once where that is not known.
+    ///
+    /// # Errors
+    /// `NotFound`; what the look ends with.
+    pub(crate) async fn place(&self, api: &Api, operation: Operation, vm: &VmId) -> Result<Place> {
+        let number = vmid(vm).map_err(|error| error.with_operation(operation))?;
+        let now = Instant::now();
+        if let Some(place) = self.guess(number) {
+            return Ok(place);
+        }
+        self.view(api, operation, now).await?;
+        self.guess(number).ok_or_else(|| missing(vm, operation))
+    }
+
+    /// Where a guest is now that it is not where it was thought to be; `None` where that is all that is known of it.
+    pub(crate) async fn moved(&self, api: &Api, operation: Operation, vm: &VmId, from: &Place) -> Result<Option<Place>> {
+        let number = vmid(vm)?;
+        // Somebody else may have found it meanwhile.
+        if let Some(place) = self.guess(number).filter(|place| place != from) {
+            return Ok(Some(place));
+        }
+        self.view(api, operation, Instant::now()).await?;
+        Ok(self.guess(number).filter(|place| place != from))
+    }
+
+    fn guess(&self, number: u32) -> Option<Place> {
+        let known = self.known();
+        match known.since.get(&number) {
+            Some(place) => place.clone(),
+            None => known.view.as_ref()?.places.get(&number).cloned(),
+        }
+    }
+
+    /// Takes note of where a guest is.
+    pub(crate) fn learn(&self, number: u32, place: Place) {
+        let mut known = self.known();
+        known.since.insert(number, Some(place));
+        known.changed.insert(number, Instant::now());
+    }
+
+    /// Takes note that a guest is going: the next call about it looks.
+    pub(crate) fn forget(&self, vm: &VmId) {
+        if let Ok(number) = vmid(vm) {
+            self.known().since.insert(number, None);
+        }
+    }
+
+    /// Takes note that a guest was changed, so that lists look at it once more.
+    pub(crate) fn touch(&self, vm: &VmId) {
+        if let Ok(number) = vmid(vm) {
+            self.known().changed.insert(number, Instant::now());
+        }
+    }
+
+    /// The guests that were changed so recently that the cluster's lists may not show it.
+    pub(crate) fn changed(&self) -> BTreeSet<u32> {
+        let known = self.known();
+        let recent = known.changed.iter().filter(|(_, when)| when.elapsed() < RECENT);
+        recent.map(|(number, _)| *number).collect()
+    }
+
+    /// The group of a guest as the last look has shown it, or as it was changed since.
+    pub(crate) fn group(&self, vm: &VmId) -> Option<GroupId> {
+        let known = self.known();
+        match known.groups.get(vm) {
+            Some(group) => group.clone(),
+            None => known.view.as_ref()?.group(vm).cloned(),
+        }
+    }
+
+    /// Takes note of a guest's group.
+    pub(crate) fn learn_group(&self, vm: &VmId, group: Option<GroupId>) {
+        self.known().groups.insert(vm.clone(), group);
+    }
+}
+
+fn missing(vm: &VmId, operation: Operation) -> Error {
+    vm.not_found().with_operation(operation).with_backend(crate::BACKEND)
+}

@@ -1,0 +1,168 @@
+//! Several tasks of the server, one after the other, as one: for what Proxmox has no single call for.
+//!
+//! A chain lives in this process. Its first task goes on by itself when the process ends; what was to follow does not.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use hypervisor_core::model::{TaskId, TaskInfo, TaskLog, TaskLogLine, TaskState, VmId};
+use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use uuid::Uuid;
+
+use crate::backend::Inner;
+
+/// How an id of a chain begins.
+const PREFIX: &str = "chain:";
+/// How many chains that have ended are remembered.
+const REMEMBERED: usize = 1000;
+
+/// The chains of a connection.
+#[derive(Default)]
+pub(crate) struct Chains(Arc<Mutex<HashMap<TaskId, Chain>>>);
+
+struct Chain {
+    info: TaskInfo,
+    lines: Vec<String>,
+    /// The task of the server that it waits for.
+    present: Option<TaskId>,
+    cancelled: bool,
+}
+
+/// A chain at work.
+#[derive(Clone)]
+pub(crate) struct Link {
+    all: Arc<Mutex<HashMap<TaskId, Chain>>>,
+    id: TaskId,
+}
+
+fn lock(all: &Mutex<HashMap<TaskId, Chain>>) -> MutexGuard<'_, HashMap<TaskId, Chain>> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Chains {
+    /// Reads one; `None` for an id that is none of ours.
+    pub(crate) fn get(&self, id: &TaskId) -> Option<TaskInfo> {
+        Some(lock(&self.0).get(id)?.info.clone())
+    }
+
+    pub(crate) fn list(&self) -> Vec<TaskInfo> {
+        lock(&self.0).values().map(|chain| chain.info.clone()).collect()
+    }
+
+    pub(crate) fn log(&self, id: &TaskId, from: u64, limit: u32) -> Option<TaskLog> {
+        let all = lock(&self.0);
+        let chain = all.get(id)?;
+        let numbered = (0_u64..).zip(&chain.lines);
+        let part = numbered.skip_while(|(number, _)| *number < from).take(usize::try_from(limit.max(1)).unwrap_or(1));
+        let lines: Vec<TaskLogLine> = part.map(|(number, line)| TaskLogLine::new(number, line.clone())).collect();
+        let next = lines.last().map_or(from, |line| line.number + 1);
+        let end = u64::try_from(chain.lines.len()).unwrap_or(u64::MAX);
+        Some(TaskLog::new(lines, next, chain.info.state.is_final() && next >= end))
+    }
+
+    /// Begins nothing new in a chain. `None` for an id that is none of ours; inside it the task of the server that is to be ended.
+    pub(crate) fn cancel(&self, id: &TaskId) -> Result<Option<Option<TaskId>>> {
+        let mut all = lock(&self.0);
+        let Some(chain) = all.get_mut(id) else { return Ok(None) };
+        if chain.info.state.is_final() {
+            let why = format!("the task has ended: it is {}", chain.info.state);
+            return Err(Error::invalid_state(why).with_target(TaskId::NOUN, id).with_backend(crate::BACKEND));
+        }
+        chain.cancelled = true;
+        Ok(Some(chain.present.clone()))
+    }
+
+    /// Begins a chain.
+    pub(crate) fn start<F, Fut>(&self, operation: Operation, vm: &VmId, work: F) -> TaskId
+    where
+        F: FnOnce(Link) -> Fut,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        let id = TaskId::from(format!("{PREFIX}{}", Uuid::new_v4().simple()));
+        let mut info = TaskInfo::new(&id, TaskState::Running).operation(operation).vm(vm).can_cancel(true);
+        info.started = Some(SystemTime::now());
+        let chain = Chain { info, lines: Vec::new(), present: None, cancelled: false };
+        let mut all = lock(&self.0);
+        forget_old(&mut all);
+        all.insert(id.clone(), chain);
+        drop(all);
+        let link = Link { all: Arc::clone(&self.0), id: id.clone() };
+        let work = work(link.clone());
+        tokio::spawn(async move {
+            let outcome = work.await;
+            link.end(outcome);
+        });
+        id
+    }
+}
+
+fn forget_old(all: &mut HashMap<TaskId, Chain>) {
+    while all.len() >= REMEMBERED {
+        let ended = all.values().filter(|chain| chain.info.state.is_final());
+        let Some(oldest) = ended.min_by_key(|chain| chain.info.started).map(|chain| chain.info.id.clone()) else {
+            return;
+        };
+        all.remove(&oldest);
+    }
+}
+
+impl Link {
+    fn change(&self, change: impl FnOnce(&mut Chain)) {
+        if let Some(chain) = lock(&self.all).get_mut(&self.id) {
+            change(chain);
+        }
+    }
+
+    /// Waits for a task of the server, unless there is none.
+    ///
+    /// # Errors
+    /// As it ended; `Cancelled` where the chain is to go no further.
+    pub(crate) async fn follow(&self, inner: &Inner, what: &str, task: Option<TaskId>) -> Result<()> {
+        self.change(|chain| {
+            chain.info.stage = Some(what.to_owned());
+            let of = task.as_ref().map(|task| format!(" ({task})")).unwrap_or_default();
+            chain.lines.push(format!("{what}{of}"));
+            chain.present.clone_from(&task);
+        });
+        if let Some(task) = task {
+            let ended = Box::pin(inner.wait(&task)).await;
+            self.change(|chain| chain.present = None);
+            let info = ended?;
+            self.change(|chain| chain.info.warnings.extend(info.warnings));
+        }
+        self.checkpoint()
+    }
+
+    /// Passes unless the chain was cancelled.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let cancelled = lock(&self.all).get(&self.id).is_some_and(|chain| chain.cancelled);
+        if cancelled { Err(Error::new(ErrorKind::Cancelled, "it was cancelled between two steps")) } else { Ok(()) }
+    }
+
+    fn end(&self, outcome: Result<()>) {
+        self.change(|chain| {
+            chain.present = None;
+            chain.info.ended = Some(SystemTime::now());
+            chain.info.can_cancel = false;
+            chain.info.stage = None;
+            match outcome {
+                Ok(()) => {
+                    chain.info.state = TaskState::Succeeded;
+                    chain.lines.push("done".to_owned());
+                }
+                Err(error) => {
+                    let cancelled = error.kind() == ErrorKind::Cancelled;
+                    chain.info.state = if cancelled { TaskState::Cancelled } else { TaskState::Failed };
+                    chain.lines.push(format!("failed: {error}"));
+                    chain.info.error_kind = Some(error.kind());
+                    chain.info.error = Some(error.message().to_owned()).filter(|text| !text.is_empty()).or(Some(error.to_string()));
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,241 @@
+//! Storages and what lies on them.
+
+use super::build::{
+    V8_4, V9_1, delete, get, integer, number, perm, perm_any, post, properties, put, switch, text, word,
+};
+use super::common::{CF, DELETE_TEXT, PRUNE_BACKUPS, STORAGE, TARGET, TIMEFRAME, VMID, VMID_REQUIRED};
+use super::{Access, Endpoint, Format, Param};
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    get(
+        "/nodes/{node}/storage",
+        Access::Anyone,
+        &[&[
+            text("content").format("pve-storage-content-list"),
+            switch("enabled"),
+            switch("format"),
+            STORAGE,
+            TARGET,
+        ]],
+    ),
+    get(
+        "/nodes/{node}/storage/{storage}/content",
+        perm_any("/storage/{storage}", &["Datastore.Audit", "Datastore.AllocateSpace"]),
+        &[&[text("content").format("pve-storage-content"), VMID]],
+    ),
+    post(
+        "/nodes/{node}/storage/{storage}/content",
+        perm("/storage/{storage}", &["Datastore.AllocateSpace"]),
+        &[&[
+            text("filename").required(),
+            word("format", &["raw", "qcow2", "subvol", "vmdk"]).with("size"),
+            text("size").pattern(r"\d+[MG]?").required(),
+            VMID_REQUIRED,
+        ]],
+    ),
+    get("/nodes/{node}/storage/{storage}/content/{volume}", Access::Anyone, &[&[STORAGE]]),
+    post(
+        "/nodes/{node}/storage/{storage}/content/{volume}",
+        Access::Root,
+        &[&[STORAGE, text("target").required(), text("target_node").format("pve-node")]],
+    ),
+    put(
+        "/nodes/{node}/storage/{storage}/content/{volume}",
+        Access::Anyone,
+        &[&[text("notes"), switch("protected"), STORAGE]],
+    ),
+    delete(
+        "/nodes/{node}/storage/{storage}/content/{volume}",
+        Access::Anyone,
+        &[&[integer("delay").min(1).max(30), STORAGE]],
+    ),
+    post(
+        "/nodes/{node}/storage/{storage}/download-url",
+        Access::All(&[
+            perm("/storage/{storage}", &["Datastore.AllocateTemplate"]),
+            Access::Any(&[
+                perm("/", &["Sys.Audit", "Sys.Modify"]),
+                perm("/nodes/{node}", &["Sys.AccessNetwork"]),
+            ]),
+        ]),
+        &[&[
+            text("checksum").with("checksum-algorithm"),
+            word("checksum-algorithm", &["md5", "sha1", "sha224", "sha256", "sha384", "sha512"])
+                .with("checksum"),
+            text("compression"),
+            word("content", &["iso", "vztmpl", "import"]).format("pve-storage-content").required(),
+            text("filename").longest(255).required(),
+            text("url").pattern(r"https?://.*").required(),
+            switch("verify-certificates"),
+        ]],
+    ),
+    get("/nodes/{node}/storage/{storage}/import-metadata", Access::Anyone, &[&[text("volume").required()]]),
+    get(
+        "/nodes/{node}/storage/{storage}/prunebackups",
+        perm_any("/storage/{storage}", &["Datastore.Audit", "Datastore.AllocateSpace"]),
+        &[&[PRUNE_BACKUPS, word("type", &["qemu", "lxc"]), VMID]],
+    ),
+    delete(
+        "/nodes/{node}/storage/{storage}/prunebackups",
+        Access::Anyone,
+        &[&[PRUNE_BACKUPS, word("type", &["qemu", "lxc"]), VMID]],
+    ),
+    get(
+        "/nodes/{node}/storage/{storage}/rrddata",
+        perm_any("/storage/{storage}", &["Datastore.Audit", "Datastore.AllocateSpace"]),
+        &[&[CF, TIMEFRAME]],
+    ),
+    get(
+        "/nodes/{node}/storage/{storage}/status",
+        perm_any("/storage/{storage}", &["Datastore.Audit", "Datastore.AllocateSpace"]),
+        &[],
+    ),
+    post(
+        "/nodes/{node}/storage/{storage}/upload",
+        perm("/storage/{storage}", &["Datastore.AllocateTemplate"]),
+        &[&[
+            text("checksum").with("checksum-algorithm"),
+            word("checksum-algorithm", &["md5", "sha1", "sha224", "sha256", "sha384", "sha512"])
+                .with("checksum"),
+            word("content", &["iso", "vztmpl", "import"]).format("pve-storage-content").required(),
+            text("filename").longest(255).required(),
+            text("tmpfilename").pattern(r"/var/tmp/pveupload-[0-9a-f]+"),
+        ]],
+    ),
+    get(
+        "/storage",
+        Access::Anyone,
+        &[&[word(
+            "type",
+            &[
+                "btrfs",
+                "cephfs",
+                "cifs",
+                "dir",
+                "esxi",
+                "iscsi",
+                "iscsidirect",
+                "lvm",
+                "lvmthin",
+                "nfs",
+                "pbs",
+                "rbd",
+                "zfs",
+                "zfspool",
+            ],
+        )]],
+    ),
+    post(
+        "/storage",
+        perm("/storage", &["Datastore.Allocate"]),
+        &[
+            &[
+                text("authsupported"),
+                text("base").format("pve-volume-id"),
+                text("datastore"),
+                text("export").format("pve-storage-path"),
+                text("iscsiprovider"),
+                text("path").format("pve-storage-path"),
+                text("portal").format("pve-storage-portal-dns"),
+                text("share"),
+                text("storage").format("pve-storage-id").required(),
+                text("target"),
+                text("thinpool").format("pve-storage-vgname"),
+                word(
+                    "type",
+                    &[
+                        "btrfs",
+                        "cephfs",
+                        "cifs",
+                        "dir",
+                        "esxi",
+                        "iscsi",
+                        "iscsidirect",
+                        "lvm",
+                        "lvmthin",
+                        "nfs",
+                        "pbs",
+                        "rbd",
+                        "zfs",
+                        "zfspool",
+                    ],
+                )
+                .required(),
+                text("vgname").format("pve-storage-vgname"),
+                text("volume").until(V8_4),
+            ],
+            STORAGE_CONFIG,
+        ],
+    ),
+    get("/storage/{storage}", perm("/storage/{storage}", &["Datastore.Allocate"]), &[]),
+    put(
+        "/storage/{storage}",
+        perm("/storage", &["Datastore.Allocate"]),
+        &[&[DELETE_TEXT, text("digest").longest(64)], STORAGE_CONFIG],
+    ),
+    delete("/storage/{storage}", perm("/storage", &["Datastore.Allocate"]), &[]),
+];
+
+/// What adding and changing a storage take.
+pub(super) const STORAGE_CONFIG: &[Param] = &[
+    text("blocksize"),
+    properties("bwlimit", &BWLIMIT),
+    text("comstar_hg"),
+    text("comstar_tg"),
+    text("content").format("pve-storage-content-list"),
+    text("content-dirs").format("pve-dir-override-list"),
+    switch("create-base-path"),
+    switch("create-subdirs"),
+    text("data-pool"),
+    switch("disable"),
+    text("domain").longest(256),
+    text("encryption-key"),
+    text("fingerprint").pattern(r"([A-Fa-f0-9]{2}:){31}[A-Fa-f0-9]{2}"),
+    word("format", &["raw", "qcow2", "subvol", "vmdk"]),
+    text("fs-name").format("pve-configid"),
+    switch("fuse"),
+    text("is_mountpoint"),
+    text("keyring"),
+    switch("krbd"),
+    text("lio_tpg"),
+    text("master-pubkey"),
+    integer("max-protected-backups").min(-1),
+    integer("maxfiles").min(0).until(V8_4),
+    switch("mkdir"),
+    text("monhost").format("pve-storage-portal-dns-list"),
+    text("mountpoint").format("pve-storage-path"),
+    text("namespace"),
+    switch("nocow"),
+    text("nodes").format("pve-node-list"),
+    switch("nowritecache"),
+    text("options").format("pve-storage-options"),
+    text("password").longest(256),
+    text("pool"),
+    integer("port").min(1).max(65535),
+    word("preallocation", &["off", "metadata", "falloc", "full"]),
+    PRUNE_BACKUPS,
+    switch("saferemove"),
+    word("saferemove-stepsize", &["1", "2", "4", "8", "16", "32"]).since(V9_1),
+    text("saferemove_throughput"),
+    text("server").format("pve-storage-server"),
+    text("server2").format("pve-storage-server").with("server").until(V8_4),
+    switch("shared"),
+    switch("skip-cert-verification"),
+    word("smbversion", &["default", "2.0", "2.1", "3", "3.0", "3.11"]),
+    switch("snapshot-as-volume-chain").since(V9_1),
+    switch("sparse"),
+    text("subdir").format("pve-storage-path"),
+    switch("tagged_only"),
+    word("transport", &["tcp", "rdma", "unix"]).until(V8_4),
+    text("username"),
+    text("zfs-base-path").format("pve-storage-path").since(V9_1),
+];
+
+/// `bwlimit`.
+pub(super) const BWLIMIT: Format = Format(&[&[
+    number("clone").min(0),
+    number("default").min(0),
+    number("migration").min(0),
+    number("move").min(0),
+    number("restore").min(0),
+]]);

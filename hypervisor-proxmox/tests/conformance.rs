@@ -1,0 +1,136 @@
+//! The conformance suite, every case a test of its own: `fake::`, `fake-cluster::`, and `live::` where `HYPERVISOR_TEST_URL` is a
+//! `proxmox://` URL. The settings of the live part are the `HYPERVISOR_TEST_…` variables of the suite: host, pool, bridge, image.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hypervisor_core::Hypervisor;
+use hypervisor_core::conformance::{Case, Outcome, Settings, cases, sweep};
+use hypervisor_core::layer::Stack;
+use hypervisor_proxmox::fake::{FakePve, FakePveBuilder};
+use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+const URL: &str = "HYPERVISOR_TEST_URL";
+/// A container template that the fake has.
+const TEMPLATE: &str = "local:vztmpl/alpine-3.20-default_20240908_amd64.tar.xz";
+/// An image that disks can be copied of.
+const IMAGE: &str = "local:import/cloud.qcow2";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    let live = Arc::new(Live::from_env());
+    for case in cases() {
+        trials.push(trial("fake", &case, |case| on_fake(case, FakePve::builder())));
+        trials.push(trial("fake-cluster", &case, |case| on_fake(case, FakePve::builder().hosts(3))));
+        if live.url.is_some() {
+            let live = Arc::clone(&live);
+            trials.push(trial("live", &case, move |case| live.run(case)));
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if live.url.is_none() && !arguments.list {
+        println!("SKIPPED: no live server ({URL} is not set to a proxmox:// URL)");
+    }
+    for problem in live.sweep() {
+        eprintln!("live: {problem}");
+    }
+    conclusion.exit_code()
+}
+
+fn trial(
+    on: &str,
+    case: &Case,
+    run: impl Fn(&Case) -> Outcome + Send + Sync + 'static,
+) -> Trial {
+    let case = case.clone();
+    Trial::ignorable_test(format!("{on}::{}", case.name), move || match run(&case) {
+        Outcome::Passed => Ok(Completion::Completed),
+        Outcome::Skipped(why) => Ok(Completion::ignored_with(why)),
+        Outcome::Failed(why) => Err(Failed::from(why)),
+        other => Err(Failed::from(format!("{other:?}"))),
+    })
+}
+
+fn settings(case: &Case) -> Settings {
+    // No bridge: to the server bridges and networks are one, so that a NIC does not show which of the two was asked for.
+    let settings = Settings::new().pool("local").directory("/srv").deadline(Duration::from_secs(20));
+    // An image boots a machine; of a container it is the template.
+    settings.image(if case.area == "containers" { TEMPLATE } else { IMAGE })
+}
+
+fn on_fake(case: &Case, builder: FakePveBuilder) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pve = builder
+            .task_time(Duration::from_millis(5))
+            .storage("local", "dir", &["images", "iso", "vztmpl", "backup", "import", "rootdir", "snippets"])
+            .file(TEMPLATE, vec![0; 4096])
+            .file(IMAGE, vec![0; 4096])
+            .start()
+            .await
+            .unwrap();
+        let config = ProxmoxConfig::new(&pve.url()).unwrap().token(pve.token_id(), pve.token_secret());
+        match Proxmox::connect(config).await {
+            Ok(proxmox) => {
+                let hv: Arc<dyn Hypervisor> = Arc::new(proxmox);
+                case.run(&hv, &settings(case)).await
+            }
+            Err(error) => Outcome::Failed(format!("connecting to the fake: {error}")),
+        }
+    })
+}
+
+/// A server that was there before, with one connection for all cases.
+struct Live {
+    url: Option<String>,
+    bench: Mutex<Option<Arc<Bench>>>,
+}
+
+struct Bench {
+    runtime: tokio::runtime::Runtime,
+    hv: Arc<dyn Hypervisor>,
+    settings: Settings,
+}
+
+impl Live {
+    fn from_env() -> Self {
+        let url = std::env::var(URL).ok().filter(|url| url.starts_with("proxmox"));
+        Self { url, bench: Mutex::new(None) }
+    }
+
+    fn run(&self, case: &Case) -> Outcome {
+        match self.bench() {
+            Ok(bench) => bench.runtime.block_on(case.run(&bench.hv, &bench.settings)),
+            Err(why) => Outcome::Failed(why),
+        }
+    }
+
+    fn bench(&self) -> Result<Arc<Bench>, String> {
+        let mut slot = self.bench.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bench) = &*slot {
+            return Ok(Arc::clone(bench));
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let connect = async {
+            let config = ProxmoxConfig::new(self.url.as_deref().unwrap_or_default())?.with_env()?;
+            Proxmox::connect(config).await
+        };
+        let proxmox = runtime.block_on(connect).map_err(|error| format!("the live server: {error}"))?;
+        let hv = Stack::standard(Arc::new(proxmox)).build();
+        let settings = Settings::from_env().deadline(Duration::from_secs(90));
+        let bench = Arc::new(Bench { runtime, hv, settings });
+        *slot = Some(Arc::clone(&bench));
+        Ok(bench)
+    }
+
+    /// Removes what a case that was cut off has left.
+    fn sweep(&self) -> Vec<String> {
+        let bench = self.bench.lock().unwrap_or_else(PoisonError::into_inner).take();
+        bench.map_or_else(Vec::new, |bench| bench.runtime.block_on(sweep(&*bench.hv, &bench.settings)))
+    }
+}
