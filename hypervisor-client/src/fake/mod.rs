@@ -4,6 +4,7 @@
 pub mod hypersdk;
 mod v1;
 mod virtualization_mcp;
+pub mod virtumancer;
 
 pub use hypersdk::HyperSdkFake;
 pub use v1::{FakeVm, V1Fake, V1Server};

@@ -76,7 +76,7 @@ impl Virtumancer {
                 return Err(not_running(vm, state.as_str()));
             }
         }
-        Ok(load.to_metrics(vm.clone(), SystemTime::now(), &[]))
+        Ok(load.to_metrics(vm.clone(), SystemTime::now()))
     }
 
     async fn load_by_subscription(&self, vm: &VmId) -> Result<VmMetrics> {

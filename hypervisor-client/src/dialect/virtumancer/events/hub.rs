@@ -12,7 +12,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::AbortHandle;
 
 use super::Loads;
-use super::session::{Session, guard};
+use super::session::{CutOff, Session, guard};
 use crate::dialect::virtumancer::api::Api;
 use crate::dialect::virtumancer::wire::{HostLoad, Place, Subscription, VmLoad};
 
@@ -196,7 +196,7 @@ impl Hub {
                         // The last frame of a guest that has stopped, or that does not exist.
                         Measured::Vm(load) if load.is_idle() => {}
                         Measured::Vm(load) => {
-                            return Some((Ok(load.to_metrics(id, SystemTime::now(), &[])), reader));
+                            return Some((Ok(load.to_metrics(id, SystemTime::now())), reader));
                         }
                         Measured::Host(_) => {}
                         Measured::End(error) => return Some((Err(error), reader)),
@@ -263,7 +263,7 @@ impl Hub {
         }
         let session = Session::open(shared).await?;
         shared.set_phase(session.phase());
-        let task = tokio::spawn(guard(Arc::clone(shared), session));
+        let task = tokio::spawn(guard(Arc::clone(shared), session, CutOff::new(shared)));
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
         Ok(())
     }

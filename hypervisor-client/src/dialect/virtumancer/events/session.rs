@@ -17,6 +17,8 @@ use crate::dialect::virtumancer::wire::{ServerFrame, Subscription};
 
 /// How long frames that come together are taken for one: a power verb sends the same one three times.
 const BURST: Duration = Duration::from_millis(100);
+/// When lists are read once more that did not show what a frame has announced: the frame may have been quicker than the server's books.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// How often the other end is asked whether it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 /// How long it may be silent. It pings every 54 s itself, and answers our pings.
@@ -58,8 +60,14 @@ enum End {
     Lost(String),
 }
 
-/// Says so when the task is dropped before its end.
-struct CutOff(Option<Arc<Shared>>);
+/// Says so when the task is dropped before its end, be it before its beginning.
+pub(super) struct CutOff(Option<Arc<Shared>>);
+
+impl CutOff {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self(Some(Arc::clone(shared)))
+    }
+}
 
 impl Drop for CutOff {
     fn drop(&mut self) {
@@ -70,8 +78,7 @@ impl Drop for CutOff {
 }
 
 /// Follows one session after the other until nobody wants to hear anything.
-pub(super) async fn guard(shared: Arc<Shared>, mut session: Session) {
-    let mut cut_off = CutOff(Some(Arc::clone(&shared)));
+pub(super) async fn guard(shared: Arc<Shared>, mut session: Session, mut cut_off: CutOff) {
     loop {
         let reason = match Follow::new(&shared, session).run().await {
             End::Idle => break,
@@ -128,6 +135,8 @@ struct Follow<'a> {
     stale: Stale,
     /// When what is stale is read.
     read_at: Option<Instant>,
+    /// What is read next has been read before, and showed no change.
+    second_look: bool,
     /// What is being read, to be stale again if that fails.
     reading: Option<(Stale, BoxFuture<'static, Result<News>>)>,
     failures: u32,
@@ -142,6 +151,7 @@ impl<'a> Follow<'a> {
             sent: BTreeMap::new(),
             stale: Stale::default(),
             read_at: None,
+            second_look: false,
             reading: None,
             failures: 0,
         }
@@ -277,7 +287,10 @@ impl<'a> Follow<'a> {
 
     fn outdate(&mut self, what: Stale) {
         self.stale.add(what);
-        self.read_at.get_or_insert_with(|| Instant::now() + BURST);
+        let soon = Instant::now() + BURST;
+        // Neither later for every frame of a burst, nor as late as a second look.
+        self.read_at = Some(self.read_at.map_or(soon, |at| at.min(soon)));
+        self.second_look = false;
     }
 
     /// The server may have dropped the subscriptions of this host's guests, or may just now have begun to be able to serve them: those
@@ -324,6 +337,10 @@ impl<'a> Follow<'a> {
                 if first {
                     // That is what there is, not what has changed.
                     self.shared.set_phase(Phase::Events);
+                } else if changes.is_empty() && !self.second_look && self.stale.is_nothing() {
+                    self.stale = stale;
+                    self.second_look = true;
+                    self.read_at = Some(Instant::now() + SECOND_LOOK);
                 } else {
                     changes.into_iter().for_each(|change| self.shared.tell(change));
                 }

@@ -189,7 +189,7 @@ mod tests {
     fn what_is_no_frame_is_a_protocol_error_that_names_the_place() {
         for (text, place) in [
             ("not json", "understood"),
-            ("[]", "understood"),
+            ("7", "understood"),
             (r#"{"type":"vms-changed"}"#, "understood"),
             (
                 r#"{"type":"vm-stats-updated","payload":{"hostId":"h","vmName":"a","stats":{"cpu_time":[]}}}"#,

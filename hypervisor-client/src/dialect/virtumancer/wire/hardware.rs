@@ -139,11 +139,6 @@ impl HardwareNic {
         info.mac = address.and_then(|address| address.parse::<MacAddr>().ok());
         info
     }
-
-    /// What the host calls the other end, and the NIC's id: load is told by the former.
-    pub(crate) fn host_device(&self) -> Option<(&str, &str)> {
-        Some((word(&self.target, &["dev"])?, word(&self.mac, &["address"])?))
-    }
 }
 
 #[cfg(test)]

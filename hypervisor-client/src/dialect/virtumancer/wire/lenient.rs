@@ -1,5 +1,7 @@
 //! Scalars and lists as servers send them: absent, `null`, or as text where a number is meant.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
 use serde_json::Value;
 
@@ -89,8 +91,15 @@ pub(super) fn maybe_flag<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bo
         Value::String(text) if text.is_empty() => Ok(None),
         Value::String(text) if matches!(text.as_str(), "true" | "1") => Ok(Some(true)),
         Value::String(text) if matches!(text.as_str(), "false" | "0") => Ok(Some(false)),
+        // An element of XML that is there, `<readonly/>`, becomes an object.
+        Value::Object(_) => Ok(Some(true)),
         other => Err(wrong("true or false", &other)),
     }
+}
+
+/// A time; nothing for what is none, and for the year 1, which Go writes for none.
+pub(super) fn time(text: Option<&str>) -> Option<SystemTime> {
+    crate::time::parse(text?).filter(|time| *time > UNIX_EPOCH)
 }
 
 /// The nearest whole number that is not below zero.
@@ -155,6 +164,14 @@ mod tests {
         assert_eq!(found, wanted);
         assert_eq!(read(r#"{"number":2.0}"#).unwrap().number, Some(2));
         assert_eq!(read(r#"{"number":18446744073709551615}"#).unwrap().number, Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_time_of_go_is_read_and_its_zero_time_is_none() {
+        let at = |text| time(Some(text)).map(|time| time.duration_since(UNIX_EPOCH).unwrap().as_secs());
+        assert_eq!(at("2026-11-20T17:53:54.030161184Z"), Some(1_795_197_234));
+        assert_eq!(at("0001-01-01T00:00:00Z"), None);
+        assert_eq!(at("yesterday"), None);
     }
 
     #[test]

@@ -97,8 +97,8 @@ impl VmLoad {
         }
     }
 
-    /// In the words of the shared model. NICs are told by the host's name for them (`vnet0`), unless `nics` knows better.
-    pub(crate) fn to_metrics(&self, vm: VmId, time: SystemTime, nics: &[(String, String)]) -> VmMetrics {
+    /// In the words of the shared model. NICs are told by the host's name for them (`vnet0`): nothing says whose NIC that is.
+    pub(crate) fn to_metrics(&self, vm: VmId, time: SystemTime) -> VmMetrics {
         let mut metrics = VmMetrics::new(vm, time);
         metrics.cpu_usage = percent(self.cpu_percent_guest.or(self.cpu_percent));
         metrics.cpu_time = self.cpu_time.map(Duration::from_nanos);
@@ -112,11 +112,10 @@ impl VmLoad {
         }
         for nic in &self.net_stats {
             let Some(device) = &nic.device else { continue };
-            let known = nics.iter().find(|(host, _)| host == device).map(|(_, id)| id);
             let traffic = NicMetrics::new()
                 .received(ByteSize::bytes(nic.read_bytes.unwrap_or(0)))
                 .sent(ByteSize::bytes(nic.write_bytes.unwrap_or(0)));
-            metrics.nics.insert(known.unwrap_or(device).as_str().into(), traffic);
+            metrics.nics.insert(device.as_str().into(), traffic);
         }
         // What all disks and all NICs have done together has no place in the shared model.
         for (key, value) in &self.rest {
@@ -178,13 +177,11 @@ mod tests {
             r#"{"state":1,"memory":2097152,"max_mem":2097152,"vcpu":2,"cpu_time":1234567890,"disk_stats":[{"device":"vda","read_bytes":1024,"write_bytes":2048}],"net_stats":[{"device":"vnet0","read_bytes":4096,"write_bytes":8192}]}"#,
         )
         .unwrap();
-        let metrics = load.to_metrics("h/a".into(), NOW, &[]);
+        let metrics = load.to_metrics("h/a".into(), NOW);
         assert_eq!(metrics.memory_total, Some(ByteSize::gib(2)));
         assert_eq!(metrics.cpu_time, Some(Duration::from_nanos(1_234_567_890)));
         assert_eq!(metrics.disks[&"vda".into()].written, ByteSize::bytes(2048));
         assert_eq!(metrics.nics[&"vnet0".into()].received, ByteSize::bytes(4096));
-        let named = load.to_metrics("h/a".into(), NOW, &[("vnet0".into(), "52:54:00:11:22:33".into())]);
-        assert_eq!(named.nics[&"52:54:00:11:22:33".into()].sent, ByteSize::bytes(8192));
         assert!(!load.is_idle());
     }
 
@@ -194,7 +191,7 @@ mod tests {
             r#"{"cpu_percent":0.33,"cpu_percent_core":1.32,"cpu_percent_guest":50.0,"cpu_percent_host":0.66,"memory_mb":256,"disk_read_mb":0.0014,"uptime":0}"#,
         )
         .unwrap();
-        let metrics = load.to_metrics("h/a".into(), NOW, &[]);
+        let metrics = load.to_metrics("h/a".into(), NOW);
         assert_eq!((metrics.cpu_usage, metrics.memory_total), (Some(0.5), Some(ByteSize::mib(256))));
         assert_eq!(metrics.extra.get(BACKEND)["disk_read_mb"], 0.0014);
         assert!(!load.is_idle());

@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use super::lenient;
 use super::place::{Place, VolumePlace};
-use super::time;
 use crate::dialect::virtumancer::BACKEND;
 
 /// A storage pool.
@@ -92,7 +91,7 @@ impl VolumeRow {
         info.allocation = self.allocation_bytes.filter(|size| *size > 0).map(ByteSize::bytes);
         info.format = self.format.as_deref().map(VolumeFormat::from);
         info.path = self.path.clone();
-        info.created = self.created_at.as_deref().and_then(time::parse);
+        info.created = lenient::time(self.created_at.as_deref());
         info.extra.insert(BACKEND, "id", self.id.as_str());
         if let Some(kind) = &self.kind {
             info.extra.insert(BACKEND, "type", kind.as_str());

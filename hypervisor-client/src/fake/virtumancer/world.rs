@@ -1,0 +1,621 @@
+//! What there is, and how each generation tells it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::sync::{broadcast, watch};
+use uuid::Uuid;
+
+use super::Seen;
+use super::answer::NOW;
+use crate::dialect::virtumancer::Generation;
+
+/// A client that is this many frames behind is cut off.
+const QUEUE: usize = 256;
+
+/// A host behind the fake.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FakeHost {
+    pub(super) id: String,
+    pub(super) uri: String,
+    pub(super) name: Option<String>,
+    pub(super) connected: bool,
+    pub(super) state: &'static str,
+    pub(super) no_reconnect: bool,
+    pub(super) vms: Vec<FakeVm>,
+}
+
+impl FakeHost {
+    /// A host that the gateway is connected to, with a pool and a network called `default`.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            uri: "qemu:///system".to_owned(),
+            name: None,
+            connected: true,
+            state: "CONNECTED",
+            no_reconnect: false,
+            vms: Vec::new(),
+        }
+    }
+
+    /// How it is reached. A screen can only be passed on where it names a user and a host.
+    #[must_use]
+    pub fn uri(mut self, uri: impl Into<String>) -> Self {
+        self.uri = uri.into();
+        self
+    }
+
+    /// The gateway is not connected to it.
+    #[must_use]
+    pub fn disconnected(mut self) -> Self {
+        (self.connected, self.state) = (false, "DISCONNECTED");
+        self
+    }
+
+    /// Whether the gateway could connect to such a URI.
+    pub(super) fn connect(&mut self) {
+        let reachable = self.uri.starts_with("qemu") && !self.uri.contains("127.0.0.1:1/");
+        self.connected = reachable;
+        self.state = if reachable { "CONNECTED" } else { "ERROR" };
+    }
+}
+
+/// A guest behind the fake.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FakeVm {
+    pub(super) host: String,
+    pub(super) name: String,
+    /// The gateway's own uuid.
+    uuid: String,
+    /// libvirt's.
+    domain_uuid: String,
+    description: String,
+    cpus: u32,
+    memory: u64,
+    disk_gib: u64,
+    /// `virDomainState`.
+    pub(super) state: u8,
+    vnc: bool,
+    nic: bool,
+    pub(super) managed: bool,
+}
+
+impl FakeVm {
+    /// A stopped guest with 2 CPUs, 256 MiB, a disk and a NIC.
+    pub fn new(host: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            name: name.into(),
+            uuid: Uuid::new_v4().to_string(),
+            domain_uuid: Uuid::new_v4().to_string(),
+            description: String::new(),
+            cpus: 2,
+            memory: 256 << 20,
+            disk_gib: 1,
+            state: 5,
+            vnc: true,
+            nic: true,
+            managed: true,
+        }
+    }
+
+    /// It runs.
+    #[must_use]
+    pub fn running(mut self) -> Self {
+        self.state = 1;
+        self
+    }
+
+    /// libvirt's number for what it does.
+    #[must_use]
+    pub fn state(mut self, state: u8) -> Self {
+        self.state = state;
+        self
+    }
+
+    /// Its CPUs and its memory in bytes.
+    #[must_use]
+    pub fn size(mut self, cpus: u32, memory: u64) -> Self {
+        (self.cpus, self.memory) = (cpus, memory);
+        self
+    }
+
+    /// What somebody wrote about it.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// Neither disk nor NIC.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        (self.disk_gib, self.nic) = (0, false);
+        self
+    }
+
+    /// libvirt has it, but the gateway does not manage it: a current server lists it among the discovered ones only.
+    #[must_use]
+    pub fn unmanaged(mut self) -> Self {
+        self.managed = false;
+        self
+    }
+
+    fn running_now(&self) -> bool {
+        matches!(self.state, 1..=4)
+    }
+
+    pub(super) fn lose_disk(&mut self) {
+        self.disk_gib = 0;
+    }
+
+    fn path(&self) -> String {
+        format!("/images/{}.qcow2", self.name)
+    }
+
+    fn word(&self) -> &'static str {
+        match self.state {
+            1 | 2 | 4 => "ACTIVE",
+            3 => "PAUSED",
+            5 | 6 => "STOPPED",
+            7 => "SUSPENDED",
+            _ => "UNKNOWN",
+        }
+    }
+
+    fn mac(&self) -> String {
+        let digits: String = self.domain_uuid.chars().filter(char::is_ascii_hexdigit).take(6).collect();
+        let (a, rest) = digits.split_at(2);
+        let (b, c) = rest.split_at(2);
+        format!("52:54:00:{a}:{b}:{c}")
+    }
+
+    fn listed(&self, generation: Generation, number: usize, connected: bool) -> Value {
+        if generation != Generation::Current {
+            let mut vm = json!({
+                "db_id": number, "name": self.name, "description": self.description, "vcpu_count": self.cpus,
+                "memory_bytes": self.memory, "state": self.state, "graphics": {"vnc": self.vnc, "spice": false},
+            });
+            if generation == Generation::Early {
+                merge(
+                    &mut vm,
+                    json!({
+                        "is_template": false, "cpu_model": "", "cpu_topology_json": "", "max_mem": 0, "memory": 0,
+                        "cpu_time": 0, "uptime": 0,
+                    }),
+                );
+            }
+            return vm;
+        }
+        json!({
+            "name": self.name, "uuid": self.uuid, "domain_uuid": self.domain_uuid, "description": self.description,
+            "vcpu_count": self.cpus, "memory_bytes": self.memory, "is_template": false, "cpu_model": "qemu64",
+            "cpu_topology_json": "", "os_type": "hvm", "task_state": "", "sync_status": "SYNCED", "drift_details": "",
+            "needs_rebuild": false, "createdAt": NOW, "updatedAt": NOW, "state": self.word(),
+            "libvirtState": if connected { self.word() } else { "UNKNOWN" },
+            "graphics": {"vnc": self.vnc && self.running_now(), "spice": false}, "max_mem": 0, "memory": 0, "cpu_time": 0,
+            "uptime": 0, "disk_size_gb": self.disk_gib, "network_interface": "default",
+        })
+    }
+
+    fn discovered(&self) -> Value {
+        json!({
+            "id": 0, "uuid": self.domain_uuid, "name": self.name, "state": 0, "max_mem": 0, "memory": 0, "vcpu": 0,
+            "cpu_time": 0, "uptime": 0, "persistent": false, "autostart": false,
+            "graphics": {"vnc": false, "spice": false},
+        })
+    }
+
+    fn row(&self) -> Value {
+        json!({
+            "id": self.uuid, "created_at": NOW, "updated_at": NOW, "deleted_at": null, "hostId": self.host,
+            "name": self.name, "domainUuid": self.domain_uuid, "source": "managed", "title": self.name,
+            "description": self.description, "state": "STOPPED", "libvirtState": "STOPPED", "taskState": "",
+            "vcpuCount": self.cpus, "cpuModel": "host-passthrough", "cpuTopologyJson": "", "memoryBytes": self.memory,
+            "currentMemory": self.memory, "osType": "linux", "isTemplate": false, "metadata": "",
+            "syncStatus": "SYNCED", "driftDetails": "", "needsRebuild": false,
+        })
+    }
+
+    fn hardware(&self, generation: Generation) -> Value {
+        let mut all = self.devices(generation);
+        for (there, key) in [(self.disk_gib > 0, "disks"), (self.nic, "networks")] {
+            if !there {
+                merge(&mut all, json!({key: []}));
+            }
+        }
+        all
+    }
+
+    fn devices(&self, generation: Generation) -> Value {
+        match generation {
+            Generation::Documented => json!({
+                "disks": [{"type": "file", "device": "disk", "driver": {"driver_name": "qemu", "type": "qcow2"},
+                    "path": self.path(), "target": {"dev": "vda", "bus": "virtio"}}],
+                "networks": [{"type": "bridge", "mac": {"address": self.mac()}, "source": {"bridge": "virbr0"},
+                    "model": {"model_type": "virtio"}}],
+            }),
+            Generation::Early => json!({
+                "disks": [{"type": "", "device": "vda", "driver": {"driver_name": "", "type": "qcow2"},
+                    "Source": {"File": "", "Dev": ""}, "path": self.path(), "target": {"dev": "vda", "bus": "virtio"}}],
+                "networks": [{"type": "", "mac": {"address": self.mac()}, "source": {"bridge": "virbr0"},
+                    "model": {"model_type": "virtio"}, "target": {"dev": ""}}],
+            }),
+            Generation::Current => json!({
+                "disks": [{"type": "", "device": "disk", "driver": {"driver_name": "", "type": "qcow2"},
+                    "source": {"file": self.path(), "dev": ""}, "path": self.path(),
+                    "target": {"dev": "vda", "bus": "virtio"}, "name": self.name, "readonly": false, "shareable": false,
+                    "capacity": {"value": self.disk_gib << 30, "unit": "bytes"}}],
+                "networks": [{"type": "", "mac": {"address": self.mac()},
+                    "source": {"bridge": "", "network": "default", "portgroup": ""}, "model": {"type": "virtio"},
+                    "target": {"dev": "vnet0"}}],
+                "videos": [],
+            }),
+        }
+    }
+
+    /// Its load; zeroes where it does not run.
+    pub(super) fn load(&self, generation: Generation, socket: bool) -> Value {
+        let on = self.running_now();
+        if generation != Generation::Current {
+            let traffic =
+                |device: &str, read: u32| json!([{"device": device, "read_bytes": read, "write_bytes": 0}]);
+            return json!({
+                "state": self.state, "memory": if on { self.memory >> 10 } else { 0 }, "max_mem": self.memory >> 10,
+                "vcpu": self.cpus, "cpu_time": if on { 23_350_000_000_u64 } else { 0 },
+                "disk_stats": if on { traffic("vda", 1536) } else { json!([]) },
+                "net_stats": if on { traffic("vnet0", 142) } else { json!([]) },
+            });
+        }
+        let number = |value: f64| if on { value } else { 0.0 };
+        let mut load = json!({
+            "cpu_percent": number(0.5), "memory_mb": if on { self.memory >> 20 } else { 0 }, "disk_read_mb": number(0.0015),
+            "disk_write_mb": 0, "disk_read_kib_per_sec": 0, "disk_write_kib_per_sec": 0, "disk_read_iops": 0,
+            "disk_write_iops": 0, "network_rx_mb": number(0.0001), "network_tx_mb": 0, "network_rx_mbps": 0,
+            "network_tx_mbps": 0, "uptime": 0,
+        });
+        if socket {
+            merge(
+                &mut load,
+                json!({
+                    "cpu_percent_core": 1.5, "cpu_percent_raw": 1.5, "cpu_percent_guest": 0.75, "cpu_percent_host": 0.75,
+                }),
+            );
+        }
+        load
+    }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}
+
+/// A subscription: a host, and a guest of it unless the host itself is meant.
+pub(super) type Whose = (String, Option<String>);
+
+/// What there is.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) generation: Generation,
+    pub(super) hosts: Vec<FakeHost>,
+    pub(super) requests: Vec<Seen>,
+    pub(super) frames: Vec<String>,
+    pub(super) pongs: usize,
+    pub(super) sockets: usize,
+    pub(super) opened: usize,
+    pub(super) refuse: bool,
+    /// Subscription -> the clients that have it.
+    pub(super) subscriptions: BTreeMap<Whose, BTreeSet<usize>>,
+}
+
+impl World {
+    pub(super) fn new(generation: Generation, hosts: Vec<FakeHost>) -> Self {
+        Self {
+            generation,
+            hosts,
+            requests: Vec::new(),
+            frames: Vec::new(),
+            pongs: 0,
+            sockets: 0,
+            opened: 0,
+            refuse: false,
+            subscriptions: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn host(&mut self, id: &str) -> Option<&mut FakeHost> {
+        self.hosts.iter_mut().find(|host| host.id == id)
+    }
+
+    pub(super) fn connected(&self, id: &str) -> bool {
+        self.hosts.iter().any(|host| host.id == id && host.connected)
+    }
+
+    pub(super) fn vm(&mut self, host: &str, name: &str) -> Option<&mut FakeVm> {
+        self.host(host)?.vms.iter_mut().find(|vm| vm.name == name)
+    }
+
+    pub(super) fn set_state(&mut self, host: &str, name: &str, state: u8) -> bool {
+        let found = self.vm(host, name);
+        found.map(|vm| vm.state = state).is_some()
+    }
+
+    pub(super) fn add_vm(&mut self, vm: FakeVm) {
+        if let Some(host) = self.host(&vm.host.clone()) {
+            host.vms.push(vm);
+        }
+    }
+
+    pub(super) fn remove_vms(&mut self, host: &str, which: impl Fn(&str) -> bool) {
+        if let Some(host) = self.host(host) {
+            host.vms.retain(|vm| !which(&vm.name));
+        }
+    }
+
+    pub(super) fn set_connected(&mut self, host: &str, connected: bool) {
+        if let Some(host) = self.host(host) {
+            host.connected = connected;
+            host.state = if connected { "CONNECTED" } else { "DISCONNECTED" };
+        }
+    }
+
+    /// A host in the list, or as a create answers with it.
+    pub(super) fn host_json(&self, host: &FakeHost, listed: bool) -> Value {
+        let mut row = json!({"id": host.id, "uri": host.uri});
+        match self.generation {
+            Generation::Documented => merge(&mut row, json!({"created_at": NOW})),
+            Generation::Early => {}
+            Generation::Current => {
+                let state = if listed { host.state } else { "DISCONNECTED" };
+                merge(
+                    &mut row,
+                    json!({
+                        "created_at": NOW, "updated_at": NOW, "deleted_at": null, "state": state, "task_state": "",
+                        "auto_reconnect_disabled": host.no_reconnect,
+                    }),
+                );
+                if let Some(name) = &host.name {
+                    merge(&mut row, json!({"name": name}));
+                }
+                if listed {
+                    merge(&mut row, json!({"connected": host.connected}));
+                }
+            }
+        }
+        row
+    }
+
+    pub(super) fn hosts_json(&self) -> Value {
+        self.hosts.iter().map(|host| self.host_json(host, true)).collect()
+    }
+
+    pub(super) fn facts(&self) -> Value {
+        let mut facts =
+            json!({"hostname": "vm", "cpu": 2, "memory": 8_952_950_784_u64, "cores": 2, "threads": 1});
+        if self.generation == Generation::Current {
+            merge(&mut facts, json!({"memory_used": 4_000_000_000_u64, "uptime": 0}));
+        }
+        facts
+    }
+
+    /// A host's guests. An unknown host has `null` of them, or none.
+    pub(super) fn vms_json(&self, id: &str) -> Value {
+        let current = self.generation == Generation::Current;
+        match self.hosts.iter().find(|host| host.id == id) {
+            None if current => json!([]),
+            None => Value::Null,
+            Some(host) => {
+                let listed = host.vms.iter().enumerate().filter(|(_, vm)| vm.managed || !current);
+                listed.map(|(at, vm)| vm.listed(self.generation, at + 1, host.connected)).collect()
+            }
+        }
+    }
+
+    pub(super) fn discovered_json(&self, only: Option<&str>) -> Value {
+        let hosts = self.hosts.iter().filter(|host| only.is_none_or(|only| host.id == only));
+        let vms = hosts.flat_map(|host| host.vms.iter().filter(|vm| !vm.managed).map(move |vm| (host, vm)));
+        vms.map(|(host, vm)| {
+            let mut found = vm.discovered();
+            if only.is_none() {
+                let name = host.name.as_ref().unwrap_or(&host.id);
+                merge(&mut found, json!({"host_id": host.id, "host_name": name}));
+            }
+            found
+        })
+        .collect()
+    }
+
+    pub(super) fn hardware_json(&mut self, host: &str, name: &str) -> Option<Value> {
+        let generation = self.generation;
+        self.vm(host, name).map(|vm| vm.hardware(generation))
+    }
+
+    /// Makes a guest as a create asks for it.
+    pub(super) fn create(&mut self, host: &str, body: &Map<String, Value>) -> Option<Value> {
+        let mut vm = FakeVm::new(host, body.get("name")?.as_str()?);
+        let number = |key: &str| body.get(key).and_then(Value::as_u64);
+        vm.cpus = number("vcpu_count").and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
+        vm.memory = number("memory_bytes").unwrap_or(512 << 20);
+        vm.disk_gib = number("disk_size_gb").unwrap_or(0);
+        vm.description = body.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let row = vm.row();
+        self.add_vm(vm);
+        Some(row)
+    }
+
+    fn each_host(&self, only: Option<&str>, row: impl Fn(&FakeHost) -> Vec<Value>) -> Value {
+        let hosts = self.hosts.iter().filter(|host| only.map_or(host.connected, |only| host.id == only));
+        hosts.flat_map(row).collect()
+    }
+
+    pub(super) fn pools_json(&self, only: Option<&str>) -> Value {
+        self.each_host(only, |host| {
+            vec![json!({
+                "id": format!("pool-{}", host.id), "created_at": NOW, "updated_at": NOW, "deleted_at": null,
+                "host_id": host.id, "name": "default", "uuid": "f244ed58-eae3-4320-a8bf-4367dee088d0", "type": "dir",
+                "path": "/images", "state": "inactive", "capacity_bytes": 270_553_174_016_u64,
+                "allocation_bytes": 19_294_646_272_u64,
+            })]
+        })
+    }
+
+    pub(super) fn volumes_json(&self, only: Option<&str>) -> Value {
+        self.each_host(only, |host| {
+            let disks = host.vms.iter().filter(|vm| vm.managed && vm.disk_gib > 0);
+            disks
+                .map(|vm| {
+                    json!({
+                        "id": format!("volume-{}", vm.uuid), "created_at": NOW, "updated_at": NOW, "deleted_at": null,
+                        "storage_pool_id": format!("pool-{}", host.id), "name": vm.name, "path": vm.path(),
+                        "type": "DISK", "format": "qcow2", "capacity_bytes": 0, "allocation_bytes": 0,
+                        "state": "AVAILABLE", "task_state": "", "pool_name": "default",
+                    })
+                })
+                .collect()
+        })
+    }
+
+    pub(super) fn attachments_json(&self) -> Value {
+        self.each_host(None, |host| {
+            let disks = host.vms.iter().filter(|vm| vm.managed && vm.disk_gib > 0);
+            disks
+                .map(|vm| {
+                    json!({
+                        "id": format!("attachment-{}", vm.uuid), "created_at": NOW, "updated_at": NOW,
+                        "deleted_at": null, "vm_uuid": vm.uuid, "disk_id": format!("disk-{}", vm.uuid),
+                        "disk": {
+                            "id": format!("disk-{}", vm.uuid), "created_at": NOW, "updated_at": NOW,
+                            "deleted_at": null, "name": vm.name, "volume_id": format!("volume-{}", vm.uuid),
+                            "path": vm.path(), "format": "qcow2", "capacity_bytes": vm.disk_gib << 30, "serial": "",
+                            "driver_json": "", "backing_json": "", "volume_type": "", "allocation_bytes": 0,
+                            "physical_bytes": 0, "target_path": "", "source_format": "", "encryption": "",
+                            "iotune": "", "state": "AVAILABLE", "task_state": "",
+                        },
+                        "device_name": "vda", "bus_type": "virtio", "read_only": false, "shareable": false,
+                        "address_json": "", "metadata": "", "vm_name": vm.name, "device_type": "disk",
+                        "capacity_gb": vm.disk_gib, "target_dev": "vda", "format": "qcow2",
+                    })
+                })
+                .collect()
+        })
+    }
+
+    pub(super) fn networks_json(&self, only: Option<&str>) -> Value {
+        self.each_host(only, |host| {
+            vec![json!({
+                "id": format!("network-{}", host.id), "created_at": NOW, "updated_at": NOW, "deleted_at": null,
+                "host_id": host.id, "name": "default", "uuid": "", "bridge_name": "", "mode": "nat",
+            })]
+        })
+    }
+
+    pub(super) fn host_load(&self, id: &str) -> Value {
+        let host = self.hosts.iter().find(|host| host.id == id);
+        let count = host.map_or(0, |host| host.vms.len());
+        let active = host.map_or(0, |host| host.vms.iter().filter(|vm| vm.state == 1).count());
+        json!({
+            "cpu_percent": 12.5, "disk_free": 1, "disk_total": 2, "host_info": self.facts(),
+            "memory_available": 4_952_950_784_u64, "memory_total": 8_952_950_784_u64, "resources": {}, "total_vms": count,
+            "uptime": 0, "vm_count": count,
+            "vm_counts": {"ACTIVE": active, "ERROR": 0, "PAUSED": 0, "STOPPED": count - active, "UNKNOWN": 0},
+        })
+    }
+
+    pub(super) fn dashboard(&self) -> Value {
+        let vms: usize = self.hosts.iter().map(|host| host.vms.len()).sum();
+        let running: usize =
+            self.hosts.iter().map(|host| host.vms.iter().filter(|vm| vm.running_now()).count()).sum();
+        json!({
+            "infrastructure": {"totalHosts": self.hosts.len(),
+                "connectedHosts": self.hosts.iter().filter(|host| host.connected).count(),
+                "totalVMs": vms, "runningVMs": running, "stoppedVMs": vms - running},
+            "resources": {"totalMemoryGB": 8.3, "usedMemoryGB": 0.6, "memoryUtilization": 7.5, "totalCPUs": 2,
+                "allocatedCPUs": 5, "cpuUtilization": 250},
+            "health": {"systemStatus": "healthy", "lastSync": NOW, "errors": 0, "warnings": 0},
+        })
+    }
+
+    pub(super) fn activity(&self, limit: usize) -> Value {
+        let hosts = self.hosts.iter().filter(|host| host.connected);
+        let activities: Vec<Value> = hosts
+            .map(|host| {
+                json!({
+                    "id": format!("host-{}-connected", host.id), "type": "host_connect", "message": "connected",
+                    "hostId": host.id, "vmUuid": "", "vmName": "", "timestamp": NOW, "severity": "info",
+                    "details": "online",
+                })
+            })
+            .take(limit)
+            .collect();
+        let total = activities.len();
+        json!({"activities": activities, "pagination": {"limit": limit, "page": 1, "total": total}})
+    }
+}
+
+/// The world, and the way to the clients of the WebSocket.
+#[derive(Debug)]
+pub(super) struct Server {
+    world: Mutex<World>,
+    pub(super) frames: broadcast::Sender<String>,
+    /// Counts the cuts: a WebSocket ends when it has changed.
+    pub(super) cuts: watch::Sender<u64>,
+    pub(super) ping_every: Duration,
+}
+
+impl Server {
+    pub(super) fn new(world: World, ping_every: Duration) -> Self {
+        Self {
+            world: Mutex::new(world),
+            frames: broadcast::Sender::new(QUEUE),
+            cuts: watch::Sender::new(0),
+            ping_every,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    pub(super) fn tell_text(&self, frame: String) {
+        // Nobody listens.
+        drop(self.frames.send(frame));
+    }
+
+    pub(super) fn tell(&self, frame: &Value) {
+        self.tell_text(frame.to_string());
+    }
+
+    fn current(&self) -> bool {
+        self.lock().generation == Generation::Current
+    }
+
+    pub(super) fn tell_hosts(&self) {
+        self.tell(&json!({"type": "hosts-changed"}));
+    }
+
+    /// A current server says everything three times.
+    pub(super) fn tell_vms(&self, host: &str) {
+        for _ in 0..if self.current() { 3 } else { 1 } {
+            self.tell(&json!({"type": "vms-changed", "payload": {"hostId": host}}));
+        }
+    }
+
+    pub(super) fn tell_connection(&self, host: &str, connected: bool) {
+        if self.current() {
+            let payload = json!({"hostId": host, "connected": connected});
+            self.tell(&json!({"type": "host-connection-changed", "payload": payload}));
+        }
+        self.tell_hosts();
+    }
+}
