@@ -41,7 +41,7 @@ pub(crate) struct App {
 }
 
 /// Backends whose tasks are known by the same id to whoever asks: the server keeps them.
-const DURABLE: &[&str] = &["proxmox", "v1", "hypersdk", "virtumancer", "virtualization-mcp"];
+const DURABLE: &[&str] = &["proxmox", "v1", "hypersdk"];
 
 /// A token that was just made: the only time that it is seen.
 #[derive(Clone)]

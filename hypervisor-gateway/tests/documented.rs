@@ -58,7 +58,7 @@ async fn with_guest() -> (Served, String) {
     let gateway = served().await;
     let spec = VmSpec::new("web-server-01").tag("web").tag("nginx").tag("production");
     let vm = gateway.memory.create_vm(&spec).await.unwrap().output;
-    gateway.memory.power_vm(&vm, &PowerAction::Start).await.unwrap();
+    let _ = gateway.memory.power_vm(&vm, &PowerAction::Start).await.unwrap();
     let base = gateway.memory.create_vm(&VmSpec::new("ubuntu-22.04-secure")).await.unwrap().output;
     let _ = gateway.memory.create_template(&base, &TemplateSpec::in_place()).await.unwrap();
     (gateway, vm.to_string())
@@ -340,7 +340,9 @@ async fn what_no_backend_has_is_unsupported_unless_it_is_supplied() {
         }
     }
     let supplied = std::sync::Arc::new(Supplied);
-    let config = common::config().generator(supplied.clone()).scanner(supplied);
+    let config = common::config()
+        .generator(std::sync::Arc::clone(&supplied) as std::sync::Arc<dyn hypervisor_gateway::Generator>)
+        .scanner(supplied);
     let gateway = serve(Memory::new(), config).await;
     let made = gateway.post("/v1/ai/generate", generate).await;
     let example = json!({

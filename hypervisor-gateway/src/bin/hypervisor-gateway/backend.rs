@@ -12,6 +12,8 @@ const COMPILED_IN: &[&str] = &[
     "memory",
     #[cfg(feature = "libvirt")]
     "qemu, test, lxc (libvirt)",
+    #[cfg(feature = "proxmox")]
+    "proxmox",
     #[cfg(feature = "client")]
     "https, http and their dialects (other gateways)",
 ];
@@ -27,7 +29,8 @@ fn bare(url: &str) -> BoxFuture<'_, Result<Arc<dyn Hypervisor>>> {
     Box::pin(async move {
         match scheme.split('+').next().unwrap_or_default() {
             "memory" => {
-                let url = Url::parse(url).map_err(|_| Error::new(ErrorKind::Config, "--backend is not a URL"))?;
+                let url =
+                    Url::parse(url).map_err(|_| Error::new(ErrorKind::Config, "--backend is not a URL"))?;
                 Ok(Arc::new(Memory::from_url(&url)?) as Arc<dyn Hypervisor>)
             }
             #[cfg(feature = "libvirt")]
@@ -35,10 +38,13 @@ fn bare(url: &str) -> BoxFuture<'_, Result<Arc<dyn Hypervisor>>> {
                 let config = hypervisor_libvirt::LibvirtConfig::new(url)?;
                 Ok(Arc::new(hypervisor_libvirt::Libvirt::connect(config).await?) as Arc<dyn Hypervisor>)
             }
-            #[cfg(feature = "client")]
-            "https" | "http" => {
-                hypervisor_client::connect(hypervisor_client::ClientConfig::new(url)?).await
+            #[cfg(feature = "proxmox")]
+            "proxmox" => {
+                let config = hypervisor_proxmox::ProxmoxConfig::new(url)?.with_env()?;
+                Ok(Arc::new(hypervisor_proxmox::Proxmox::connect(config).await?) as Arc<dyn Hypervisor>)
             }
+            #[cfg(feature = "client")]
+            "https" | "http" => hypervisor_client::connect(hypervisor_client::ClientConfig::new(url)?).await,
             _ => {
                 let shown = scheme.chars().filter(|each| each.is_ascii_alphanumeric() || *each == '+');
                 let shown: String = shown.collect();
