@@ -1,6 +1,6 @@
 //! `HYPERVISOR_TEST_URL=<url> cargo xtask conformance`: the suite against a backend that is really there.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::setup::{self, Level};
 use crate::workspace::Workspace;
