@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::bench::Bench;
@@ -12,6 +13,7 @@ use hypervisor_core::Hypervisor;
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
 use hypervisor_libvirt::Libvirt;
+use hypervisor_libvirt::virt::domain::Domain;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -240,6 +242,64 @@ async fn snapshots_of_ours_are_told() {
     up_to(&mut events, &told, |_| true).await;
     done(libvirt, libvirt.delete_snapshot(&vm, &id, &DeleteSnapshot::only()).await.unwrap()).await;
     up_to(&mut events, &told, |_| true).await;
+}
+
+/// Names and states of all guests with their ids, as soon as they are these.
+async fn lists(libvirt: &Libvirt, wanted: &[(&VmId, &str, VmState)]) {
+    let wanted: BTreeSet<_> = wanted
+        .iter()
+        .map(|(id, name, state)| ((*id).clone(), (*name).to_owned(), state.to_string()))
+        .collect();
+    let mut seen = BTreeSet::new();
+    for _ in 0..100 {
+        let all = libvirt.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap().items;
+        seen = all.into_iter().map(|vm| (vm.id, vm.name, vm.state.to_string())).collect();
+        if seen == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{seen:?}, not {wanted:?}");
+}
+
+#[tokio::test]
+async fn a_list_while_watching_does_not_take_one_guest_for_another() {
+    let host = host().await;
+    let libvirt = &host.libvirt;
+    let _events = libvirt.watch(&EventQuery::all()).await.unwrap();
+    let small = |name: &str| VmSpec::new(name).memory(ByteSize::mib(16));
+    let a = done(libvirt, libvirt.create_vm(&small("a")).await.unwrap()).await;
+    let b = done(libvirt, libvirt.create_vm(&small("b")).await.unwrap()).await;
+    power(libvirt, &b, PowerAction::Start).await;
+    for _ in 0..3 {
+        lists(libvirt, &[(&a, "a", VmState::Stopped), (&b, "b", VmState::Running)]).await;
+    }
+    // By somebody else: another guest gets the name.
+    let id = a.to_string();
+    let again = libvirt.with_connection(move |conn| {
+        Domain::lookup_by_uuid_string(conn, &id)?.undefine()?;
+        let xml = "<domain type='test'><name>a</name><memory>8192</memory><os><type>hvm</type></os></domain>";
+        Domain::define_xml(conn, xml)?.get_uuid_string()
+    });
+    let again = VmId::from(again.await.unwrap());
+    assert_ne!(again, a);
+    for _ in 0..3 {
+        lists(libvirt, &[(&again, "a", VmState::Stopped), (&b, "b", VmState::Running)]).await;
+    }
+    // And two of them change their names.
+    let (one, two) = (again.to_string(), b.to_string());
+    let swap = libvirt.with_connection(move |conn| {
+        let find = |id: &str| Domain::lookup_by_uuid_string(conn, id);
+        find(&two)?.destroy()?;
+        for (id, name) in [(&one, "c"), (&two, "a"), (&one, "b")] {
+            find(id)?.rename(name, 0)?;
+        }
+        find(&two)?.create().map(drop)
+    });
+    swap.await.unwrap();
+    for _ in 0..3 {
+        lists(libvirt, &[(&again, "b", VmState::Stopped), (&b, "a", VmState::Running)]).await;
+    }
 }
 
 #[tokio::test]

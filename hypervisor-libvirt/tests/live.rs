@@ -252,6 +252,11 @@ async fn snapshots_and_clones_of_a_real_machine() {
     }
     let volume = bench.get_vm_config(&linked).await.unwrap().disks[0].volume.clone().unwrap();
     assert!(bench.get_volume(&volume).await.unwrap().backing.unwrap().ends_with("snap-a-vda.qcow2"));
+    // A copy of the linked one needs nobody.
+    bench.power(&linked, PowerAction::PowerOff).await;
+    let alone = done(&bench, bench.clone_vm(&linked, &CloneSpec::new("snap-alone")).await.unwrap()).await;
+    let volume = bench.get_vm_config(&alone).await.unwrap().disks[0].volume.clone().unwrap();
+    assert_eq!(bench.get_volume(&volume).await.unwrap().backing, None);
     bench.end().await;
 }
 

@@ -25,18 +25,18 @@ struct Other {
 }
 
 impl Other {
-    fn start(name: &str, xtask: String) -> Self {
+    fn start(name: &str, xtask: String, more: &[&str]) -> Self {
         let dir = std::env::temp_dir().join(format!("hypervisor-{name}-{}", std::process::id()));
         let mut other = Self { xtask, dir, uri: String::new() };
-        let said = other.run("up");
+        let said = other.run("up", more);
         let line = said.lines().find_map(|line| line.strip_prefix("export HYPERVISOR_TEST_LIBVIRT_URI='"));
         other.uri = line.unwrap().trim_end_matches('\'').to_owned();
         other
     }
 
-    fn run(&self, verb: &str) -> String {
+    fn run(&self, verb: &str, more: &[&str]) -> String {
         let mut command = Command::new(&self.xtask);
-        let output = command.args(["live", verb, "--dir"]).arg(&self.dir).output().unwrap();
+        let output = command.args(["live", verb, "--dir"]).arg(&self.dir).args(more).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -70,7 +70,7 @@ impl Pair {
         let folder = Path::new(&std::env::var("HYPERVISOR_TEST_SERIAL_DIR").unwrap()).join(name);
         drop(std::fs::remove_dir_all(&folder));
         std::fs::create_dir_all(&folder).unwrap();
-        let other = Other::start(name, xtask);
+        let other = Other::start(name, xtask, &[]);
         let here = Libvirt::connect(format!("{uri}&hv_pool={name}").parse().unwrap()).await.unwrap();
         let there = Libvirt::connect(other.uri.parse().unwrap()).await.unwrap();
         for vm in here.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap().items {
@@ -216,8 +216,14 @@ async fn disks_that_are_not_shared_are_copied() {
         let pool = PoolSpec::dir(name, folder.join("pool").display().to_string());
         let _ = libvirt.create_pool(&pool).await.unwrap();
     }
+    // The second disk has its content from a file below it, which the other host does not have.
+    let base = VolumeSpec::new(&old, "base.img", ByteSize::mib(8)).format(VolumeFormat::Raw);
+    let content = ByteStream::from_bytes(vec![7_u8; 8 << 20]);
+    let base = here.upload_volume(&UploadVolume::Create(base), content).await.unwrap().output;
+    let top = VolumeSpec::new(&old, "carry-a-vdb.qcow2", ByteSize::mib(8)).backing(&base);
+    let top = here.create_volume(&top).await.unwrap().output;
     let spec = VmSpec::new("carry-a").memory(ByteSize::mib(64)).cpu_model("qemu64");
-    let spec = spec.disk(DiskSpec::new_volume(ByteSize::mib(48))).start(true);
+    let spec = spec.disk(DiskSpec::new_volume(ByteSize::mib(48))).disk(DiskSpec::volume(&top)).start(true);
     let vm = done(here, here.create_vm(&spec).await.unwrap()).await;
 
     let alone = follow(here, here.migrate_vm(&vm, &pair.to_there("")).await).await;
@@ -227,16 +233,46 @@ async fn disks_that_are_not_shared_are_copied() {
     let both = pair.to_there("").with_disks(true).pool("arrived");
     let course = follow(here, here.migrate_vm(&vm, &both).await).await;
     assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
-    assert_eq!(course.end().warnings.len(), 1, "{course:?}");
+    assert_eq!(course.end().warnings.len(), 2, "{course:?}");
     assert!(here.get_vm(&vm).await.unwrap_err().is_not_found());
     let config = there.get_vm_config(&vm).await.unwrap();
     assert_eq!(config.disks[0].volume, Some("arrived/carry-a-vda.qcow2".into()), "{:?}", config.disks);
     assert_eq!(config.disks[0].capacity, Some(ByteSize::mib(48)));
+    let moved = config.disks[1].volume.clone().unwrap();
+    assert_eq!(moved, "arrived/carry-a-vdb.qcow2".into());
+    assert_eq!(there.get_volume(&moved).await.unwrap().backing, None, "it stands alone");
     // The definition says the same as what runs.
     done(there, there.power_vm(&vm, &PowerAction::PowerOff).await.unwrap()).await;
     done(there, there.power_vm(&vm, &PowerAction::Start).await.unwrap()).await;
     done(there, there.power_vm(&vm, &PowerAction::PowerOff).await.unwrap()).await;
+    let flat = CloneVolume::new("flat.img").format(VolumeFormat::Raw);
+    let flat = done(there, there.clone_volume(&moved, &flat).await.unwrap()).await;
+    let flat = there.download_volume(&flat, &DownloadVolume::all()).await.unwrap();
+    let flat = flat.collect(8 << 20).await.unwrap();
+    assert!(flat.len() == 8 << 20 && flat.iter().all(|byte| *byte == 7), "the content below came along");
     let error = there.migrate_vm(&vm, &pair.to_here("").with_disks(true)).await.unwrap_err();
     assert!(error.is_unsupported(), "{error}");
     let _ = here.delete_pool(&old, &DeletePool::with_content()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_goes_over_tcp() {
+    let Some(xtask) = needed("memory_goes_over_tcp", "HYPERVISOR_TEST_XTASK") else { return };
+    // Both on the machine's own network, where the one reaches the other's ports.
+    let [one, two] =
+        ["tcp-one", "tcp-two"].map(|name| Other::start(name, xtask.clone(), &["--host-network"]));
+    let here = Libvirt::connect(one.uri.parse().unwrap()).await.unwrap();
+    let there = Libvirt::connect(two.uri.parse().unwrap()).await.unwrap();
+    let spec = VmSpec::new("over-tcp").memory(ByteSize::mib(64)).cpu_model("qemu64").start(true);
+    let vm = done(&here, here.create_vm(&spec).await.unwrap()).await;
+    for way in ["p2p", "direct"] {
+        let (from, to, uri) =
+            if way == "p2p" { (&here, &there, &two.uri) } else { (&there, &here, &one.uri) };
+        let to_there = MigrateSpec::to(format!("{uri}&hv_migrate={way}&hv_migrate_uri=tcp://127.0.0.1"));
+        let course = follow(from, from.migrate_vm(&vm, &to_there.live(true)).await).await;
+        assert_eq!(course.end().state, TaskState::Succeeded, "{way}: {course:?}");
+        assert_eq!(to.get_vm(&vm).await.unwrap().state, VmState::Running);
+        assert!(from.get_vm(&vm).await.unwrap_err().is_not_found());
+    }
+    let _ = here.delete_vm(&vm, &DeleteVm::keep_disks().power_off(true)).await.unwrap();
 }

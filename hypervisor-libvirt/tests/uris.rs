@@ -11,122 +11,39 @@
 
 mod common;
 
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+use common::session::{Folder, Server, free_port, refused};
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
 use hypervisor_core::{Error, ErrorKind, Hypervisor};
 use hypervisor_libvirt::{Libvirt, LibvirtConfig, OpenConsole};
 
-const NOBODY: &str = "65534";
-
 fn live_uri(test: &str) -> Option<String> {
     common::needed(test, "HYPERVISOR_TEST_LIBVIRT_URI")
 }
 
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("hv-{name}-{}", std::process::id()));
-        drop(std::fs::remove_dir_all(&folder));
-        std::fs::create_dir_all(folder.join("run")).unwrap();
-        Self(folder)
-    }
-
-    fn program(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
-    }
+/// A session daemon that listens on TCP and asks for a password.
+fn with_password(user: &str, password: &str) -> Server {
+    let (folder, port) = (Folder::new("session"), free_port());
+    let at = folder.0.display().to_string();
+    let config = format!(
+        "listen_tls = 0\nlisten_tcp = 1\nlisten_addr = \"127.0.0.1\"\ntcp_port = \"{port}\"\nauth_tcp = \"sasl\"\n"
+    );
+    folder.file("libvirt.conf", &format!("mech_list: digest-md5\nsasldb_path: {at}/sasldb\n"));
+    let name = Command::new("uname").arg("-n").output().unwrap().stdout;
+    let mut account = Command::new("saslpasswd2");
+    account.args(["-p", "-c", "-a", "libvirt", "-f"]).arg(folder.0.join("sasldb"));
+    account.args(["-u", String::from_utf8(name).unwrap().trim(), user]).stdin(Stdio::piped());
+    let mut giving = account.spawn().expect("saslpasswd2 (Debian: sasl2-bin)");
+    std::io::Write::write_all(&mut giving.stdin.take().unwrap(), password.as_bytes()).unwrap();
+    assert!(giving.wait().unwrap().success());
+    Server::session(folder, port, &config)
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-/// A session daemon of a user without rights, which listens on TCP and asks for a password.
-struct Daemon {
-    child: Child,
-    port: u16,
-    folder: Folder,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-    assert!(status.success(), "{command:?} ends with {status}");
-}
-
-impl Daemon {
-    fn start(user: &str, password: &str) -> Self {
-        let folder = Folder::new("session");
-        let at = folder.0.display().to_string();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = format!(
-            "listen_tls = 0\nlisten_tcp = 1\nlisten_addr = \"127.0.0.1\"\ntcp_port = \"{port}\"\nauth_tcp = \"sasl\"\n"
-        );
-        std::fs::write(folder.0.join("libvirtd.conf"), config).unwrap();
-        let sasl = format!("mech_list: digest-md5\nsasldb_path: {at}/sasldb\n");
-        std::fs::write(folder.0.join("libvirt.conf"), sasl).unwrap();
-        let name = Command::new("uname").arg("-n").output().unwrap().stdout;
-        let mut account = Command::new("saslpasswd2");
-        account.args(["-p", "-c", "-a", "libvirt", "-f"]).arg(folder.0.join("sasldb"));
-        account.args(["-u", String::from_utf8(name).unwrap().trim(), user]).stdin(Stdio::piped());
-        let mut giving = account.spawn().expect("saslpasswd2 (Debian: sasl2-bin)");
-        std::io::Write::write_all(&mut giving.stdin.take().unwrap(), password.as_bytes()).unwrap();
-        assert!(giving.wait().unwrap().success());
-
-        let root =
-            std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        let mut command = if root {
-            run(Command::new("chown").args(["-R", NOBODY]).arg(&folder.0));
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "libvirtd"]);
-            command
-        } else {
-            Command::new("libvirtd")
-        };
-        command.args(["--listen", "--config"]).arg(folder.0.join("libvirtd.conf"));
-        command.arg("--pid-file").arg(folder.0.join("pid"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("SASL_CONF_PATH", &folder.0);
-        command.env("HOME", &folder.0).env("XDG_RUNTIME_DIR", folder.0.join("run"));
-        let log = std::fs::File::create(folder.0.join("log")).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let daemon = Self { child, port, folder };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let log = || std::fs::read_to_string(daemon.folder.0.join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "the session daemon does not listen: {}", log());
-            std::thread::yield_now();
-        }
-        daemon
-    }
-
-    fn uri(&self, user: &str) -> String {
-        format!("qemu+tcp://{user}127.0.0.1:{}/session", self.port)
-    }
-}
-
-async fn refused(config: LibvirtConfig) -> Error {
-    match Libvirt::connect(config).await {
-        Ok(_) => panic!("the connection is open"),
-        Err(error) => error,
-    }
+fn uri(daemon: &Server, user: &str) -> String {
+    format!("qemu+tcp://{user}127.0.0.1:{}/session", daemon.port)
 }
 
 /// All that an error says, to whoever asks.
@@ -145,14 +62,14 @@ async fn a_session_daemon_asks_for_a_password_over_tcp() {
     if live_uri("a_session_daemon_asks_for_a_password_over_tcp").is_none() {
         return;
     }
-    let daemon = Daemon::start("alice", "correct horse");
-    let config: LibvirtConfig = daemon.uri("").parse().unwrap();
+    let daemon = with_password("alice", "correct horse");
+    let config: LibvirtConfig = uri(&daemon, "").parse().unwrap();
     let libvirt = Libvirt::connect(config.clone().credentials("alice", "correct horse")).await.unwrap();
     let vm = VmSpec::new("over-tcp").memory(ByteSize::mib(64));
     let vm = libvirt.create_vm(&vm).await.unwrap().output;
     assert_eq!(libvirt.get_vm(&vm).await.unwrap().state, VmState::Stopped);
 
-    let inside: LibvirtConfig = daemon.uri("alice:correct%20horse@").parse().unwrap();
+    let inside: LibvirtConfig = uri(&daemon, "alice:correct%20horse@").parse().unwrap();
     assert!(!format!("{inside} {inside:?} {}", inside.uri()).contains("horse"));
     let other = Libvirt::connect(inside).await.unwrap();
     assert!(!format!("{other:?} {:?}", other.info()).contains("horse"));
@@ -166,7 +83,7 @@ async fn a_session_daemon_asks_for_a_password_over_tcp() {
 
     let wrong = refused(config.clone().credentials("alice", "wrong staple")).await;
     assert_eq!(wrong.kind(), ErrorKind::Unauthenticated, "{wrong}");
-    let inside = refused(daemon.uri("alice:wrong%20staple@").parse().unwrap()).await;
+    let inside = refused(uri(&daemon, "alice:wrong%20staple@").parse().unwrap()).await;
     assert_eq!(inside.kind(), ErrorKind::Unauthenticated, "{inside}");
     for error in [&wrong, &inside] {
         assert!(!everything(error).contains("staple"), "{error:?}");

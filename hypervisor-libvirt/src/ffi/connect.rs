@@ -10,7 +10,7 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt_sys as sys;
 
-use super::error::{LibvirtError, c_string, check, text};
+use super::error::{LibvirtError, c_string, check};
 use super::params::{DomainStats, Param, Params, field};
 
 /// A connection that is closed when it is dropped, which [`Connect`] is not.
@@ -278,6 +278,7 @@ pub(crate) fn node_memory(conn: &Connect) -> Result<Params, LibvirtError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use super::super::error::text;
     use std::ffi::c_char;
 
     #[test]

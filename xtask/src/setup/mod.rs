@@ -66,6 +66,14 @@ const NEEDS: &[Need] = &[
         "a daemon with passwords",
         &["sasl2-bin", "libsasl2-modules"],
     ),
+    need(Level::Live, Probe::Program("ssh"), "connections through ssh", &["openssh-client"]),
+    need(
+        Level::Live,
+        Probe::Program("sshd"),
+        "a server to test them with (tests start their own; the service that comes with it may be turned off)",
+        &["openssh-server"],
+    ),
+    need(Level::Live, Probe::Program("nc"), "what ssh starts on the other side", &["netcat-openbsd"]),
     need(Level::Live, Probe::Program("scrub"), "the ways to wipe a volume", &["scrub"]),
     need(Level::Live, Probe::Program("tini"), "to reap the daemon's QEMU processes", &["tini"]),
 ];
