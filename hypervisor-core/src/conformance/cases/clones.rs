@@ -7,7 +7,8 @@ use crate::model::{
     CloneMany, CloneSpec, SnapshotId, SnapshotSpec, TemplateSpec, VmId, VmQuery, VmState, VolumeFormat,
 };
 use crate::operation::Operation::{
-    CloneVm, CloneVms, CreateSnapshot, CreateTemplate, CreateVm, CreateVolume, GetVmConfig, GetVolume, StartVm,
+    CloneVm, CloneVms, CreateSnapshot, CreateTemplate, CreateVm, CreateVolume, GetVmConfig, GetVolume,
+    StartVm,
 };
 
 area! { "clones":
