@@ -277,8 +277,8 @@ pub(crate) fn node_memory(conn: &Connect) -> Result<Params, LibvirtError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::error::text;
+    use super::*;
     use std::ffi::c_char;
 
     #[test]
