@@ -1,4 +1,11 @@
 //! What a real Proxmox VE 9.1.1 was recorded to answer, asked of the fake.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod scenes;
 #[path = "../support/mod.rs"]
