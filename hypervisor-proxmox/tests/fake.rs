@@ -1,4 +1,11 @@
 //! The fake Proxmox server: it keeps state and refuses what the real one refuses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod support;
 

@@ -1,4 +1,11 @@
 //! What a real Proxmox VE 9.1.1 was recorded to answer, asked of the fake.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod scenes;
 #[path = "../support/mod.rs"]
@@ -155,18 +162,18 @@ async fn replay(pve: &FakePve, entry: &Value, upid: Option<&str>) -> Option<Repl
     let name = entry["name"].as_str().unwrap();
     let method = entry["method"].as_str().unwrap();
     let mut path = entry["path"].as_str().unwrap().to_owned();
-    if let (Some(upid), false) = (upid, name.starts_with("task-unknown")) {
-        if let Some(at) = path.find("UPID:") {
-            let end = path[at..].find('/').map_or(path.len(), |end| at + end);
-            path.replace_range(at..end, upid);
-        }
+    if let (Some(upid), false) = (upid, name.starts_with("task-unknown"))
+        && let Some(at) = path.find("UPID:")
+    {
+        let end = path[at..].find('/').map_or(path.len(), |end| at + end);
+        path.replace_range(at..end, upid);
     }
     // Names of backups have the time in them.
     if let Some(at) = path.find("local:backup/") {
         let own = pve.volumes("pve1", "local").into_iter().find(|volid| volid.contains(":backup/"));
         path.replace_range(at.., &own.unwrap_or_default());
     }
-    let mut headers = who(pve, name).await;
+    let mut headers = who(pve, name);
     let request = &entry["request"];
     let mut kind = Some("application/x-www-form-urlencoded".to_owned());
     let mut chunked = false;
@@ -203,11 +210,11 @@ async fn replay(pve: &FakePve, entry: &Value, upid: Option<&str>) -> Option<Repl
         let (half, _) = login(pve, "alice@pve", "PASSWORD").await;
         body = format!("username=alice@pve&password=totp:000000&tfa-challenge={}", percent(&half));
     }
-    if let Some(own) = pve.volumes("pve1", "local").into_iter().find(|volid| volid.contains("vzdump-lxc")) {
-        if let Some(at) = body.find("local%3Abackup%2F") {
-            let end = body[at..].find('&').map_or(body.len(), |end| at + end);
-            body.replace_range(at..end, &percent(&own));
-        }
+    if let Some(own) = pve.volumes("pve1", "local").into_iter().find(|volid| volid.contains("vzdump-lxc"))
+        && let Some(at) = body.find("local%3Abackup%2F")
+    {
+        let end = body[at..].find('&').map_or(body.len(), |end| at + end);
+        body.replace_range(at..end, &percent(&own));
     }
     let mut bytes = body.into_bytes();
     if let Some(parts) = request["multipart"].as_array() {
@@ -268,7 +275,7 @@ async fn login(pve: &FakePve, user: &str, password: &str) -> (String, String) {
 }
 
 /// The credentials that an entry's name speaks of.
-async fn who(pve: &FakePve, name: &str) -> Vec<String> {
+fn who(pve: &FakePve, name: &str) -> Vec<String> {
     let token = |text: &str| vec![format!("Authorization: PVEAPIToken={text}")];
     match name {
         "auth-none" | "extjs-noauth" | "auth-bearer" => Vec::new(),
