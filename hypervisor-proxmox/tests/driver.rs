@@ -285,7 +285,9 @@ async fn settings_of_the_connection_go_into_new_machines_and_never_over_the_spec
     let proxmox = Proxmox::connect(config).await.unwrap();
     let options = hypervisor_proxmox::VmOptions::new().key("ostype", "win11");
     let spec = VmSpec::new("a").with(&options).unwrap();
-    let number = proxmox.create_vm(&spec).await.unwrap().output.as_str().parse().unwrap();
+    let made = proxmox.create_vm(&spec).await.unwrap();
+    let number = made.output.as_str().parse().unwrap();
+    done(&proxmox, made).await;
     let guest = pve.guest(number).unwrap();
     assert_eq!((guest.config["kvm"].as_str(), guest.config["ostype"].as_str()), ("0", "win11"));
 }
