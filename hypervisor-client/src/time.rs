@@ -26,7 +26,7 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
 }
 
 /// Writes a time in UTC, to the second.
-#[cfg(any(test, feature = "fake"))]
+#[cfg(test)]
 pub(crate) fn format(time: SystemTime) -> String {
     let seconds = match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
@@ -75,7 +75,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The date of a day since 1970 (`civil_from_days`).
-#[cfg(any(test, feature = "fake"))]
+#[cfg(test)]
 fn civil(day: i64) -> (i64, i64, i64) {
     let shifted = day + 719_468;
     let era = shifted.div_euclid(146_097);
