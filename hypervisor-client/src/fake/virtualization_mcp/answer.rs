@@ -68,7 +68,7 @@ pub(super) enum Told {
 /// What is refused.
 pub(super) struct Failure {
     /// The status, and what the server puts into its body.
-    served: (u16, Value),
+    served: Box<(u16, Value)>,
     status: u16,
     code: &'static str,
     message: String,
@@ -83,7 +83,14 @@ impl Failure {
         message: impl Into<String>,
         served: (u16, Value),
     ) -> Self {
-        Self { served, status, code, message: message.into(), details: json!({}), retry_after: None }
+        Self {
+            served: Box::new(served),
+            status,
+            code,
+            message: message.into(),
+            details: json!({}),
+            retry_after: None,
+        }
     }
 
     /// As FastAPI tells it.
