@@ -30,7 +30,7 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 /// Waits until it is so.
-async fn until(what: &str, so: impl Fn() -> bool) {
+async fn until(what: &str, so: impl Fn() -> bool + Send) {
     soon(what, async {
         while !so() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -40,7 +40,10 @@ async fn until(what: &str, so: impl Fn() -> bool) {
 }
 
 /// The first event of this kind; what comes before is given back with it.
-async fn find(events: &mut EventStream, wanted: impl Fn(&EventKind) -> bool) -> (EventKind, Vec<EventKind>) {
+async fn find(
+    events: &mut EventStream,
+    wanted: impl Fn(&EventKind) -> bool + Send,
+) -> (EventKind, Vec<EventKind>) {
     let mut before = Vec::new();
     soon("the event", async {
         loop {
@@ -415,7 +418,7 @@ async fn a_reader_in_another_runtime_is_told_when_the_first_one_ends() {
     let fake = fake(Generation::Current).start().await.unwrap();
     let url = fake.url();
     // The runtime in which the socket was opened goes away, the handle does not.
-    let (virtumancer, mut events) = tokio::task::spawn_blocking(move || {
+    let opening = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let made = runtime.block_on(async {
             let virtumancer = Virtumancer::connect(ClientConfig::new(&url).unwrap()).await.unwrap();
@@ -424,9 +427,10 @@ async fn a_reader_in_another_runtime_is_told_when_the_first_one_ends() {
         });
         drop(runtime);
         made
-    })
-    .await
-    .unwrap();
+    });
+    // The fake is served by this thread, which must not block.
+    until("the other runtime has ended", || opening.is_finished()).await;
+    let (virtumancer, mut events) = opening.join().unwrap();
     let end = soon("the end", events.next()).await.unwrap().unwrap_err();
     assert_eq!(end.kind(), ErrorKind::Cancelled, "{end}");
     assert!(events.next().await.is_none());
