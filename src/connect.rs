@@ -70,18 +70,18 @@ pub async fn connect_bare(url: &str) -> Result<Arc<dyn Hypervisor>> {
 #[cfg(feature = "libvirt")]
 async fn libvirt(url: &str, _: &str) -> Result<Arc<dyn Hypervisor>> {
     let config = hypervisor_libvirt::LibvirtConfig::new(url)?;
-    Ok(Arc::new(hypervisor_libvirt::Libvirt::connect(config).await?))
+    Ok(Arc::new(Box::pin(hypervisor_libvirt::Libvirt::connect(config)).await?))
 }
 
 #[cfg(feature = "proxmox")]
 async fn proxmox(url: &str, _: &str) -> Result<Arc<dyn Hypervisor>> {
     let config = hypervisor_proxmox::ProxmoxConfig::new(url)?.with_env()?;
-    Ok(Arc::new(hypervisor_proxmox::Proxmox::connect(config).await?))
+    Ok(Arc::new(Box::pin(hypervisor_proxmox::Proxmox::connect(config)).await?))
 }
 
 #[cfg(feature = "client")]
 async fn client(url: &str, _: &str) -> Result<Arc<dyn Hypervisor>> {
-    hypervisor_client::connect(hypervisor_client::ClientConfig::new(url)?).await
+    Box::pin(hypervisor_client::connect(hypervisor_client::ClientConfig::new(url)?)).await
 }
 
 /// A driver that was left out says which feature brings it in.

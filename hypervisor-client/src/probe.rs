@@ -8,7 +8,7 @@ use crate::config::Dialect;
 
 /// Asks the places that tell the dialects apart, one after the other, and stops at the first that answers as its server would.
 pub(crate) async fn dialect(http: &Http) -> Result<Dialect> {
-    // Virtumancer's newer generation answers {"ok":true}; the older one and the document's have no health route.
+    // Virtumancer answers {"ok":true}; the server of its document has no such route.
     if let Some(health) = ask(http, "/api/v1/health").await? {
         if health.get("ok").is_some() {
             return Ok(Dialect::Virtumancer);

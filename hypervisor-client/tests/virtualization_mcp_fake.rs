@@ -98,7 +98,10 @@ async fn its_answers_have_the_shapes_that_were_recorded() {
         let mcp = VirtualizationMcp::connect(fake.config()).await.unwrap();
         let text = std::fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap();
         let (method, path, sent, status, recorded) = exchange(&text);
-        let request = Request::new(method, path);
+        let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        let request =
+            pairs.fold(Request::new(method, path), |request, (name, value)| request.query(name, value));
         let request = match sent {
             Some(sent) => request.json(&sent),
             None => request,

@@ -43,6 +43,12 @@ impl Response {
         self.status
     }
 
+    /// Whether the call changes nothing, so that whatever is wrong with its answer had no effect.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        self.reads
+    }
+
     /// Whether the status is 2xx.
     #[must_use]
     pub fn is_success(&self) -> bool {

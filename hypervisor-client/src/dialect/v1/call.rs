@@ -143,13 +143,14 @@ impl Link {
     }
 
     fn data_of<T: DeserializeOwned>(&self, response: &Response) -> Result<T> {
-        self.envelope_of(response)?.data.ok_or_else(no_data)
+        self.envelope_of(response)?.data.ok_or_else(|| no_data(response))
     }
 
     /// An answer's data, and what the gateway says about the call.
     pub(super) async fn told<T: DeserializeOwned>(&self, request: Request) -> Result<(T, Meta)> {
-        let envelope = self.envelope(request).await?;
-        let data = envelope.data.ok_or_else(no_data)?;
+        let response = self.send(request).await?;
+        let envelope = self.envelope_of(&response)?;
+        let data = envelope.data.ok_or_else(|| no_data(&response))?;
         Ok((data, envelope.meta.unwrap_or_default()))
     }
 
@@ -284,8 +285,9 @@ impl Place {
     }
 }
 
-fn no_data() -> Error {
-    Error::new(ErrorKind::Protocol, "the answer has no `data`")
+fn no_data(response: &Response) -> Error {
+    let error = Error::new(ErrorKind::Protocol, "the answer has no `data`");
+    if response.reads() { error.with_effect(Effect::None) } else { error }
 }
 
 fn bearer(token: &SecretString) -> SecretString {

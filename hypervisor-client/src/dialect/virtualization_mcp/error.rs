@@ -64,7 +64,10 @@ pub(super) fn of(body: &Value, response: &Response) -> Error {
     if operation.is_none_or(|operation| operation.class() == OperationClass::Read) {
         error = error.with_effect(Effect::None);
     }
-    error
+    match operation {
+        Some(operation) => error.with_operation(operation),
+        None => error,
+    }
 }
 
 /// The parameters that FastAPI finds wrong: `[{"loc": ["body", "name"], "msg": "Field required"}]`.
