@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hypervisor_core::http::{Http, RateLimit, Request, Response, WebSocket, decode};
 use hypervisor_core::model::{ByteStream, Page, PageRequest, Started};
-use hypervisor_core::{Error, ErrorKind, Result, Retry};
+use hypervisor_core::{Effect, Error, ErrorKind, Result, Retry};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
