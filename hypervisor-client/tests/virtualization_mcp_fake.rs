@@ -42,7 +42,8 @@ fn same_shape(found: &Value, recorded: &Value, place: &str) {
         (Value::Object(found), Value::Object(recorded)) => {
             let keys = |map: &serde_json::Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
             let (mut a, mut b) = (keys(found), keys(recorded));
-            (a.sort(), b.sort());
+            a.sort();
+            b.sort();
             assert_eq!(a, b, "{place}");
             for (key, recorded) in recorded {
                 same_shape(&found[key], recorded, &format!("{place}.{key}"));
