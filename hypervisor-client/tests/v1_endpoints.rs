@@ -1,5 +1,11 @@
 //! One test for each endpoint of the v1 document: the call that is sent, and what is made of the document's own example.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod v1;
 

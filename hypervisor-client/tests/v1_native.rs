@@ -1,5 +1,6 @@
 //! A gateway that speaks the whole model: what is sent beyond the document, and that nothing is lost on the way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::result_large_err, reason = "the WebSocket library fixes the type of its callback")]
 
 mod v1;
 

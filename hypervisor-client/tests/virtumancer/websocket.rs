@@ -30,7 +30,7 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 /// Waits until it is so.
-async fn until(what: &str, so: impl Fn() -> bool + Send) {
+async fn until(what: &str, so: impl Fn() -> bool + Send + Sync) {
     soon(what, async {
         while !so() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -42,7 +42,7 @@ async fn until(what: &str, so: impl Fn() -> bool + Send) {
 /// The first event of this kind; what comes before is given back with it.
 async fn find(
     events: &mut EventStream,
-    wanted: impl Fn(&EventKind) -> bool + Send,
+    wanted: impl Fn(&EventKind) -> bool + Send + Sync,
 ) -> (EventKind, Vec<EventKind>) {
     let mut before = Vec::new();
     soon("the event", async {
