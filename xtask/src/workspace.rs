@@ -19,6 +19,8 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// Without `default`.
     pub(crate) features: Vec<String>,
+    /// Whether something is on by default.
+    pub(crate) defaults: bool,
     /// Kind (`lib`, `bin`, `test`, `example`, `bench`) and name of each target.
     pub(crate) targets: Vec<(String, String)>,
 }
@@ -115,6 +117,7 @@ fn parse(metadata: &Value) -> Vec<Package> {
             };
             Package {
                 name: text(get("name")),
+                defaults: features.get("default").is_some_and(|default| !list(default).is_empty()),
                 features: features.keys().filter(|name| *name != "default").cloned().collect(),
                 targets: targets.iter().filter_map(target).collect(),
             }

@@ -111,7 +111,9 @@ fn lints(session: &mut Session, workspace: &Workspace) -> Result<()> {
         }
         let name = package.name.as_str();
         let mut sets = vec![(format!("clippy, {name}"), vec![])];
-        sets.push((format!("clippy, {name} without default features"), vec!["--no-default-features"]));
+        if package.defaults {
+            sets.push((format!("clippy, {name} without default features"), vec!["--no-default-features"]));
+        }
         for feature in features {
             // What a driver needs of its own is seen by linting the driver, and its arm by linting the facade.
             if package.name != FACADE && DRIVERS.contains(&feature) {
