@@ -6,7 +6,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`VmId`](hypervisor_core::model::VmId) | the name; the uid is libvirt's UUID. A UUID is also taken as an id |
+//! | [`VmId`] | the name; the uid is libvirt's UUID. A UUID is also taken as an id |
 //! | [`VolumeId`](hypervisor_core::model::VolumeId) | `pool/name` |
 //! | [`NicId`](hypervisor_core::model::NicId) | the MAC address |
 //! | [`TaskId`](hypervisor_core::model::TaskId) | a job, which exports a machine from a vCenter; all else is done when the call returns |

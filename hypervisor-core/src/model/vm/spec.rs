@@ -98,7 +98,7 @@ pub struct VmSpec {
     /// Whether it is started when it is made.
     #[serde(default)]
     pub start: bool,
-    /// A mark by which a create of unknown outcome is found again; see [`VmQuery::client_token`].
+    /// A mark by which a create of unknown outcome is found again; see [`VmQuery::client_token`](crate::model::VmQuery::client_token).
     #[serde(default)]
     pub client_token: Option<String>,
     /// Options that only one backend knows.
