@@ -65,6 +65,21 @@ pub(crate) fn captured(command: &mut Command) -> Result<Captured> {
     Ok(Captured { success: status.success(), text })
 }
 
+/// Runs a program out of view and keeps what it prints, in the order in which it prints it.
+pub(crate) fn collected(command: &mut Command) -> Result<Captured> {
+    let shown = line(command);
+    let (mut from, to) = std::io::pipe().context("cannot make a pipe")?;
+    command.stdin(Stdio::null()).stdout(to.try_clone()?).stderr(to);
+    let mut child = command.spawn().with_context(|| format!("cannot run `{shown}`"))?;
+    // The command's own ends would keep the pipe open.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut text = Vec::new();
+    let read = from.read_to_end(&mut text);
+    let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
+    read.with_context(|| format!("cannot read what `{shown}` prints"))?;
+    Ok(Captured { success: status.success(), text: String::from_utf8_lossy(&text).into_owned() })
+}
+
 fn copy(from: impl Read, mut to: impl Write) -> String {
     let mut kept = Vec::new();
     let mut from = BufReader::new(from);
@@ -114,6 +129,13 @@ mod tests {
         let error = output(Command::new("sh").args(["-c", "echo no such luck >&2; exit 3"])).unwrap_err();
         assert!(error.to_string().contains("no such luck"), "{error}");
         assert!(error.to_string().contains('3'), "{error}");
+    }
+
+    #[test]
+    fn collects_in_order() {
+        let mut command = Command::new("sh");
+        let got = collected(command.args(["-c", "echo one >&2; echo two; echo three >&2"])).unwrap();
+        assert_eq!((got.success, got.text.as_str()), (true, "one\ntwo\nthree\n"));
     }
 
     #[test]

@@ -1,38 +1,28 @@
 //! `cargo xtask test`: everything, in one run that ends with `N passed, M failed`.
+//!
+//! The test programs are built first. Then they run, one after the other, and beside them, at the lowest priority, cargo's own work:
+//! lints, documentation and its examples.
 
+mod lints;
+mod programs;
 mod report;
+mod session;
 
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Error, Result, anyhow};
 
-use self::report::Tally;
+use self::session::{Session, Show};
 use crate::live::Live;
 use crate::setup::{self, Level};
-use crate::workspace::{FACADE, Workspace, cargo};
-use crate::{env, paths, readme, run};
+use crate::workspace::{Workspace, cargo};
+use crate::{env, paths, readme};
 
 /// Examples that run by themselves, need no server, and end.
 const EXAMPLES: &[&str] = &["quickstart", "custom_backend"];
-/// Test targets that have a step of their own.
+/// The facade's test target that runs the conformance suite.
 const CONFORMANCE: &str = "conformance";
-/// Features that bring a driver in and do nothing else.
-const DRIVERS: &[&str] = &["client", "libvirt", "proxmox"];
-/// Crates that the facade without features must not pull in.
-const NOT_BY_DEFAULT: &[&str] = &[
-    "virt",
-    "virt-sys",
-    "openssl",
-    "openssl-sys",
-    "native-tls",
-    "rustls",
-    "http",
-    "reqwest",
-    "hyper",
-    "axum",
-    "hypervisor-libvirt",
-];
 
 /// What to leave out.
 #[derive(Debug, clap::Args)]
@@ -47,282 +37,146 @@ pub(crate) struct Options {
 
 /// Runs `cargo xtask test`.
 pub(crate) fn command(options: &Options) -> ExitCode {
-    let mut session =
-        Session { began: Instant::now(), tally: Tally::default(), times: Vec::new(), skipped: Vec::new() };
+    let began = Instant::now();
+    let mut session = Session::new(Show::Live);
     if let Err(error) = all(&mut session, options) {
         session.fail("cargo xtask test", &error);
     }
-    session.end()
+    session.end(began)
 }
 
 fn all(session: &mut Session, options: &Options) -> Result<()> {
     let live = !options.no_live && std::env::var_os(env::LIBVIRT_URI).is_none();
-    let live = session.set_up(live);
+    let live = set_up(session, live);
     let workspace = Workspace::read(setup::present(Level::Driver))?;
     if !workspace.libvirt {
         session.skip("the libvirt driver", "libvirt's C library is not here");
     }
-    if options.filter.is_none() {
+    let filter = options.filter.as_deref();
+    if filter.is_none() {
         setup::components()?;
-        lints(session, &workspace)?;
+        session.program("format", cargo(&["fmt", "--all", "--check"]));
     }
-    let live = if live { session.start_live() } else { None };
+    workspace.require("test", CONFORMANCE)?;
+    let programs = session.prepare("build the tests", || programs::build(&workspace))?;
+    let live = if live { start_live(session) } else { None };
     if options.no_live {
         session.skip("everything against a real libvirtd", "--no-live");
     }
     let given = live.as_ref().map(|live| live.vars().clone()).unwrap_or_default();
-    let prepare = |mut command: Command| {
-        command.envs(given.iter().map(|(name, value)| (name, value)));
-        command
-    };
-    let filter = options.filter.as_deref();
-    session.tests("unit and integration tests", prepare(tests(&workspace, filter)));
-    session.tests("documentation's examples", prepare(with_filter(&workspace, &["--doc"], filter)));
-    if filter.is_none() {
-        examples(session, &workspace)?;
-    }
-    match workspace.require("test", CONFORMANCE) {
-        Ok(()) => {
-            session.tests("conformance", prepare(with_filter(&workspace, &["--test", CONFORMANCE], filter)))
+
+    let beside = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let mut session = Session::new(Show::AtEnd);
+            cargos_own(&mut session, &workspace, filter);
+            session
+        });
+        for program in &programs {
+            let mut command = program.command(filter);
+            command.envs(given.iter().map(|(name, value)| (name, value)));
+            session.tests(&program.title, command);
         }
-        Err(error) => session.fail("conformance", &error),
+        beside.join()
+    });
+    match beside {
+        Ok(beside) => session.absorb(beside),
+        Err(_panic) => session.fail("lints", &anyhow!("they ended by a panic")),
     }
     if let Some(filter) = filter
-        && session.tally.is_empty()
+        && session.is_empty()
     {
-        session.fail("--filter", &anyhow::anyhow!("no test has `{filter}` in its name"));
+        session.fail("--filter", &anyhow!("no test has `{filter}` in its name"));
     }
     if let Some(live) = live {
-        session.check("live libvirtd down", || live.stop());
+        session.check("live libvirtd down", || live.stop().map(|()| String::new()));
     }
     Ok(())
 }
 
-/// Formatting, clippy for each set of features that a user can choose, what the default build pulls in, and docs.
-fn lints(session: &mut Session, workspace: &Workspace) -> Result<()> {
-    session.cargo("format", cargo(&["fmt", "--all", "--check"]));
-    let mut everything = cargo(&["clippy", "--all-targets"]);
-    everything.args(workspace.everything()).args(["--", "-D", "warnings"]);
-    session.cargo("clippy, everything", everything);
-    for package in workspace.buildable() {
-        let features = workspace.features(package);
-        if features.is_empty() && package.name != FACADE {
-            continue;
-        }
-        let name = package.name.as_str();
-        let mut sets = vec![(format!("clippy, {name}"), vec![])];
-        if package.defaults {
-            sets.push((format!("clippy, {name} without default features"), vec!["--no-default-features"]));
-        }
-        for feature in features {
-            // What a driver needs of its own is seen by linting the driver, and its arm by linting the facade.
-            if package.name != FACADE && DRIVERS.contains(&feature) {
-                continue;
-            }
-            let args = vec!["--no-default-features", "--features", feature];
-            sets.push((format!("clippy, {name} with {feature} alone"), args));
-        }
-        for (title, args) in sets {
-            let mut command = cargo(&["clippy", "-p", name]);
-            command.args(args).args(["--", "-D", "warnings"]);
-            session.cargo(&title, command);
-        }
+/// What needs cargo rather than a test program: only one at a time can have its folder.
+fn cargos_own(session: &mut Session, workspace: &Workspace, filter: Option<&str>) {
+    if filter.is_none() {
+        lints::all(session, workspace);
     }
-    session.check("what the facade alone depends on", lean);
-    let mut docs = cargo(&["doc", "--no-deps"]);
-    docs.args(workspace.everything()).env("RUSTDOCFLAGS", "-Dwarnings");
-    session.cargo("documentation", docs);
-    Ok(())
-}
-
-fn lean() -> Result<()> {
-    let args = ["tree", "-p", FACADE, "--no-default-features", "-e", "normal", "--prefix", "none"];
-    let text = run::output(&mut cargo(&args))?;
-    let found: Vec<_> = text
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .filter(|name| NOT_BY_DEFAULT.contains(name))
-        .collect();
-    if !found.is_empty() {
-        bail!("without features the facade must not depend on {}", found.join(", "));
+    let mut docs = cargo(&["test", "--no-fail-fast", "--doc"]);
+    docs.args(workspace.everything()).args(filter.map(|filter| ["--", filter]).into_iter().flatten());
+    session.tests("documentation's examples", lints::behind(docs));
+    if filter.is_none() {
+        examples(session, workspace);
     }
-    println!("{} crates, none of {}", text.lines().count(), NOT_BY_DEFAULT.join(", "));
-    Ok(())
 }
 
-/// All unit and integration tests but those that have a step of their own.
-fn tests(workspace: &Workspace, filter: Option<&str>) -> Command {
-    let mut args = vec!["--lib", "--bins"];
-    for package in workspace.buildable() {
-        for (kind, name) in &package.targets {
-            if kind == "test" && name != CONFORMANCE {
-                args.extend(["--test", name]);
-            }
-        }
-    }
-    with_filter(workspace, &args, filter)
-}
-
-fn with_filter(workspace: &Workspace, targets: &[&str], filter: Option<&str>) -> Command {
-    let mut command = cargo(&["test", "--no-fail-fast"]);
-    command.args(workspace.everything()).args(targets);
-    command.args(filter.map(|filter| ["--", filter]).into_iter().flatten());
-    command
-}
-
-fn examples(session: &mut Session, workspace: &Workspace) -> Result<()> {
+fn examples(session: &mut Session, workspace: &Workspace) {
     let mut build = cargo(&["build", "--examples"]);
     build.args(workspace.everything());
-    session.cargo("build the examples", build);
-    let built = paths::build()?.join("examples");
+    session.program("build the examples", lints::behind(build));
+    let built = match paths::build() {
+        Ok(build) => build.join("examples"),
+        Err(error) => return session.fail("examples", &error),
+    };
     for name in EXAMPLES {
-        session.check(&format!("example {name}"), || {
-            workspace.require("example", name)?;
-            let mut command = Command::new(built.join(name));
-            command.current_dir(paths::root());
-            println!("{}", run::line(&command));
-            run::visible(&mut command)
-        });
+        let title = format!("example {name}");
+        match workspace.require("example", name) {
+            Ok(()) => {
+                let mut command = Command::new(built.join(name));
+                command.current_dir(paths::root());
+                session.program(&title, command);
+            }
+            Err(error) => session.fail(&title, &error),
+        }
     }
     session.check("README's capability table", || {
         workspace.require("example", readme::EXAMPLE)?;
-        readme::compare(&mut Command::new(built.join(readme::EXAMPLE)))
+        readme::compare(&mut Command::new(built.join(readme::EXAMPLE))).map(|()| String::new())
     });
-    Ok(())
 }
 
-/// One run: what it has seen so far.
-#[derive(Debug)]
-struct Session {
-    began: Instant,
-    tally: Tally,
-    times: Vec<(String, Duration)>,
-    skipped: Vec<String>,
-}
-
-impl Session {
-    /// Installs what can be installed; whether the live level is there then.
-    fn set_up(&mut self, live: bool) -> bool {
-        let wanted = if live { Level::Live } else { Level::Driver };
-        let mut outcome = Ok(());
-        self.step("set up", || {
-            outcome = setup::ensure(wanted);
+/// Installs what can be installed; whether the live level is there then.
+fn set_up(session: &mut Session, live: bool) -> bool {
+    let wanted = if live { Level::Live } else { Level::Driver };
+    let outcome = session.prepare("set up", || {
+        let outcome = setup::ensure(wanted);
+        if outcome.is_err() {
             // Whatever the live level lacks, the driver's own library may still be had.
-            outcome.is_ok() || setup::ensure(Level::Driver).is_ok()
-        });
-        if live && std::env::var_os(env::POSTGRES_URL).is_none() {
-            let why = "a PostgreSQL that two gateways share in a test (Debian's package starts one of its own, too)";
-            if let Err(error) = setup::program("pg_ctlcluster", &["postgresql"], why) {
-                // With CI set, the test itself fails for want of it.
-                self.skip("two gateways on one PostgreSQL", &format!("{error:#}"));
-            }
+            let _there = setup::ensure(Level::Driver);
         }
-        match outcome {
-            Ok(()) => live,
-            Err(error) => {
-                self.without_live(&error);
-                false
-            }
-        }
-    }
-
-    fn start_live(&mut self) -> Option<Live> {
-        let mut outcome = None;
-        self.step("live libvirtd up", || {
-            outcome = Some(Live::start());
-            true
-        });
-        match outcome? {
-            Ok(live) => {
-                println!("{}", live.uri());
-                Some(live)
-            }
-            Err(error) => {
-                self.without_live(&error);
-                None
-            }
-        }
-    }
-
-    /// A person may go on without; a machine that vouches for a change may not.
-    fn without_live(&mut self, error: &anyhow::Error) {
-        if std::env::var_os("CI").is_some() {
-            self.fail("live libvirtd", error);
-        } else {
-            self.skip("everything against a real libvirtd", &format!("{error:#}"));
-        }
-    }
-
-    fn step<T>(&mut self, title: &str, act: impl FnOnce() -> T) -> T {
-        println!("\n== {title}");
-        let began = Instant::now();
-        let outcome = act();
-        let took = began.elapsed();
-        println!("-- {title}: {:.1} s", took.as_secs_f64());
-        self.times.push((title.to_owned(), took));
         outcome
-    }
-
-    /// A step that counts as one test.
-    fn check(&mut self, title: &str, act: impl FnOnce() -> Result<()>) {
-        match self.step(title, act) {
-            Ok(()) => self.tally.passed += 1,
-            Err(error) => self.fail(title, &error),
+    });
+    if live && std::env::var_os(env::POSTGRES_URL).is_none() {
+        let why =
+            "a PostgreSQL that two gateways share in a test (Debian's package starts one of its own, too)";
+        if let Err(error) = setup::program("pg_ctlcluster", &["postgresql"], why) {
+            // With CI set, the test itself fails for want of it.
+            session.skip("two gateways on one PostgreSQL", &format!("{error:#}"));
         }
     }
-
-    /// A program that counts as one test.
-    fn cargo(&mut self, title: &str, mut command: Command) {
-        self.check(title, || {
-            println!("{}", run::line(&command));
-            run::visible(&mut command)
-        });
-    }
-
-    /// A program that runs tests and says how many.
-    fn tests(&mut self, title: &str, mut command: Command) {
-        let captured = self.step(title, || {
-            println!("{}", run::line(&command));
-            run::captured(&mut command)
-        });
-        match captured.context("no tests ran") {
-            Ok(captured) => {
-                let tally = Tally::read(&captured.text);
-                let told = tally.failed > 0;
-                self.tally.add(tally);
-                if !captured.success && !told {
-                    self.fail(title, &anyhow::anyhow!("it failed before its tests could say anything"));
-                }
-            }
-            Err(error) => self.fail(title, &error),
+    match outcome {
+        Ok(()) => live,
+        Err(error) => {
+            without_live(session, &error);
+            false
         }
     }
+}
 
-    fn fail(&mut self, title: &str, error: &anyhow::Error) {
-        eprintln!("FAILED: {title}: {error:#}");
-        self.tally.failed += 1;
-        self.tally.failures.push(title.to_owned());
+fn start_live(session: &mut Session) -> Option<Live> {
+    match session.prepare("live libvirtd up", Live::start) {
+        Ok(live) => {
+            println!("{}", live.uri());
+            Some(live)
+        }
+        Err(error) => {
+            without_live(session, &error);
+            None
+        }
     }
+}
 
-    fn skip(&mut self, what: &str, why: &str) {
-        eprintln!("\n!! SKIPPED: {what}: {why}");
-        self.skipped.push(format!("{what}: {why}"));
-    }
-
-    fn end(self) -> ExitCode {
-        println!("\n== times");
-        for (title, took) in &self.times {
-            println!("{:>8.1} s  {title}", took.as_secs_f64());
-        }
-        println!("{:>8.1} s  in all", self.began.elapsed().as_secs_f64());
-        println!();
-        for name in self.skipped.iter().chain(&self.tally.ignored) {
-            println!("SKIPPED {name}");
-        }
-        for name in &self.tally.failures {
-            println!("FAILED {name}");
-        }
-        println!("{} passed, {} failed", self.tally.passed, self.tally.failed);
-        if self.tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+/// A person may go on without; a machine that vouches for a change may not.
+fn without_live(session: &mut Session, error: &Error) {
+    if std::env::var_os("CI").is_some() {
+        session.fail("live libvirtd", error);
+    } else {
+        session.skip("everything against a real libvirtd", &format!("{error:#}"));
     }
 }
