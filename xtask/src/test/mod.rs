@@ -6,6 +6,7 @@
 mod lints;
 mod programs;
 mod report;
+mod schemathesis;
 mod session;
 
 use std::process::{Command, ExitCode};
@@ -75,6 +76,9 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
             let mut command = program.command(filter);
             command.envs(given.iter().map(|(name, value)| (name, value)));
             session.tests(&program.title, command);
+        }
+        if filter.is_none() {
+            schemathesis::step(session);
         }
         beside.join()
     });
