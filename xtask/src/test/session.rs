@@ -178,10 +178,11 @@ mod tests {
             let mut session = Session::new(show);
             session.program("good", sh("true"));
             session.program("bad", sh("exit 3"));
-            session.tests("told", sh("echo 'test result: ok. 4 passed; 0 failed; 0 ignored'"));
+            // A number would be counted by whoever reads what this very test prints.
+            session.tests("told", sh("echo 'test result: ok. 0 passed; 0 failed; 0 ignored'"));
             session.tests("died", sh("kill -9 $$"));
             session.check("said", || Err(anyhow!("no")));
-            assert_eq!((session.tally.passed, session.tally.failed), (5, 3), "{show:?}");
+            assert_eq!((session.tally.passed, session.tally.failed), (1, 3), "{show:?}");
             assert_eq!(session.tally.failures, ["bad", "died", "said"], "{show:?}");
         }
     }
