@@ -14,6 +14,10 @@ use hypervisor_core::model::ByteSize;
 use hypervisor_gateway::{Gateway, GatewayConfig};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+#[cfg(feature = "libvirt")]
+#[path = "common/live.rs"]
+mod live;
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(4);
@@ -22,9 +26,21 @@ fn main() -> ExitCode {
         trials.push(trial("gateway-memory", &case, through_memory));
         trials.push(trial("gateway-cluster", &case, through_cluster));
         #[cfg(feature = "libvirt")]
-        trials.push(trial("gateway-libvirt-test", &case, through_libvirt));
+        {
+            trials.push(trial("gateway-libvirt-test", &case, through_libvirt));
+            if live::is_there() {
+                trials.push(trial("gateway-libvirt-live", &case, live::run));
+            }
+        }
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    #[cfg(feature = "libvirt")]
+    trials.push(live::presence());
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    #[cfg(feature = "libvirt")]
+    if !live::take_down() {
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
 }
 
 fn trial(backend: &'static str, case: &Case, run: fn(&Case) -> Outcome) -> Trial {

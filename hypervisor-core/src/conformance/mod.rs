@@ -20,6 +20,7 @@ mod check;
 mod context;
 #[cfg(feature = "http")]
 mod faults;
+mod fixture;
 #[cfg(feature = "http")]
 mod proxy;
 mod report;
@@ -33,6 +34,7 @@ pub use case::{Case, Outcome};
 pub use cases::cases;
 #[cfg(feature = "http")]
 pub use faults::{FaultCase, fault_cases};
+pub use fixture::Fixture;
 #[cfg(feature = "http")]
 pub use proxy::FaultProxy;
 pub use report::{Report, Row, run_all, run_cases};

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything, in one run that ends with `N passed, M failed`.
 //!
-//! The test programs are built first. Then they run, one after the other, and beside them, at the lowest priority, cargo's own work:
-//! lints, documentation and its examples.
+//! The test programs are built first. Then three lines of steps run side by side: the programs that share one libvirtd, which mostly wait for
+//! it; the other programs; and, at the lowest priority, cargo's own work: lints, documentation and its examples.
 
 mod lints;
 mod programs;
@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Error, Result, anyhow};
 
+use self::programs::Program;
 use self::session::{Session, Show};
 use crate::live::Live;
 use crate::setup::{self, Level};
@@ -66,25 +67,36 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
     }
     let given = live.as_ref().map(|live| live.vars().clone()).unwrap_or_default();
 
-    let beside = std::thread::scope(|scope| {
-        let beside = scope.spawn(|| {
-            let mut session = Session::new(Show::AtEnd);
-            cargos_own(&mut session, &workspace, filter);
-            session
-        });
-        for program in &programs {
+    let (shared, other): (Vec<_>, Vec<_>) = programs.iter().partition(|program| program.shares_a_libvirtd());
+    let run = |session: &mut Session, programs: &[&Program]| {
+        for program in programs {
             let mut command = program.command(filter);
             command.envs(given.iter().map(|(name, value)| (name, value)));
             session.tests(&program.title, command);
         }
-        if filter.is_none() {
-            schemathesis::step(session);
-        }
-        beside.join()
+    };
+    let beside = std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut session = Session::new(Show::AtEnd);
+            run(&mut session, &other);
+            if filter.is_none() {
+                schemathesis::step(&mut session);
+            }
+            session
+        });
+        let cargos = scope.spawn(|| {
+            let mut session = Session::new(Show::AtEnd);
+            cargos_own(&mut session, &workspace, filter);
+            session
+        });
+        run(session, &shared);
+        [others.join(), cargos.join()]
     });
-    match beside {
-        Ok(beside) => session.absorb(beside),
-        Err(_panic) => session.fail("lints", &anyhow!("they ended by a panic")),
+    for beside in beside {
+        match beside {
+            Ok(beside) => session.absorb(beside),
+            Err(_panic) => session.fail("what ran beside", &anyhow!("it ended by a panic")),
+        }
     }
     if let Some(filter) = filter
         && session.is_empty()

@@ -26,6 +26,13 @@ impl Program {
         self.name.starts_with("conformance")
     }
 
+    /// Whether it does things to the live libvirtd, of which there is one.
+    pub(super) fn shares_a_libvirtd(&self) -> bool {
+        let conformance =
+            self.is_conformance() && !self.title.contains("-client") && !self.title.contains("-proxmox");
+        self.title.starts_with("hypervisor-libvirt: test") || conformance
+    }
+
     /// Runs all its tests, or those whose name holds a word.
     pub(super) fn command(&self, filter: Option<&str>) -> Command {
         let mut command = Command::new(&self.executable);
@@ -79,7 +86,13 @@ mod tests {
     fn reads_cargos_messages() {
         let found = program(TEST).unwrap();
         assert_eq!(found.title, "hypervisor-core: test model");
-        assert!(!found.is_conformance());
+        assert!(!found.is_conformance() && !found.shares_a_libvirtd());
+        let shares = |from: &str, to: &str| program(&TEST.replace(from, to)).unwrap().shares_a_libvirtd();
+        assert!(shares("hypervisor-core", "hypervisor-libvirt"));
+        assert!(shares(
+            "hypervisor-core/Cargo.toml\",\"target\":{\"kind\":[\"test\"],\n        \"name\":\"model",
+            "main/Cargo.toml\",\"target\":{\"kind\":[\"test\"],\n        \"name\":\"conformance"
+        ));
         let command = found.command(Some("vm"));
         assert_eq!(command.get_current_dir(), Some(Path::new("/x/hypervisor-core")));
         assert_eq!(run::line(&command), "/x/target/debug/deps/model-1 vm");
