@@ -1,6 +1,6 @@
 //! What the SDK itself costs, on the in-memory hypervisor, which answers at once: `cargo bench --bench core`.
 //!
-//! Each figure with the usual layers stands beside the same call without them. The allocations of one call are printed first.
+//! Each figure with the usual layers stands beside the same call without them. What a call allocates is printed as a line `BENCH {json}`.
 #![allow(
     missing_docs,
     clippy::expect_used,
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hypervisor::layer::Stack;
+use hypervisor::layer::{Budget, RetryPolicy, Stack, Timeout};
 use hypervisor::memory::Memory;
 use hypervisor::model::{BatchOp, BatchRequest, Page, PageRequest, VmInfo, VmQuery};
-use hypervisor::{ByteSize, DeleteVm, Hypervisor, PowerAction, Result, VmSpec};
+use hypervisor::{ByteSize, Compute as _, DeleteVm, Hypervisor, PowerAction, Result, VmSpec};
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Runtime {
@@ -42,20 +42,48 @@ async fn list(hv: &Arc<dyn Hypervisor>) -> Page<VmInfo> {
     hv.list_vms(&VmQuery::all(), &PageRequest::first()).await.expect("a page")
 }
 
-/// One call that does next to nothing: the price of the layers in time and allocations.
+/// The layers one by one, and all of them.
+fn layers(memory: &Arc<dyn Hypervisor>) -> [(&'static str, Arc<dyn Hypervisor>); 7] {
+    let stack = || Stack::new(Arc::clone(memory));
+    let plenty = Budget::new().allow(usize::MAX, Duration::from_millis(1));
+    [
+        ("dyn", Arc::clone(memory)),
+        ("trace", stack().trace().build()),
+        ("retry", stack().retry(RetryPolicy::new()).build()),
+        ("budget", stack().budget(plenty).build()),
+        ("limit", stack().limit(32).build()),
+        ("timeout", stack().timeout(Timeout::standard()).build()),
+        ("full stack", Stack::standard(Arc::clone(memory)).build()),
+    ]
+}
+
+/// What one call costs that does little: on the backend itself, through `dyn`, and with layers around it.
 fn dispatch(c: &mut Criterion) {
     let runtime = runtime();
-    let hv = runtime.block_on(with_guests(1)).expect("guests");
-    let id = runtime.block_on(list(&hv)).items.first().expect("a guest").id.clone();
+    let memory = Memory::new();
+    let made = runtime.block_on(memory.create_vm(&VmSpec::new("guest"))).expect("a guest");
+    let id = made.output;
+    let hv: Arc<dyn Hypervisor> = Arc::new(memory.clone());
     let mut group = c.benchmark_group("get_vm");
-    for (name, hv) in both(&hv) {
-        let once = || drop(black_box(runtime.block_on(hv.get_vm(&id))));
-        once();
-        let counted = allocation_counter::measure(once);
-        println!("get_vm/{name}: {} allocations, {} bytes", counted.count_total, counted.bytes_total);
+    let direct = || drop(black_box(runtime.block_on(memory.get_vm(&id))));
+    tell("get_vm/direct", direct);
+    group.bench_function("direct", |b| b.to_async(&runtime).iter(|| memory.get_vm(&id)));
+    for (name, hv) in layers(&hv) {
+        tell(&format!("get_vm/{name}"), || drop(black_box(runtime.block_on(hv.get_vm(&id)))));
         group.bench_function(name, |b| b.to_async(&runtime).iter(|| hv.get_vm(&id)));
     }
     group.finish();
+}
+
+/// Prints what a call allocates, for people and for `cargo xtask bench`.
+fn tell(what: &str, call: impl Fn()) {
+    call();
+    let counted = allocation_counter::measure(&call);
+    let told = serde_json::json!({
+        "table": "allocations", "what": what, "allocations": counted.count_total,
+        "bytes": counted.bytes_total, "heap_bytes": counted.bytes_max,
+    });
+    println!("BENCH {told}");
 }
 
 fn inventory(c: &mut Criterion) {
@@ -67,11 +95,7 @@ fn inventory(c: &mut Criterion) {
         assert_eq!(runtime.block_on(list(&hv)).items.len(), count);
         group.throughput(Throughput::Elements(u64::try_from(count).unwrap_or_default()));
         for (name, hv) in both(&hv) {
-            let counted = allocation_counter::measure(|| drop(black_box(runtime.block_on(list(&hv)))));
-            println!(
-                "list_vms/{name}/{count}: {} allocations, {} bytes at most",
-                counted.count_total, counted.bytes_max
-            );
+            tell(&format!("list_vms/{name}/{count}"), || drop(black_box(runtime.block_on(list(&hv)))));
             group.bench_function(BenchmarkId::new(name, count), |b| b.to_async(&runtime).iter(|| list(&hv)));
         }
     }

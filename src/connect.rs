@@ -5,7 +5,6 @@ use std::sync::Arc;
 use hypervisor_core::layer::Stack;
 use hypervisor_core::memory::Memory;
 use hypervisor_core::{Error, ErrorKind, Hypervisor, Result};
-use url::Url;
 
 /// What this build can connect to, for the error about a scheme that it cannot.
 const COMPILED_IN: &[&str] = &[
@@ -59,7 +58,7 @@ pub async fn connect_bare(url: &str) -> Result<Arc<dyn Hypervisor>> {
     let scheme = scheme(url)?;
     // What follows a plus sign is the transport, which is the driver's own business.
     match scheme.split('+').next() {
-        Some("memory") => Ok(Arc::new(Memory::from_url(&Url::parse(url).map_err(|_| not_a_url())?)?)),
+        Some("memory") => Ok(Arc::new(Memory::from_url(url)?)),
         Some("qemu" | "test" | "lxc" | "xen") => libvirt(url, &scheme).await,
         Some("proxmox") => proxmox(url, &scheme).await,
         Some("https" | "http") => client(url, &scheme).await,

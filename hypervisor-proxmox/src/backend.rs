@@ -145,11 +145,15 @@ impl Inner {
         self.locator.view(&self.api, operation, Instant::now()).await.map_err(named(operation))
     }
 
+    /// The cluster as it was at this time or later.
+    pub(crate) async fn view_since(&self, operation: Operation, since: Instant) -> Result<Arc<View>> {
+        self.locator.view(&self.api, operation, since).await.map_err(named(operation))
+    }
+
     /// The cluster as it was a moment ago: good enough to choose from.
     pub(crate) async fn recent_view(&self, operation: Operation) -> Result<Arc<View>> {
         let now = Instant::now();
-        let since = now.checked_sub(VIEW_FOR_CREATE).unwrap_or(now);
-        self.locator.view(&self.api, operation, since).await.map_err(named(operation))
+        self.view_since(operation, now.checked_sub(VIEW_FOR_CREATE).unwrap_or(now)).await
     }
 
     /// Where a guest is.

@@ -1,15 +1,18 @@
 //! Many operations at a time: power verbs go together where the server has a call for that.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    BatchOp, BatchOutput, BulkKey, PowerAction, Shutdown, Started, TaskId, VmId, VmState,
+    BatchOp, BatchOutput, BulkKey, GuestKind, HostId, PowerAction, Shutdown, Started, TaskId, VmId, VmInfo,
+    VmState,
 };
 use hypervisor_core::traits::Batch;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::api::Call;
 use crate::backend::{Inner, Proxmox};
@@ -19,6 +22,8 @@ use crate::wire::form::{Form, vmid};
 
 /// The most guests of one call.
 const MOST: usize = 200;
+/// The most of them that the server works on at a time.
+const MOST_WORKERS: u64 = 64;
 
 #[async_trait]
 impl Batch for Proxmox {
@@ -59,26 +64,51 @@ fn wanted(action: &PowerAction) -> VmState {
     }
 }
 
+/// How old the look at the cluster may be that tells the states of a batch's guests: its groups share it. Guests that this process has
+/// changed are looked at anew.
+const SHARED: Duration = Duration::from_secs(5);
+/// Of so many guests on one host the host is asked, of fewer each guest.
+const TOGETHER: usize = 3;
+
+/// The guests of these operations as they are.
+async fn guests(inner: &Inner, ops: &[BatchOp]) -> Result<HashMap<VmId, VmInfo>> {
+    let operation = Operation::SubmitBatch;
+    let wanted: HashSet<&VmId> = ops.iter().filter_map(BatchOp::vm).collect();
+    let now = Instant::now();
+    let mut since = now.checked_sub(SHARED).unwrap_or(now);
+    loop {
+        let view = inner.view_since(operation, since).await?;
+        let known = view.inventory.guests.iter().filter(|guest| wanted.contains(&guest.id));
+        let mut known: Vec<VmInfo> = known.cloned().collect();
+        // One that is missing may have been made since.
+        if known.len() < wanted.len() && since < now {
+            since = now;
+            continue;
+        }
+        list::refresh(inner, operation, &mut known, &mut view.inventory.unreachable.clone()).await;
+        return Ok(known.into_iter().map(|guest| (guest.id.clone(), guest)).collect());
+    }
+}
+
 /// One call for all that are in a state for it. The server's task says only that it has tried them all, so each guest has a task
 /// of its own here, which ends with a look at the guest.
 async fn submit(inner: &Arc<Inner>, ops: &[BatchOp]) -> Result<Vec<Result<Started<BatchOutput>>>> {
     let operation = Operation::SubmitBatch;
-    let (guests, _) = list::everywhere(inner, operation).await?;
+    let guests = guests(inner, ops).await?;
     let mut answers: Vec<Result<(VmId, PowerAction, u32)>> = Vec::with_capacity(ops.len());
     for op in ops {
         let BatchOp::PowerVm { vm, action } = op else {
             answers.push(Err(crate::error::unsupported(operation, "only power verbs go together")));
             continue;
         };
-        let looked =
-            guests.iter().find(|guest| guest.id == *vm).ok_or_else(|| vm.not_found()).and_then(|guest| {
-                inner.require(action.operation(), &action.needs())?;
-                action.check_state(&guest.state)?;
-                if guest.template {
-                    return Err(Error::invalid_state("a template is not started: clone it"));
-                }
-                Ok((vm.clone(), *action, vmid(vm)?))
-            });
+        let looked = guests.get(vm).ok_or_else(|| vm.not_found()).and_then(|guest| {
+            inner.require(action.operation(), &action.needs())?;
+            action.check_state(&guest.state)?;
+            if guest.template {
+                return Err(Error::invalid_state("a template is not started: clone it"));
+            }
+            Ok((vm.clone(), *action, vmid(vm)?))
+        });
         answers.push(looked.map_err(of_vm(vm)).map_err(named(action.operation())));
     }
     let going: Vec<(VmId, PowerAction, u32)> =
@@ -90,10 +120,17 @@ async fn submit(inner: &Arc<Inner>, ops: &[BatchOp]) -> Result<Vec<Result<Starte
     let Some((verb, form)) = verb(first) else {
         return Err(crate::error::unsupported(operation, "the server has no such verb for many guests"));
     };
+    // The caller has said how many may run at a time; the server's own default is four.
+    let workers = u64::try_from(going.len()).unwrap_or(MOST_WORKERS).min(MOST_WORKERS);
+    let form = form.number("max-workers", workers);
     let form = form.each("vms", going.iter().map(|(_, _, number)| number.to_string()));
     let call = Call::post(format!("/cluster/bulk-action/guest/{verb}"), form).operation(operation);
     let task = inner.api.task(&call).await?;
-    let ended = follow(inner, task.clone());
+    let places = going.iter().filter_map(|(vm, _, _)| {
+        let guest = guests.get(vm)?;
+        Some((guest.host.clone()?, guest.kind))
+    });
+    let ended = follow(inner, task.clone(), *first, places.collect());
     Ok(answers
         .into_iter()
         .map(|answer| {
@@ -105,17 +142,42 @@ async fn submit(inner: &Arc<Inner>, ops: &[BatchOp]) -> Result<Vec<Result<Starte
         .collect())
 }
 
-/// One wait for the server's task, whoever is interested in its end.
-fn follow(inner: &Arc<Inner>, task: Option<TaskId>) -> watch::Receiver<Option<Result<(), Error>>> {
+/// What has come of a bulk call.
+#[derive(Clone)]
+struct End {
+    task: Result<(), Error>,
+    /// What guests did then, as far as their hosts were asked.
+    states: Arc<HashMap<VmId, VmState>>,
+}
+
+/// One wait for the server's task and one look at each host with several of its guests, whoever is interested in the end.
+fn follow(
+    inner: &Arc<Inner>,
+    task: Option<TaskId>,
+    action: PowerAction,
+    places: Vec<(HostId, GuestKind)>,
+) -> watch::Receiver<Option<End>> {
     let (tell, told) = watch::channel(None);
     let inner = Arc::clone(inner);
     tokio::spawn(async move {
-        let ended = match &task {
+        let task = match &task {
             Some(task) => inner.wait(task).await.map(drop),
             None => Ok(()),
         };
+        let mut hosts: HashMap<(HostId, GuestKind), usize> = HashMap::new();
+        for place in places {
+            *hosts.entry(place).or_default() += 1;
+        }
+        let paused = matches!(action, PowerAction::Pause);
+        let looks = hosts.into_iter().filter(|(_, guests)| *guests >= TOGETHER).map(|((host, kind), _)| {
+            let inner = &inner;
+            async move { list::states(inner, action.operation(), &host, kind, paused).await }
+        });
+        // Of a host that does not answer each guest is asked, and says why it cannot be.
+        let seen = futures::future::join_all(looks).await.into_iter().flatten().flatten();
+        let states = Arc::new(seen.map(|guest| (guest.id, guest.state)).collect());
         // Nobody may be interested any more.
-        let _ = tell.send(Some(ended));
+        let _ = tell.send(Some(End { task, states }));
     });
     told
 }
@@ -125,16 +187,20 @@ fn one(
     inner: &Arc<Inner>,
     vm: &VmId,
     action: PowerAction,
-    mut ended: watch::Receiver<Option<Result<(), Error>>>,
+    mut ended: watch::Receiver<Option<End>>,
 ) -> TaskId {
     let (work, guest) = (Arc::clone(inner), vm.clone());
     inner.chains.start(action.operation(), vm, move |link| async move {
-        let bulk = match ended.wait_for(Option::is_some).await {
-            Ok(bulk) => bulk.clone(),
+        let end = match ended.wait_for(Option::is_some).await {
+            Ok(end) => end.clone(),
             Err(_) => None,
         };
         link.checkpoint()?;
         let wanted = wanted(&action);
+        let seen = end.as_ref().and_then(|end| end.states.get(&guest));
+        if seen == Some(&wanted) {
+            return Ok(());
+        }
         let mut last = VmState::Unknown("unknown".to_owned());
         // The server's task may end a moment before QEMU says so.
         for pause in [0_u64, 250, 500, 1000] {
@@ -144,9 +210,35 @@ fn one(
                 return Ok(());
             }
         }
-        match bulk {
+        match end.map(|end| end.task) {
             Some(Err(error)) => Err(error),
             _ => Err(Error::new(ErrorKind::TaskFailed, format!("the guest is {last}, not {wanted}"))),
         }
     })
+}
+
+#[cfg(all(test, feature = "fake"))]
+mod tests {
+    use super::*;
+    use crate::ProxmoxConfig;
+    use crate::fake::FakePve;
+    use hypervisor_core::model::BatchRequest;
+
+    #[tokio::test]
+    async fn starts_go_together_and_so_do_the_looks_at_what_has_come_of_them() {
+        let pve =
+            FakePve::builder().hosts(2).many(64).task_time(Duration::from_millis(50)).start().await.unwrap();
+        let config = ProxmoxConfig::new(&pve.url()).unwrap().token(pve.token_id(), pve.token_secret());
+        let proxmox = Box::pin(Proxmox::connect(config)).await.unwrap();
+        pve.clear_requests();
+        let starts = (1000..1064).map(|number| BatchOp::power(number.to_string(), PowerAction::Start));
+        let report = proxmox.submit_batch(&BatchRequest::new(starts).concurrency(32)).await.unwrap();
+        assert!(report.all_done(), "{report:?}");
+        let calls = pve.count("POST", "/cluster/bulk-action/guest/start");
+        // Two, where all of a call are seen to end at once; a look that comes between two ends makes one more.
+        assert!((2..=8).contains(&calls), "{calls} calls");
+        let all = pve.requests().len();
+        assert!(all < 64, "{all} requests for 64 guests: one for each would be as few");
+        assert_eq!(pve.count("GET", "/nodes/*/tasks"), 0, "its own tasks are looked at without the server");
+    }
 }

@@ -28,7 +28,7 @@ const FRESH: Duration = Duration::from_secs(15);
 /// How often an end without a word is read again: the worker's last line may still be on its way.
 const UNEXPECTED_LOOKS: u32 = 3;
 /// The first and the longest pause between two looks at a task that this process waits for.
-const POLL: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(50);
 const POLL_MOST: Duration = Duration::from_secs(5);
 /// The most tasks of one node that a list reads.
 const LIST_LIMIT: u64 = 1000;
@@ -174,6 +174,13 @@ impl Inner {
     }
 
     async fn list_tasks(&self, query: &TaskQuery, page: &PageRequest) -> Result<Page<TaskInfo>> {
+        let (ours, theirs): (Vec<&TaskId>, Vec<&TaskId>) =
+            query.ids.iter().partition(|id| self.chains.get(id).is_some());
+        if !ours.is_empty() && theirs.is_empty() {
+            let mut chains = self.chains.list();
+            chains.retain(|task| query.matches(task));
+            return Ok(Page::cut(chains, page, |task| task.id.to_string()));
+        }
         let view = self.recent_view(Operation::ListTasks).await?;
         let mut form = Form::new().text("source", "all").number("limit", LIST_LIMIT);
         if let Some(vm) = &query.vm {
@@ -181,10 +188,17 @@ impl Inner {
             let Ok(number) = vmid(vm) else { return Ok(Page::only(Vec::new())) };
             form = form.number("vmid", number.into());
         }
-        let hosts: Vec<HostId> = match &query.host {
+        let mut hosts: Vec<HostId> = match &query.host {
             Some(host) => vec![host.clone()],
             None => view.online().cloned().collect(),
         };
+        // The id of a task tells its host and when it began.
+        let wanted: Vec<Upid> = theirs.into_iter().filter_map(|id| upid(id).ok()).collect();
+        if let Some(first) = wanted.iter().map(Upid::started).min() {
+            hosts.retain(|host| wanted.iter().any(|upid| upid.node() == host.as_str()));
+            let since = first.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            form = form.number("since", since.as_secs());
+        }
         let asked = hosts.iter().map(|host| self.tasks_of(host, &form));
         let answers = futures::future::join_all(asked).await;
         let mut tasks = self.chains.list();
@@ -232,7 +246,7 @@ impl Inner {
                 Err(error) => return Err(error.with_task(id.clone())),
             }
             sleep(pause).await;
-            pause = (pause * 2).min(POLL_MOST);
+            pause = (pause * 3 / 2).min(POLL_MOST);
         }
     }
 }

@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 mod audit;
+mod bench;
 mod conformance;
 mod demo;
 mod env;
@@ -52,6 +53,8 @@ enum Command {
     },
     /// The same few lines of user code against every backend that this machine can offer.
     Demo,
+    /// What it costs beside its peers and beside the least that would do; writes `benches/RESULTS.md`.
+    Bench(bench::Options),
     /// Licences, banned crates and sources of all dependencies; public API changes.
     Audit,
     /// Write the generated parts of README.md, or check that they are up to date.
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Test(options) => return test::command(&options),
         Command::Conformance { filter } => conformance::command(filter.as_deref()),
         Command::Demo => demo::command(),
+        Command::Bench(options) => bench::command(&options),
         Command::Audit => audit::command(),
         Command::Readme { check: _, write } => readme::command(write),
         Command::Guest { out } => guest::command(out.as_deref()),

@@ -25,6 +25,17 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
+/// Runs a program whose standard error is in view of the user, and gives what it wrote to its standard output.
+pub(crate) fn piped(command: &mut Command) -> Result<String> {
+    let shown = line(command);
+    let command = command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let out = command.output().with_context(|| format!("cannot run `{shown}`"))?;
+    if !out.status.success() {
+        bail!("`{shown}` failed ({})", out.status);
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
 /// Runs a program in view of the user.
 pub(crate) fn visible(command: &mut Command) -> Result<()> {
     let shown = line(command);

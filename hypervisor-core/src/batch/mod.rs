@@ -11,8 +11,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 
 use self::item::{Step, submit, wait};
 use self::plan::Plan;
@@ -38,20 +38,25 @@ pub async fn run<B: Batch + ?Sized>(backend: &B, request: &BatchRequest) -> Resu
         while let Some(group) = plan.next_group() {
             at_work.push(submit(backend, request, group));
         }
-        match at_work.next().await {
-            None => break,
-            Some(Step::Submitted(answers)) => {
-                for (index, deadline, answer) in answers {
-                    let turnstile = Arc::clone(&turnstile);
-                    match item::at_once(answer) {
-                        Ok(outcome) => plan.end(index, outcome),
-                        Err(started) => {
-                            at_work.push(wait(backend, request, turnstile, index, deadline, started));
+        let Some(first) = at_work.next().await else { break };
+        let mut next = Some(first);
+        // What has come to an end at the same time makes room together, so that bulk calls stay large.
+        while let Some(step) = next {
+            match step {
+                Step::Submitted(answers) => {
+                    for (index, deadline, answer) in answers {
+                        let turnstile = Arc::clone(&turnstile);
+                        match item::at_once(answer) {
+                            Ok(outcome) => plan.end(index, outcome),
+                            Err(started) => {
+                                at_work.push(wait(backend, request, turnstile, index, deadline, started));
+                            }
                         }
                     }
                 }
+                Step::Ended(index, outcome) => plan.end(index, outcome),
             }
-            Some(Step::Ended(index, outcome)) => plan.end(index, outcome),
+            next = at_work.next().now_or_never().flatten();
         }
     }
     let (mut outcomes, order) = plan.finish();

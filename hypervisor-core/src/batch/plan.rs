@@ -10,7 +10,8 @@ pub(super) struct Plan<'a> {
     /// Those that wait for no other item any more.
     ready: BTreeSet<usize>,
     running: usize,
-    per_key: BTreeMap<String, usize>,
+    /// How many are running for each key.
+    per_key: Vec<usize>,
     /// The item whose failure has stopped the batch.
     stopped_by: Option<usize>,
     /// The items that are done, in the order in which they came to an end.
@@ -18,7 +19,8 @@ pub(super) struct Plan<'a> {
 }
 
 struct Slot {
-    key: Option<String>,
+    /// The key's number.
+    key: Option<usize>,
     bulk: Option<BulkKey>,
     /// How many items it still waits for.
     waits: usize,
@@ -34,14 +36,19 @@ fn key(item: &BatchItem) -> Option<String> {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(request: &'a BatchRequest, bulk_key: impl Fn(&BatchOp) -> Option<BulkKey>) -> Self {
-        let slot = |item: &BatchItem| Slot {
-            key: key(item),
+        let mut keys = BTreeMap::new();
+        let mut number = |key: String| {
+            let next = keys.len();
+            *keys.entry(key).or_insert(next)
+        };
+        let mut slot = |item: &BatchItem| Slot {
+            key: key(item).map(&mut number),
             bulk: bulk_key(&item.op).filter(|bulk| bulk.limit > 1),
             waits: 0,
             dependents: Vec::new(),
             outcome: None,
         };
-        let mut slots: Vec<Slot> = request.items.iter().map(slot).collect();
+        let mut slots: Vec<Slot> = request.items.iter().map(&mut slot).collect();
         for (index, item) in request.items.iter().enumerate() {
             // The same item named twice is waited for once.
             let after: BTreeSet<usize> = item.after.iter().copied().collect();
@@ -61,15 +68,21 @@ impl<'a> Plan<'a> {
             slots,
             ready,
             running: 0,
-            per_key: BTreeMap::new(),
+            per_key: vec![0; keys.len()],
             stopped_by: None,
             done: Vec::new(),
         }
     }
 
     fn has_room(&self, slot: &Slot) -> bool {
-        let used = slot.key.as_ref().and_then(|key| self.per_key.get(key)).copied().unwrap_or(0);
+        let used = slot.key.and_then(|key| self.per_key.get(key)).copied().unwrap_or(0);
         self.running < self.request.concurrency && used < self.request.per_key
+    }
+
+    /// How many are running for the key of this one.
+    fn used(&mut self, index: usize) -> Option<&mut usize> {
+        let key = self.slots.get(index)?.key?;
+        self.per_key.get_mut(key)
     }
 
     /// The operations that may begin now as one call: one, or several that the backend takes together.
@@ -79,20 +92,14 @@ impl<'a> Plan<'a> {
         self.begin(first);
         let mut group = vec![first];
         if let Some(bulk) = bulk {
-            let fits: Vec<usize> = self
-                .ready
-                .iter()
-                .copied()
-                .filter(|index| {
-                    let other = self.slots.get(*index).and_then(|slot| slot.bulk.as_ref());
-                    other.is_some_and(|other| other.key == bulk.key)
-                })
-                .collect();
-            for index in fits {
-                if group.len() >= bulk.limit || self.running >= self.request.concurrency {
-                    break;
-                }
-                if self.slots.get(index).is_some_and(|slot| self.has_room(slot)) {
+            let mut from = first;
+            while group.len() < bulk.limit && self.running < self.request.concurrency {
+                let Some(index) = self.ready.range(from..).next().copied() else { break };
+                from = index + 1;
+                let fits = |slot: &Slot| {
+                    slot.bulk.as_ref().is_some_and(|other| other.key == bulk.key) && self.has_room(slot)
+                };
+                if self.slots.get(index).is_some_and(fits) {
                     self.begin(index);
                     group.push(index);
                 }
@@ -114,17 +121,15 @@ impl<'a> Plan<'a> {
     fn begin(&mut self, index: usize) {
         self.ready.remove(&index);
         self.running += 1;
-        if let Some(key) = self.slots.get(index).and_then(|slot| slot.key.clone()) {
-            *self.per_key.entry(key).or_default() += 1;
+        if let Some(used) = self.used(index) {
+            *used += 1;
         }
     }
 
     /// An operation that was begun has come to an end.
     pub(super) fn end(&mut self, index: usize, outcome: BatchOutcome) {
         self.running = self.running.saturating_sub(1);
-        if let Some(key) = self.slots.get(index).and_then(|slot| slot.key.clone())
-            && let Some(used) = self.per_key.get_mut(&key)
-        {
+        if let Some(used) = self.used(index) {
             *used = used.saturating_sub(1);
         }
         let done = outcome.is_done();

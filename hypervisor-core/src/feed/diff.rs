@@ -54,11 +54,13 @@ fn compare(old: &VmInfo, new: &VmInfo, events: &mut Vec<EventKind>) {
     if old.state != new.state {
         events.push(EventKind::VmStateChanged { vm: vm(), state: new.state.clone() });
     }
-    let configured = |vm: &VmInfo| {
-        let what = (vm.name.clone(), vm.cpus, vm.memory, vm.tags.clone(), vm.description.clone());
-        (what, vm.group.clone(), vm.template, vm.autostart)
-    };
     if configured(old) != configured(new) {
         events.push(EventKind::VmUpdated(vm()));
     }
+}
+
+/// What a change of the configuration changes.
+fn configured(vm: &VmInfo) -> impl PartialEq + '_ {
+    let what = (&vm.name, &vm.cpus, &vm.memory, &vm.tags, &vm.description);
+    (what, &vm.group, vm.template, vm.autostart)
 }

@@ -17,6 +17,8 @@ use crate::model::{Event, EventKind, EventQuery, EventStream, Page, VmInfo};
 
 /// How many events are kept for a reader that is slow.
 const KEPT: usize = 4096;
+/// After so many events the readers get a turn, so that one look which finds more than are kept costs those who keep up nothing.
+const READ_TOGETHER: usize = 512;
 
 type Look = Box<dyn Fn() -> BoxFuture<'static, Result<Page<VmInfo>>> + Send + Sync>;
 type Item = Result<Event>;
@@ -139,9 +141,12 @@ async fn follow(poller: Arc<Inner>, sender: Sender<Item>, mut table: Table) {
                     events.insert(0, EventKind::Resync { reason });
                 }
                 let quiet = events.is_empty();
-                for kind in events {
+                for (number, kind) in events.into_iter().enumerate() {
                     // An error means that the last reader has just gone, which the next round sees.
                     let _ = sender.send(Ok(Event::new(SystemTime::now(), kind)));
+                    if number % READ_TOGETHER == READ_TOGETHER - 1 {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 quiet
             }

@@ -3,7 +3,7 @@
 //! There is no background task: whoever waits and finds that a look is due makes it for everybody and publishes what it saw. One task is
 //! looked at by itself (and held, where the server can), several by one list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ static SHARED: Mutex<BTreeMap<usize, Weak<Turnstile>>> = Mutex::new(BTreeMap::ne
 /// A look that takes longer than this belongs to a future that nobody polls any more; somebody else then looks.
 const STALLED: Duration = Duration::from_secs(40);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-/// How far a list is followed before the tasks that are missing from it are asked for one by one.
+/// How far a list is followed, unless more are waited for, before the tasks that are missing from it are asked for one by one.
 const MAX_PAGES: usize = 4;
 const PAGE_SIZE: u32 = 500;
 const SINGLE_LOOKS: usize = 4;
@@ -69,6 +69,21 @@ struct State {
     rounds: u64,
     /// The backend cannot list tasks.
     no_list: bool,
+    /// When the next look is due, where that is known: everybody who wakes asks.
+    due: Option<Instant>,
+}
+
+impl State {
+    fn open(&self) -> impl Iterator<Item = (&TaskId, &Seat)> {
+        self.seats.iter().filter(|(_, seat)| !seat.is_final())
+    }
+
+    /// When the next look is due.
+    fn due(&mut self, now: Instant) -> Instant {
+        let due = self.due.or_else(|| self.open().map(|(_, seat)| seat.due).min());
+        self.due = due;
+        due.unwrap_or(now)
+    }
 }
 
 struct Seat {
@@ -121,6 +136,9 @@ impl Turnstile {
         // Alone, the first look is at once: it may be held. In company it comes with the others'.
         let due = if state.seats.is_empty() { now } else { later(now, options.first_pause) };
         let joins = !state.seats.contains_key(task);
+        if joins {
+            state.due = state.due.map(|known| known.min(due));
+        }
         let seat = state.seats.entry(task.clone()).or_insert_with(|| Seat {
             waiters: 0,
             version: 0,
@@ -152,12 +170,11 @@ impl Turnstile {
         {
             return Step::Sleep(since + STALLED);
         }
-        let open = || state.seats.iter().filter(|(_, seat)| !seat.is_final());
-        let due = open().map(|(_, seat)| seat.due).min().unwrap_or(now);
+        let due = state.due(now);
         if now < due {
             return Step::Sleep(due);
         }
-        let tasks = open().map(|(task, _)| task.clone()).collect();
+        let tasks = state.open().map(|(task, _)| task.clone()).collect();
         let list = !state.no_list;
         state.rounds += 1;
         state.round = Some((state.rounds, now));
@@ -167,6 +184,7 @@ impl Turnstile {
     fn publish(&self, began: Instant, looks: Vec<(TaskId, Result<TaskInfo>)>) {
         let mut state = lock(&self.state);
         let now = Instant::now();
+        state.due = None;
         for (task, look) in looks {
             // A slow look must not overwrite the end that a quicker one has seen.
             let Some(seat) = state.seats.get_mut(&task).filter(|seat| !seat.is_final()) else { continue };
@@ -238,7 +256,10 @@ impl Drop for Ticket {
         if let Some(seat) = state.seats.get_mut(&self.task) {
             seat.waiters -= 1;
             if seat.waiters == 0 {
-                state.seats.remove(&self.task);
+                let left = state.seats.remove(&self.task);
+                if left.is_some_and(|seat| state.due == Some(seat.due)) {
+                    state.due = None;
+                }
             }
         }
     }
@@ -282,11 +303,13 @@ impl Round {
         backend: &B,
         tasks: &[TaskId],
     ) -> Vec<(TaskId, Result<TaskInfo>)> {
-        let mut missing: Vec<TaskId> = tasks.to_vec();
+        let mut missing: BTreeSet<TaskId> = tasks.iter().cloned().collect();
         let mut looks = Vec::with_capacity(tasks.len());
         let mut page = PageRequest::first().limit(PAGE_SIZE);
-        for _ in 0..MAX_PAGES {
-            let found = match backend.list_tasks(&TaskQuery::all(), &page).await {
+        let query = TaskQuery::all().ids(tasks.iter().cloned());
+        let least = tasks.len().div_ceil(usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX));
+        for _ in 0..least.max(MAX_PAGES) {
+            let found = match backend.list_tasks(&query, &page).await {
                 Ok(found) => found,
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) =>
@@ -300,8 +323,8 @@ impl Round {
                 }
             };
             for info in found.items {
-                if let Some(at) = missing.iter().position(|task| *task == info.id) {
-                    looks.push((missing.swap_remove(at), Ok(info)));
+                if let Some(task) = missing.take(&info.id) {
+                    looks.push((task, Ok(info)));
                 }
             }
             match found.next {
@@ -309,6 +332,7 @@ impl Round {
                 _ => break,
             }
         }
+        let missing: Vec<TaskId> = missing.into_iter().collect();
         looks.extend(one_by_one(backend, &missing).await);
         looks
     }

@@ -205,16 +205,30 @@ impl Rule {
 
 impl Policy for Budget {
     async fn run<T: Send + 'static>(&self, call: &Call<'_>, attempt: Attempt<'_, T>) -> Result<T> {
-        // A batch is made of calls that count themselves.
-        if !call.is_counted() && !call.is_timed() {
-            return attempt.send().await;
+        self.wait(call).await?;
+        let answer = attempt.send().await;
+        self.heed(call, &answer);
+        answer
+    }
+}
+
+impl Budget {
+    /// Waits for the call's turn.
+    pub(super) async fn wait(&self, call: &Call<'_>) -> Result<()> {
+        if !counts(call) {
+            return Ok(());
         }
         let at = self.turn(call.operation())?;
         let begun = Instant::now();
         tokio::time::sleep_until(at).await;
         call.add_queued(begun.elapsed());
-        let answer = attempt.send().await;
-        if let Err(error) = &answer
+        Ok(())
+    }
+
+    /// Takes note of what the server says of itself.
+    pub(super) fn heed<T>(&self, call: &Call<'_>, answer: &Result<T>) {
+        if let Err(error) = answer
+            && counts(call)
             && error.kind() == ErrorKind::RateLimited
             && let Some(after) = error.retry_after()
         {
@@ -222,6 +236,10 @@ impl Policy for Budget {
             let mut state = self.lock();
             state.silence = state.silence.max(until);
         }
-        answer
     }
+}
+
+/// A batch is made of calls that count themselves.
+fn counts(call: &Call<'_>) -> bool {
+    call.is_counted() || call.is_timed()
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::{Attempt, Call, Policy};
@@ -53,14 +53,25 @@ impl fmt::Debug for Limit {
 
 impl Policy for Limit {
     async fn run<T: Send + 'static>(&self, call: &Call<'_>, attempt: Attempt<'_, T>) -> Result<T> {
+        let _place = self.place(call).await?;
+        attempt.send().await
+    }
+}
+
+impl Limit {
+    /// The call's place, for as long as it is at work; none where it takes none.
+    pub(super) async fn place(&self, call: &Call<'_>) -> Result<Option<SemaphorePermit<'_>>> {
         if !call.is_counted() {
-            return attempt.send().await;
+            return Ok(None);
+        }
+        // Who waits is served first: a place is free only where nobody does.
+        if let Ok(place) = self.places.try_acquire() {
+            return Ok(Some(place));
         }
         let begun = Instant::now();
         let place = self.places.acquire().await;
         call.add_queued(begun.elapsed());
         // Never closed by us; an error all the same, rather than a call beyond the limit.
-        let _place = place.map_err(|_| Error::new(ErrorKind::Cancelled, "the connection is closing"))?;
-        attempt.send().await
+        place.map(Some).map_err(|_| Error::new(ErrorKind::Cancelled, "the connection is closing"))
     }
 }

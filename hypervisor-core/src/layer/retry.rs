@@ -1,5 +1,6 @@
 //! Repeating what can be repeated.
 
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -195,13 +196,12 @@ impl<I: Iterator<Item = Duration>> Course<'_, I> {
 
     /// Looks for what an attempt of unknown outcome may have made, and looks again while the look fails. `Ok(None)`: it is not
     /// there; `Err`: that cannot be known.
-    async fn look<T: Send + 'static>(
-        &mut self,
-        call: &Call<'_>,
-        attempt: Attempt<'_, T>,
-    ) -> Result<Option<T>> {
+    async fn look<T, F>(&mut self, call: &Call<'_>, find: impl Fn() -> F) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<Option<T>>>,
+    {
         loop {
-            let error = match attempt.find().await {
+            let error = match find().await {
                 Ok(found) => return Ok(found),
                 Err(error) => error,
             };
@@ -214,17 +214,49 @@ impl<I: Iterator<Item = Duration>> Course<'_, I> {
 
 impl Policy for RetryPolicy {
     async fn run<T: Send + 'static>(&self, call: &Call<'_>, attempt: Attempt<'_, T>) -> Result<T> {
-        if !call.may_repeat() {
-            return attempt.send().await;
+        self.repeat(call, Instant::now(), attempt, || attempt.send(), || attempt.find()).await
+    }
+}
+
+impl RetryPolicy {
+    /// Carries out a call that began then; `send` and `find` are those of the attempt, with what lies around each.
+    pub(super) async fn repeat<T: Send + 'static, S, F>(
+        &self,
+        call: &Call<'_>,
+        begun: Instant,
+        attempt: Attempt<'_, T>,
+        send: impl Fn() -> S + Send + Sync,
+        find: impl Fn() -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        S: Future<Output = Result<T>> + Send,
+        F: Future<Output = Result<Option<T>>> + Send,
+    {
+        match send().await {
+            Err(error) if call.may_repeat() => {
+                // In a box of its own: most calls have no second attempt and need no room for one.
+                Box::pin(self.again(call, begun, attempt, error, send, find)).await
+            }
+            answer => answer,
         }
-        let begun = Instant::now();
+    }
+
+    async fn again<T: Send + 'static, S, F>(
+        &self,
+        call: &Call<'_>,
+        begun: Instant,
+        attempt: Attempt<'_, T>,
+        mut error: Error,
+        send: impl Fn() -> S + Send + Sync,
+        find: impl Fn() -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        S: Future<Output = Result<T>> + Send,
+        F: Future<Output = Result<Option<T>>> + Send,
+    {
         let mut course =
             Course { policy: self, pauses: self.pauses(), begun, attempts: 0, effect: false, lost: false };
         loop {
-            let error = match attempt.send().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
             course.attempts += 1;
             if course.lost
                 && error.is_not_found()
@@ -238,19 +270,23 @@ impl Policy for RetryPolicy {
             // Whatever came after a lost answer (a name that is taken, for example), the guest may be there.
             if course.lost && attempt.can_find() {
                 let more = error.retry() != Retry::Never && course.pause(call, &error).await;
-                match course.look(call, attempt).await {
+                match course.look(call, &find).await {
                     Ok(Some(answer)) => return Ok(answer),
-                    Ok(None) if more => continue,
+                    Ok(None) if more => {}
                     Ok(None) => return course.end(error),
                     Err(look) => {
                         let hint = format!("It could not be found out whether it was made ({look})");
                         return course.end(error.with_hint(hint));
                     }
                 }
-            }
-            if !Self::allows(error.retry(), call.is_idempotent()) || !course.pause(call, &error).await {
+            } else if !Self::allows(error.retry(), call.is_idempotent()) || !course.pause(call, &error).await
+            {
                 return course.end(error);
             }
+            error = match send().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
         }
     }
 }

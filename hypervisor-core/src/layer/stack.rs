@@ -2,53 +2,111 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::attempt::Sending;
 use super::{Attempt, Budget, Call, Layered, Limit, Policy, RetryPolicy, Timeout, Trace};
 use crate::error::Result;
 use crate::traits::Hypervisor;
-
-type Order = (Option<Trace>, (Option<RetryPolicy>, (Option<Budget>, (Option<Limit>, Option<Timeout>))));
 
 /// The policies of a [`Stack`]: trace(retry(budget(limit(timeout)))), each where it was asked for.
 ///
 /// `hv.backend::<Layered<Layers>>()` finds them again, and with them the counters.
 #[derive(Debug, Clone, Default)]
-pub struct Layers(Order);
+pub struct Layers {
+    trace: Option<Trace>,
+    retry: Option<RetryPolicy>,
+    budget: Option<Budget>,
+    limit: Option<Limit>,
+    timeout: Option<Timeout>,
+}
 
 impl Layers {
     /// The trace, with its counters.
     #[must_use]
     pub fn trace(&self) -> Option<&Trace> {
-        self.0.0.as_ref()
+        self.trace.as_ref()
     }
 
     /// How calls are repeated.
     #[must_use]
     pub fn retry(&self) -> Option<&RetryPolicy> {
-        self.0.1.0.as_ref()
+        self.retry.as_ref()
     }
 
     /// How many calls at a time.
     #[must_use]
     pub fn limit(&self) -> Option<&Limit> {
-        self.0.1.1.1.0.as_ref()
+        self.limit.as_ref()
     }
 
     /// How many calls the server allows.
     #[must_use]
     pub fn budget(&self) -> Option<&Budget> {
-        self.0.1.1.0.as_ref()
+        self.budget.as_ref()
     }
 
     /// How long an attempt may take.
     #[must_use]
     pub fn timeout(&self) -> Option<&Timeout> {
-        self.0.1.1.1.1.as_ref()
+        self.timeout.as_ref()
     }
 }
 
 impl Policy for Layers {
+    /// As the policies one in another would, in one future.
     async fn run<T: Send + 'static>(&self, call: &Call<'_>, attempt: Attempt<'_, T>) -> Result<T> {
-        self.0.run(call, attempt).await
+        let begun = Instant::now();
+        let work = self.repeated(call, begun, attempt);
+        match &self.trace {
+            Some(trace) => trace.watch(call, begun, work).await,
+            None => work.await,
+        }
+    }
+}
+
+impl Layers {
+    async fn repeated<T: Send + 'static>(
+        &self,
+        call: &Call<'_>,
+        begun: Instant,
+        attempt: Attempt<'_, T>,
+    ) -> Result<T> {
+        let send = || self.once(call, || attempt.send());
+        let find = || -> Sending<'_, Option<T>> {
+            Box::pin(async move {
+                let look = call.lookup();
+                self.once(&look, || attempt.find()).await
+            })
+        };
+        match &self.retry {
+            Some(retry) => retry.repeat(call, begun, attempt, send, find).await,
+            None => send().await,
+        }
+    }
+
+    /// One attempt, in its turn and within its time.
+    async fn once<'a, T: Send + 'static>(
+        &self,
+        call: &Call<'_>,
+        send: impl Fn() -> Sending<'a, T> + Send + Sync,
+    ) -> Result<T> {
+        if let Some(budget) = &self.budget {
+            budget.wait(call).await?;
+        }
+        let place = match &self.limit {
+            Some(limit) => limit.place(call).await?,
+            None => None,
+        };
+        let answer = match &self.timeout {
+            Some(timeout) => timeout.within(call, send()).await,
+            None => send().await,
+        };
+        drop(place);
+        if let Some(budget) = &self.budget {
+            budget.heed(call, &answer);
+        }
+        answer
     }
 }
 
@@ -109,28 +167,28 @@ impl Stack {
     /// A deadline for every attempt: one [`Duration`](std::time::Duration) for all, or a [`Timeout`].
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
-        self.layers.0.1.1.1.1 = Some(timeout.into());
+        self.layers.timeout = Some(timeout.into());
         self
     }
 
     /// At most so many calls at a time: a number, or a [`Limit`] that other connections share.
     #[must_use]
     pub fn limit(mut self, limit: impl Into<Limit>) -> Self {
-        self.layers.0.1.1.1.0 = Some(limit.into());
+        self.layers.limit = Some(limit.into());
         self
     }
 
     /// Not more calls than the server allows: not one of the usual layers.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
-        self.layers.0.1.1.0 = Some(budget);
+        self.layers.budget = Some(budget);
         self
     }
 
     /// Repeats what can be repeated.
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.layers.0.1.0 = Some(retry);
+        self.layers.retry = Some(retry);
         self
     }
 
@@ -143,7 +201,7 @@ impl Stack {
     /// A span for every call, and these counters.
     #[must_use]
     pub fn trace_with(mut self, trace: Trace) -> Self {
-        self.layers.0.0 = Some(trace);
+        self.layers.trace = Some(trace);
         self
     }
 

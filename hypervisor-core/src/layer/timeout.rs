@@ -1,8 +1,15 @@
 //! A deadline for every attempt.
 
 use std::collections::BTreeMap;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
+use tokio::task::unconstrained;
+use tokio::time::sleep;
+
+use super::attempt::Sending;
 use super::{Attempt, Call, Policy};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::operation::{Operation, OperationClass};
@@ -96,13 +103,32 @@ impl From<Duration> for Timeout {
 
 impl Policy for Timeout {
     async fn run<T: Send + 'static>(&self, call: &Call<'_>, attempt: Attempt<'_, T>) -> Result<T> {
+        self.within(call, attempt.send()).await
+    }
+}
+
+impl Timeout {
+    /// The answer of an attempt, or that there was none in time.
+    pub(super) async fn within<T>(&self, call: &Call<'_>, mut sending: Sending<'_, T>) -> Result<T> {
         let Some(deadline) = self.of(call) else {
-            return attempt.send().await;
+            return sending.await;
         };
-        match tokio::time::timeout(deadline, attempt.send()).await {
-            Ok(answer) => answer,
-            Err(_) => Err(too_late(call, deadline)),
-        }
+        // Not tokio's `timeout`: an answer that is there at once needs neither clock nor timer.
+        let mut late = pin!(None);
+        poll_fn(|context| {
+            if let Poll::Ready(answer) = sending.as_mut().poll(context) {
+                return Poll::Ready(answer);
+            }
+            if late.is_none() {
+                // Unconstrained, so that work which uses its task's budget up is ended all the same.
+                late.set(Some(unconstrained(sleep(deadline))));
+            }
+            match late.as_mut().as_pin_mut().map(|late| late.poll(context)) {
+                Some(Poll::Ready(())) => Poll::Ready(Err(too_late(call, deadline))),
+                _ => Poll::Pending,
+            }
+        })
+        .await
     }
 }
 

@@ -1,5 +1,6 @@
 //! One span for every call, and counters.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -70,10 +71,22 @@ impl Drop for Open<'_, '_> {
 
 impl Policy for Trace {
     async fn run<T: Send + 'static>(&self, call: &Call<'_>, attempt: Attempt<'_, T>) -> Result<T> {
+        self.watch(call, Instant::now(), attempt.send()).await
+    }
+}
+
+impl Trace {
+    /// Carries out a call that began then.
+    pub(super) async fn watch<T>(
+        &self,
+        call: &Call<'_>,
+        begun: Instant,
+        work: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
         self.counters.begin(call.operation());
-        let (span, begun) = (span(call), Instant::now());
+        let span = span(call);
         let mut open = Open { call, counters: &self.counters, span, begun, end: End::Dropped, attempts: 0 };
-        let answer = attempt.send().instrument(open.span.clone()).await;
+        let answer = work.instrument(open.span.clone()).await;
         open.end = match &answer {
             Ok(_) => End::Succeeded,
             Err(error) => {

@@ -41,7 +41,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use url::Url;
 
 pub use self::builder::MemoryBuilder;
 pub use self::fault::FaultPlan;
@@ -120,10 +119,10 @@ impl Memory {
     ///
     /// ```
     /// use hypervisor_core::memory::Memory;
-    /// assert!(Memory::from_url(&"memory://?hosts=3".parse().unwrap()).is_ok());
-    /// assert!(Memory::from_url(&"memory://?hosts=many".parse().unwrap()).is_err());
+    /// assert!(Memory::from_url("memory://?hosts=3").is_ok());
+    /// assert!(Memory::from_url("memory://?hosts=many").is_err());
     /// ```
-    pub fn from_url(url: &Url) -> Result<Self> {
+    pub fn from_url(url: &str) -> Result<Self> {
         MemoryBuilder::from_url(url).map(MemoryBuilder::build)
     }
 

@@ -1,5 +1,6 @@
 //! Long-running work as plain data.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -167,6 +168,10 @@ pub struct TaskQuery {
     pub state: Option<TaskState>,
     /// Of this operation.
     pub operation: Option<Operation>,
+    /// One of these. So that a driver which looks for many at once need not read all that the server remembers; it stays in the process,
+    /// and a gateway is asked for all.
+    #[serde(skip)]
+    pub ids: BTreeSet<TaskId>,
 }
 
 impl TaskQuery {
@@ -178,6 +183,13 @@ impl TaskQuery {
 
     setters! { opt_into vm: VmId; opt_into host: HostId; opt state: TaskState; opt operation: Operation; }
 
+    /// One of these tasks.
+    #[must_use]
+    pub fn ids(mut self, ids: impl IntoIterator<Item = TaskId>) -> Self {
+        self.ids = ids.into_iter().collect();
+        self
+    }
+
     /// Whether the query wants this task, for backends that cannot filter.
     #[must_use]
     pub fn matches(&self, task: &TaskInfo) -> bool {
@@ -188,6 +200,7 @@ impl TaskQuery {
             && fits(self.host.as_ref(), task.host.as_ref())
             && fits(self.state.as_ref(), Some(&task.state))
             && fits(self.operation.as_ref(), task.operation.as_ref())
+            && (self.ids.is_empty() || self.ids.contains(&task.id))
     }
 }
 

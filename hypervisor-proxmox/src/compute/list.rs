@@ -1,6 +1,6 @@
 //! Guests, listed and read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use hypervisor_core::model::{
@@ -43,6 +43,17 @@ pub(crate) async fn everywhere(
     let view = inner.view(operation).await?;
     let mut guests = view.inventory.guests.clone();
     let mut unreachable = view.inventory.unreachable.clone();
+    refresh(inner, operation, &mut guests, &mut unreachable).await;
+    Ok((guests, unreachable))
+}
+
+/// Looks once more at guests that were changed so recently that the cluster's list may not show it.
+pub(crate) async fn refresh(
+    inner: &Inner,
+    operation: Operation,
+    guests: &mut [VmInfo],
+    unreachable: &mut Vec<Unreachable>,
+) {
     let changed = inner.locator.changed();
     let stale = |vm: &VmInfo| {
         vm.state != VmState::Unreachable
@@ -60,7 +71,7 @@ pub(crate) async fn everywhere(
     });
     for (host, fresh) in futures::future::join_all(looks).await {
         match fresh {
-            Ok(fresh) => merge(&mut guests, fresh),
+            Ok(fresh) => merge(guests, fresh),
             Err(error) if error.kind() == ErrorKind::HostUnreachable => {
                 if !unreachable.iter().any(|known| known.host == *host) {
                     unreachable.push(Unreachable::new(host, error.message()));
@@ -71,27 +82,37 @@ pub(crate) async fn everywhere(
         }
     }
     guests.iter_mut().for_each(|vm| inner.intents.mark(vm));
-    Ok((guests, unreachable))
 }
 
 /// What the node says counts; only the group stands in the cluster's list alone.
 fn merge(guests: &mut [VmInfo], fresh: Vec<VmInfo>) {
-    for mut seen in fresh {
-        if let Some(slot) = guests.iter_mut().find(|vm| vm.id == seen.id) {
+    let mut fresh: HashMap<VmId, VmInfo> = fresh.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
+    for slot in guests {
+        if let Some(mut seen) = fresh.remove(&slot.id) {
             seen.group = slot.group.take();
             *slot = seen;
         }
     }
 }
 
-async fn rows(inner: &Inner, operation: Operation, host: &HostId, kind: GuestKind) -> Result<Vec<VmInfo>> {
+/// The guests of one kind on a host, as it has them now. Without `paused` the server does not ask QEMU, and a paused guest runs.
+pub(crate) async fn states(
+    inner: &Inner,
+    operation: Operation,
+    host: &HostId,
+    kind: GuestKind,
+    paused: bool,
+) -> Result<Vec<VmInfo>> {
     let path = format!("/nodes/{}/{}", segment("host", host.as_str())?, kind_path(kind));
     let mut call = Call::get(path).operation(operation);
-    if kind == GuestKind::Vm {
-        // Without it the server does not ask QEMU whether a guest is paused.
+    if paused && kind == GuestKind::Vm {
         call = call.query(Form::new().flag("full", true));
     }
     status::guests(&inner.api.bytes(&call).await?, kind, host.as_str())
+}
+
+async fn rows(inner: &Inner, operation: Operation, host: &HostId, kind: GuestKind) -> Result<Vec<VmInfo>> {
+    states(inner, operation, host, kind, true).await
 }
 
 async fn of_host(

@@ -2,6 +2,7 @@
 
 mod budget;
 mod chaos;
+mod cost;
 mod forward;
 mod memory;
 mod retry;

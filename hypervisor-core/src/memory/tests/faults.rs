@@ -108,7 +108,7 @@ async fn the_same_seed_gives_the_same_world() {
 
 #[test]
 fn a_url_sets_it_up_or_says_what_is_wrong() {
-    let build = |url: &str| Memory::from_url(&url.parse().unwrap());
+    let build = Memory::from_url;
     for good in ["memory://", "memory:///", "memory://?hosts=3&task_time=2s&guest_time=500ms&seed=42"] {
         assert!(build(good).is_ok(), "{good}");
     }
@@ -120,6 +120,9 @@ fn a_url_sets_it_up_or_says_what_is_wrong() {
         "memory://?hosts=4000000000",
         "memory://?task_time=2y",
         "memory://?colour=red",
+        "memory://?seed=1#part",
+        "memory://user:password@",
+        "memory:",
         "http://x",
     ] {
         assert_eq!(build(wrong).unwrap_err().kind(), ErrorKind::Config, "{wrong}");

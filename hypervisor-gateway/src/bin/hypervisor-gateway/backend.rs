@@ -6,7 +6,6 @@ use futures::future::BoxFuture;
 use hypervisor_core::layer::Stack;
 use hypervisor_core::memory::Memory;
 use hypervisor_core::{Error, ErrorKind, Hypervisor, Result};
-use url::Url;
 
 const COMPILED_IN: &[&str] = &[
     "memory",
@@ -28,11 +27,7 @@ fn bare(url: &str) -> BoxFuture<'_, Result<Arc<dyn Hypervisor>>> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
     Box::pin(async move {
         match scheme.split('+').next().unwrap_or_default() {
-            "memory" => {
-                let url =
-                    Url::parse(url).map_err(|_| Error::new(ErrorKind::Config, "--backend is not a URL"))?;
-                Ok(Arc::new(Memory::from_url(&url)?) as Arc<dyn Hypervisor>)
-            }
+            "memory" => Ok(Arc::new(Memory::from_url(url)?) as Arc<dyn Hypervisor>),
             #[cfg(feature = "libvirt")]
             "qemu" | "test" | "lxc" | "xen" => {
                 let config = hypervisor_libvirt::LibvirtConfig::new(url)?;
