@@ -14,7 +14,7 @@ use crate::api::Api;
 use crate::compute::create::Placed;
 use crate::config::ProxmoxConfig;
 use crate::error::{named, of_vm, says_no_guest};
-use crate::ids::{Ids, Intents};
+use crate::ids::{Ids, Intents, Lost};
 use crate::locate::{Locator, Place, View};
 use crate::network::Seen;
 use crate::probe::{Probe, probe};
@@ -57,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) locator: Locator,
     pub(crate) ids: Ids,
     pub(crate) intents: Intents,
+    pub(crate) lost: Lost,
     pub(crate) networks: Seen,
     pub(crate) placed: Placed,
     pub(crate) chains: Chains,
@@ -89,6 +90,7 @@ impl Proxmox {
             locator,
             ids: Ids::default(),
             intents: Intents::default(),
+            lost: Lost::default(),
             networks: Seen::default(),
             placed: Placed::default(),
             chains: Chains::default(),

@@ -77,12 +77,14 @@ impl Inner {
         }
         let upid = upid(id)?;
         let call = Call::get(path(&upid, "/status")?).operation(Operation::GetTask);
-        let age = SystemTime::now().duration_since(upid.started()).unwrap_or_default();
+        let by_clock = SystemTime::now().duration_since(upid.started()).is_ok_and(|age| age < FRESH);
+        // The clocks may differ by more than that.
+        let fresh = by_clock || self.api.has_begun(id);
         let (mut looks, mut unexpected) = (0, 0);
         loop {
             let info = match self.api.bytes(&call).await {
                 Ok(answer) => task::task(&answer)?,
-                Err(error) if error.is_not_found() && age < FRESH && looks < FRESH_LOOKS => {
+                Err(error) if error.is_not_found() && fresh && looks < FRESH_LOOKS => {
                     looks += 1;
                     sleep(FRESH_PAUSE).await;
                     continue;
