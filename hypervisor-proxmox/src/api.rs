@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hypervisor_core::http::{Http, Method, Request, Response, WebSocket};
 use hypervisor_core::model::{ByteStream, TaskId};
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -254,13 +255,22 @@ impl Api {
         Ok(id.map(|id| self.note(id.into())))
     }
 
-    /// Opens a WebSocket.
-    pub(crate) async fn websocket(&self, path: &str, query: &Form) -> Result<WebSocket> {
+    /// Opens a WebSocket; `first` is sent as its first message.
+    pub(crate) async fn websocket(
+        &self,
+        path: &str,
+        query: &Form,
+        first: Option<&SecretString>,
+    ) -> Result<WebSocket> {
         let Inner { http, session, .. } = &*self.0;
         let call = Call::get(path).query(query.clone()).operation(Operation::GetConsole);
         let pass = session.pass(http).await.map_err(|error| call.failed(error))?;
         let request = call.request().header("sec-websocket-protocol", "binary");
-        let opened: Result<WebSocket> = http.websocket(session.sign(request, &pass, false)).await;
+        let request = session.sign(request, &pass, false);
+        let opened: Result<WebSocket> = match first {
+            Some(first) => http.websocket_with_secret(request, first).await,
+            None => http.websocket(request).await,
+        };
         opened.map_err(|error| call.failed(error))
     }
 

@@ -19,6 +19,7 @@ use crate::locate::{Locator, Place, View};
 use crate::network::Seen;
 use crate::probe::{Probe, probe};
 use crate::tasks::chain::Chains;
+use crate::tasks::waits::Waits;
 use crate::wire::form;
 
 /// How old the look at the cluster may be from which the place and the number of a new guest are chosen. A number that was taken
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) networks: Seen,
     pub(crate) placed: Placed,
     pub(crate) chains: Chains,
+    pub(crate) waits: Waits,
 }
 
 impl fmt::Debug for Proxmox {
@@ -94,6 +96,7 @@ impl Proxmox {
             networks: Seen::default(),
             placed: Placed::default(),
             chains: Chains::default(),
+            waits: Waits::default(),
         };
         let inner = Arc::new(inner);
         Ok(Self { events: crate::events::poller(&inner), inner })

@@ -8,6 +8,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use hypervisor_core::http::{Message, WebSocket};
 use hypervisor_core::model::{ConsoleAccess, ConsoleKind, GuestKind, VmId};
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::api::Call;
@@ -217,13 +218,14 @@ impl Proxmox {
         inner.require(OPERATION, &[])?;
         let opened = open(inner, vm, kind).await.map_err(named(OPERATION))?;
         let path = opened.found.path("/vncwebsocket")?;
-        let socket =
-            inner.api.websocket(&path, &query(&opened)).await.map_err(|error| refusal(inner, error))?;
         let terminal = *kind == ConsoleKind::Serial;
+        // Who comes, and the ticket that proves it.
+        let first = terminal.then(|| SecretString::from(format!("{}:{}\n", opened.user, opened.ticket)));
+        let socket = inner.api.websocket(&path, &query(&opened), first.as_ref()).await;
+        let socket = socket.map_err(|error| refusal(inner, error))?;
         let password = opened.password.clone().or_else(|| (!terminal).then(|| opened.ticket.clone()));
         let mut console = Console { socket, terminal, password };
         if terminal {
-            console.write(format!("{}:{}\n", opened.user, opened.ticket).into()).await?;
             // A ping may come before the answer.
             let answer = loop {
                 match console.next().await {

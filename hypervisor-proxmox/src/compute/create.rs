@@ -135,7 +135,9 @@ impl<'a> Numbers<'a> {
                 // The lists of the cluster are too old to show it.
                 self.inner.locator.touch(&VmId::from(number.to_string()));
             }
-            _ => self.inner.lost.remove(token),
+            // What has become of the earlier try is still not known.
+            Err(_) => {}
+            Ok(_) => self.inner.lost.remove(token),
         }
         ended
     }
