@@ -1,13 +1,17 @@
 //! The raw client: one call, with credentials, and the server's words when it refuses.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hypervisor_core::http::{Http, Method, Request, Response, WebSocket};
 use hypervisor_core::model::{ByteStream, TaskId};
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
+use secrecy::SecretString;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::auth::{Session, refusal};
 use crate::config::ProxmoxConfig;
@@ -24,7 +28,13 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     http: Http,
     session: Session,
+    /// The tasks that calls of this connection have started, the latest first.
+    begun: Mutex<VecDeque<(TaskId, Instant)>>,
 }
+
+/// How many tasks are remembered as just started, and for how long they count as that.
+const BEGUN: usize = 512;
+const JUST: Duration = Duration::from_secs(15);
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,7 +128,7 @@ impl Api {
     pub(crate) fn new(config: &ProxmoxConfig) -> Result<Self> {
         let login = config.login()?;
         let http = Http::new(config.http()?).map_err(|error| error.with_backend(crate::BACKEND))?;
-        Ok(Self(Arc::new(Inner { http, session: Session::new(login) })))
+        Ok(Self(Arc::new(Inner { http, session: Session::new(login), begun: Mutex::default() })))
     }
 
     /// Reads `path`.
@@ -186,12 +196,26 @@ impl Api {
     /// The id of a task that the call has started; `None` where all is done.
     pub(crate) async fn task(&self, call: &Call) -> Result<Option<TaskId>> {
         let id = envelope::id(&self.bytes(call).await?).map_err(|error| call.failed(error))?;
-        Ok(id.filter(|id| id.starts_with("UPID:")).map(TaskId::from))
+        Ok(id.filter(|id| id.starts_with("UPID:")).map(|id| self.note(id.into())))
+    }
+
+    fn note(&self, task: TaskId) -> TaskId {
+        let mut begun = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.truncate(BEGUN);
+        begun.push_front((task.clone(), Instant::now()));
+        task
+    }
+
+    /// Whether a call of this connection has just started this task.
+    pub(crate) fn has_begun(&self, task: &TaskId) -> bool {
+        let begun = self.0.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut just = begun.iter().take_while(|(_, when)| when.elapsed() < JUST);
+        just.any(|(known, _)| known == task)
     }
 
     /// The answer's body.
     pub(crate) async fn bytes(&self, call: &Call) -> Result<Bytes> {
-        let Inner { http, session } = &*self.0;
+        let Inner { http, session, .. } = &*self.0;
         let mut again = true;
         loop {
             let pass =
@@ -208,7 +232,8 @@ impl Api {
         }
     }
 
-    /// Sends a body of known length, which cannot be sent twice.
+    /// Sends a body of known length, which cannot be sent twice: a ticket that the server does not take any more has to be found out
+    /// about before that.
     pub(crate) async fn upload(
         &self,
         operation: Operation,
@@ -216,25 +241,36 @@ impl Api {
         content_type: &str,
         body: ByteStream,
     ) -> Result<Option<TaskId>> {
-        let Inner { http, session } = &*self.0;
+        let Inner { http, session, .. } = &*self.0;
         let call = Call::post(path, Form::new()).operation(operation);
-        // The one refusal that an upload must not meet: it cannot begin again.
+        if !session.is_token() {
+            self.bytes(&Call::get("/version").operation(operation)).await?;
+        }
         let pass = session.pass(http).await.map_err(|error| call.failed(error).with_effect(Effect::None))?;
         let request = Request::post(path).stream(content_type, body).operation(operation);
         let response =
             http.send(session.sign(request, &pass, true)).await.map_err(|error| call.failed(error))?;
         settled(&response).map_err(|error| call.failed(error))?;
         let id = envelope::id(response.bytes()).map_err(|error| call.failed(error))?;
-        Ok(id.map(TaskId::from))
+        Ok(id.map(|id| self.note(id.into())))
     }
 
-    /// Opens a WebSocket.
-    pub(crate) async fn websocket(&self, path: &str, query: &Form) -> Result<WebSocket> {
-        let Inner { http, session } = &*self.0;
+    /// Opens a WebSocket; `first` is sent as its first message.
+    pub(crate) async fn websocket(
+        &self,
+        path: &str,
+        query: &Form,
+        first: Option<&SecretString>,
+    ) -> Result<WebSocket> {
+        let Inner { http, session, .. } = &*self.0;
         let call = Call::get(path).query(query.clone()).operation(Operation::GetConsole);
         let pass = session.pass(http).await.map_err(|error| call.failed(error))?;
         let request = call.request().header("sec-websocket-protocol", "binary");
-        let opened: Result<WebSocket> = http.websocket(session.sign(request, &pass, false)).await;
+        let request = session.sign(request, &pass, false);
+        let opened: Result<WebSocket> = match first {
+            Some(first) => http.websocket_with_secret(request, first).await,
+            None => http.websocket(request).await,
+        };
         opened.map_err(|error| call.failed(error))
     }
 

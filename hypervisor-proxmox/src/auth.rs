@@ -1,7 +1,7 @@
 //! Credentials on a request: a token's header, or a ticket with its CSRF token.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hypervisor_core::http::{Http, Request, Response};
@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::config::{Login, SecondFactor};
+use crate::totp::Steps;
 use crate::wire::envelope;
 use crate::wire::error::{Reply, classify};
 use crate::wire::form::{Form, encoded_text};
@@ -37,6 +38,8 @@ pub(crate) struct Session {
     ticket: Mutex<Option<Arc<Ticket>>>,
     /// How many tickets there have been.
     tickets: AtomicU64,
+    /// The codes of the second factor that were used up.
+    steps: std::sync::Mutex<Steps>,
 }
 
 struct Ticket {
@@ -54,7 +57,12 @@ pub(crate) struct Pass(Option<Arc<Ticket>>);
 
 impl Session {
     pub(crate) fn new(login: Login) -> Self {
-        Self { login, ticket: Mutex::new(None), tickets: AtomicU64::new(0) }
+        Self {
+            login,
+            ticket: Mutex::new(None),
+            tickets: AtomicU64::new(0),
+            steps: std::sync::Mutex::default(),
+        }
     }
 
     /// The user or token, without a secret.
@@ -88,12 +96,46 @@ impl Session {
                 let password = password
                     .as_ref()
                     .ok_or_else(|| Error::new(ErrorKind::Config, "the user has no password"))?;
-                with_second_factor(http, name, log_in(http, name, password).await?, second.as_ref()).await?
+                let first = log_in(http, name, password).await?;
+                self.with_second_factor(http, name, first, second.as_ref()).await?
             }
         };
         let ticket = Arc::new(Ticket::new(row, self.tickets.fetch_add(1, Ordering::Relaxed))?);
         *held = Some(Arc::clone(&ticket));
         Ok(Pass(Some(ticket)))
+    }
+
+    /// Answers the question for a second factor, if there is one.
+    async fn with_second_factor(
+        &self,
+        http: &Http,
+        name: &str,
+        row: Answer,
+        second: Option<&SecondFactor>,
+    ) -> Result<Answer> {
+        if !row.needs_second {
+            return Ok(row);
+        }
+        let code = match second {
+            Some(SecondFactor::Code(code)) => code.clone(),
+            Some(SecondFactor::Totp(totp)) => {
+                let (step, pause) =
+                    self.steps.lock().unwrap_or_else(PoisonError::into_inner).next(SystemTime::now());
+                tokio::time::sleep(pause).await;
+                totp.code(step)
+            }
+            None => {
+                let error = Error::new(ErrorKind::Unauthenticated, "the server asks for a second factor");
+                let hint = "give the secret of the authenticator (`totp_secret`, PROXMOX_TOTP_SECRET), or use an API token";
+                return Err(error.with_hint(hint).with_backend(crate::BACKEND));
+            }
+        };
+        let challenge = row.ticket.unwrap_or_default();
+        let form = Form::new()
+            .text("username", name)
+            .text("password", format!("totp:{}", code.expose_secret()))
+            .text("tfa-challenge", challenge);
+        ask(http, &form).await
     }
 
     /// Drops the ticket that was refused, unless another call has logged in since. Says whether there is reason to try again.
@@ -145,32 +187,6 @@ async fn log_in(http: &Http, name: &str, password: &SecretString) -> Result<Answ
         .text("username", name)
         .text("password", password.expose_secret())
         .flag("new-format", true);
-    ask(http, &form).await
-}
-
-async fn with_second_factor(
-    http: &Http,
-    name: &str,
-    row: Answer,
-    second: Option<&SecondFactor>,
-) -> Result<Answer> {
-    if !row.needs_second {
-        return Ok(row);
-    }
-    let code = match second {
-        Some(SecondFactor::Code(code)) => code.clone(),
-        Some(SecondFactor::Totp(totp)) => totp.code(SystemTime::now()),
-        None => {
-            let error = Error::new(ErrorKind::Unauthenticated, "the server asks for a second factor");
-            let hint = "give the secret of the authenticator (`totp_secret`, PROXMOX_TOTP_SECRET), or use an API token";
-            return Err(error.with_hint(hint).with_backend(crate::BACKEND));
-        }
-    };
-    let challenge = row.ticket.unwrap_or_default();
-    let form = Form::new()
-        .text("username", name)
-        .text("password", format!("totp:{}", code.expose_secret()))
-        .text("tfa-challenge", challenge);
     ask(http, &form).await
 }
 

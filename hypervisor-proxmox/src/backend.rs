@@ -14,11 +14,12 @@ use crate::api::Api;
 use crate::compute::create::Placed;
 use crate::config::ProxmoxConfig;
 use crate::error::{named, of_vm, says_no_guest};
-use crate::ids::{Ids, Intents};
+use crate::ids::{Ids, Intents, Lost};
 use crate::locate::{Locator, Place, View};
 use crate::network::Seen;
 use crate::probe::{Probe, probe};
 use crate::tasks::chain::Chains;
+use crate::tasks::waits::Waits;
 use crate::wire::form;
 
 /// How old the look at the cluster may be from which the place and the number of a new guest are chosen. A number that was taken
@@ -57,9 +58,11 @@ pub(crate) struct Inner {
     pub(crate) locator: Locator,
     pub(crate) ids: Ids,
     pub(crate) intents: Intents,
+    pub(crate) lost: Lost,
     pub(crate) networks: Seen,
     pub(crate) placed: Placed,
     pub(crate) chains: Chains,
+    pub(crate) waits: Waits,
 }
 
 impl fmt::Debug for Proxmox {
@@ -89,9 +92,11 @@ impl Proxmox {
             locator,
             ids: Ids::default(),
             intents: Intents::default(),
+            lost: Lost::default(),
             networks: Seen::default(),
             placed: Placed::default(),
             chains: Chains::default(),
+            waits: Waits::default(),
         };
         let inner = Arc::new(inner);
         Ok(Self { events: crate::events::poller(&inner), inner })

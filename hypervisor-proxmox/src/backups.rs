@@ -1,5 +1,7 @@
 //! Backups.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use hypervisor_core::model::{
     BackupId, BackupInfo, BackupQuery, BackupSpec, GuestKind, HostId, Page, PageRequest, PoolId,
@@ -9,8 +11,8 @@ use hypervisor_core::traits::Backups;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
 use crate::api::Call;
-use crate::backend::{Inner, Proxmox};
-use crate::compute::{create, list};
+use crate::backend::{Found, Inner, Proxmox};
+use crate::compute::{create, list, start};
 use crate::error::named;
 use crate::locate::Place;
 use crate::storage::{of_pool, parts, read, remove};
@@ -147,7 +149,7 @@ async fn find(inner: &Inner, operation: Operation, backup: &BackupId) -> Result<
     Ok((volume, host))
 }
 
-async fn restore(inner: &Inner, backup: &BackupId, options: &RestoreBackup) -> Result<Started<VmId>> {
+async fn restore(inner: &Arc<Inner>, backup: &BackupId, options: &RestoreBackup) -> Result<Started<VmId>> {
     let operation = Operation::RestoreBackup;
     let (_, host) = find(inner, operation, backup).await?;
     let kind = wire::kind_of(backup).unwrap_or(GuestKind::Vm);
@@ -170,8 +172,8 @@ async fn restore(inner: &Inner, backup: &BackupId, options: &RestoreBackup) -> R
                 Err(error) => return Err(error),
             };
             let task = send(inner, backup, &place, number, options).await?;
-            inner.locator.learn(number, place);
-            Ok(begun(vm, task))
+            inner.locator.learn(number, place.clone());
+            Ok(started(inner, Found { number, place }, options, task))
         }
         _ => {
             let host = options.host.clone().unwrap_or(host);
@@ -183,11 +185,26 @@ async fn restore(inner: &Inner, backup: &BackupId, options: &RestoreBackup) -> R
                 .each(|number| async move {
                     let task = send(inner, backup, place, number, options).await?;
                     inner.locator.learn(number, place.clone());
-                    Ok(begun(VmId::from(number.to_string()), task))
+                    Ok(started(inner, Found { number, place: place.clone() }, options, task))
                 })
                 .await
         }
     }
+}
+
+/// A restore, and the start that may follow on it.
+fn started(inner: &Arc<Inner>, found: Found, options: &RestoreBackup, task: Option<TaskId>) -> Started<VmId> {
+    let operation = Operation::RestoreBackup;
+    let vm = VmId::from(found.number.to_string());
+    if !options.start {
+        return begun(vm, task);
+    }
+    let work = Arc::clone(inner);
+    let chain = inner.chains.start(operation, &vm, move |link| async move {
+        link.follow(&work, "restoring", task.clone()).await?;
+        start::by_server(&work, &link, operation, &found, task.as_ref()).await
+    });
+    Started::running(vm, chain)
 }
 
 async fn send(

@@ -9,6 +9,7 @@ mod host;
 pub(crate) mod list;
 mod migrate;
 pub(crate) mod power;
+pub(crate) mod start;
 pub(crate) mod update;
 
 use async_trait::async_trait;

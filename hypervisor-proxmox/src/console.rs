@@ -8,6 +8,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use hypervisor_core::http::{Message, WebSocket};
 use hypervisor_core::model::{ConsoleAccess, ConsoleKind, GuestKind, VmId};
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::api::Call;
@@ -20,6 +21,9 @@ use crate::wire::scalar::text_of;
 const OPERATION: Operation = Operation::GetConsole;
 /// How long the server waits for somebody to come to a port that it has opened.
 const VALID: Duration = Duration::from_secs(10);
+
+/// The most that one frame has: the server takes 128 KiB. Both ends read a stream, whatever the frames.
+const FRAME: usize = 64 << 10;
 
 /// A port that the server has opened.
 struct Opened {
@@ -93,8 +97,9 @@ async fn open(inner: &Inner, vm: &VmId, kind: &ConsoleKind) -> Result<Opened> {
 
 /// Older releases open terminals to tickets only.
 fn refusal(inner: &Inner, error: Error) -> Error {
-    if inner.api.is_token()
-        && matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unauthenticated)
+    let refused = matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unauthenticated);
+    let for_want_of_a_privilege = error.message().contains("Permission check failed");
+    if inner.api.is_token() && refused && !for_want_of_a_privilege && !inner.probe.opens_terminals_to_tokens()
     {
         return error
             .with_hint("this release opens consoles only to a user with a password, not to an API token");
@@ -190,7 +195,14 @@ impl Console {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.socket.send(Message::Binary(bytes)).await.map_err(named(OPERATION))
+        let mut left = bytes;
+        loop {
+            let part = left.split_to(left.len().min(FRAME));
+            self.socket.send(Message::Binary(part)).await.map_err(named(OPERATION))?;
+            if left.is_empty() {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -206,15 +218,23 @@ impl Proxmox {
         inner.require(OPERATION, &[])?;
         let opened = open(inner, vm, kind).await.map_err(named(OPERATION))?;
         let path = opened.found.path("/vncwebsocket")?;
-        let socket =
-            inner.api.websocket(&path, &query(&opened)).await.map_err(|error| refusal(inner, error))?;
         let terminal = *kind == ConsoleKind::Serial;
+        // Who comes, and the ticket that proves it.
+        let first = terminal.then(|| SecretString::from(format!("{}:{}\n", opened.user, opened.ticket)));
+        let socket = inner.api.websocket(&path, &query(&opened), first.as_ref()).await;
+        let socket = socket.map_err(|error| refusal(inner, error))?;
         let password = opened.password.clone().or_else(|| (!terminal).then(|| opened.ticket.clone()));
         let mut console = Console { socket, terminal, password };
         if terminal {
-            console.write(format!("{}:{}\n", opened.user, opened.ticket).into()).await?;
-            match console.next().await? {
-                Some(answer) if answer.starts_with(b"OK") => {}
+            // A ping may come before the answer.
+            let answer = loop {
+                match console.next().await {
+                    Ok(Some(answer)) if answer.is_empty() => {}
+                    other => break other,
+                }
+            };
+            match answer {
+                Ok(Some(answer)) if answer.starts_with(b"OK") => {}
                 _ => {
                     let error =
                         Error::new(ErrorKind::PermissionDenied, "the terminal does not take the ticket");

@@ -46,6 +46,37 @@ impl Ids {
     }
 }
 
+/// The numbers of creates whose answers were lost, by their tokens. Whoever sends such a create again asks for the same number: at most one
+/// of the two can have it.
+#[derive(Default)]
+pub(crate) struct Lost(Mutex<HashMap<String, (u32, Instant)>>);
+
+/// How long a lost create is remembered.
+const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(3600);
+
+impl Lost {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, (u32, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The create with this token may have made a guest of this number.
+    pub(crate) fn add(&self, token: &str, number: u32) {
+        let mut all = self.all();
+        all.retain(|_, (_, when)| when.elapsed() < REMEMBERED);
+        all.insert(token.to_owned(), (number, Instant::now()));
+    }
+
+    /// The number that an earlier try with this token has asked for.
+    pub(crate) fn get(&self, token: &str) -> Option<u32> {
+        self.all().get(token).map(|(number, _)| *number)
+    }
+
+    /// What has become of it is known.
+    pub(crate) fn remove(&self, token: &str) {
+        self.all().remove(token);
+    }
+}
+
 /// The marks of clones, which the call that clones cannot leave on the copy: who asks this process for one finds the copy even before
 /// its tag is written.
 #[derive(Default)]

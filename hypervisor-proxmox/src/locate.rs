@@ -1,7 +1,7 @@
 //! Where guests are: one look at the cluster for all of them, shared by who needs it at the same time.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hypervisor_core::model::{GroupId, GuestKind, HostId, HostState, PoolInfo, VmId};
@@ -41,13 +41,24 @@ pub(crate) struct View {
     pub(crate) inventory: Inventory,
     /// When the look began.
     pub(crate) at: Instant,
-    places: HashMap<u32, Place>,
+    /// Made when it is asked for first: a list does not need it.
+    places: OnceLock<HashMap<u32, Place>>,
 }
 
 impl View {
     /// The numbers that are taken.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        self.places.keys().copied()
+        self.places().keys().copied()
+    }
+
+    fn places(&self) -> &HashMap<u32, Place> {
+        self.places.get_or_init(|| {
+            let guests = self.inventory.guests.iter();
+            let placed = guests.filter_map(|guest| {
+                Some((vmid(&guest.id).ok()?, Place::new(guest.host.as_ref()?, guest.kind)))
+            });
+            placed.collect()
+        })
     }
 
     /// The hosts that answer.
@@ -115,11 +126,7 @@ impl Locator {
             inventory.hosts =
                 node::hosts(&api.bytes(&nodes).await?).map_err(|error| error.with_operation(operation))?;
         }
-        let places = inventory
-            .guests
-            .iter()
-            .filter_map(|guest| Some((vmid(&guest.id).ok()?, Place::new(guest.host.as_ref()?, guest.kind))));
-        let view = Arc::new(View { places: places.collect(), inventory, at });
+        let view = Arc::new(View { places: OnceLock::new(), inventory, at });
         let mut known = self.known();
         known.view = Some(Arc::clone(&view));
         known.since.clear();
@@ -170,7 +177,7 @@ impl Locator {
         let known = self.known();
         match known.since.get(&number) {
             Some(place) => place.clone(),
-            None => known.view.as_ref()?.places.get(&number).cloned(),
+            None => known.view.as_ref()?.places().get(&number).cloned(),
         }
     }
 

@@ -77,7 +77,11 @@ impl Metrics for Proxmox {
         let inner = &*self.inner;
         let history = |path: String| async move {
             let call = Call::get(path).query(rrd::query(period)).operation(operation);
-            let history = rrd::history(&inner.api.bytes(&call).await?)?;
+            let history = match inner.api.bytes(&call).await {
+                Ok(answer) => rrd::history(&answer)?,
+                Err(error) if rrd::is_not_begun(&error) => rrd::empty(),
+                Err(error) => return Err(error),
+            };
             Ok(with_step(history, period))
         };
         match target {

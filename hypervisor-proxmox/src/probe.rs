@@ -30,6 +30,11 @@ impl Probe {
         self.release >= (8, 2)
     }
 
+    /// Whether the terminals of guests are opened to API tokens; from 9.1 on.
+    pub(crate) fn opens_terminals_to_tokens(&self) -> bool {
+        self.release >= (9, 1)
+    }
+
     /// Whether one call takes power verbs for many guests; from 9.1 on.
     pub(crate) fn has_bulk_action(&self) -> bool {
         self.release >= (9, 1)

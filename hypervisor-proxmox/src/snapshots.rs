@@ -12,7 +12,7 @@ use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
 use crate::api::Call;
 use crate::backend::{Found, Inner, Proxmox};
-use crate::compute::list;
+use crate::compute::{list, start};
 use crate::error::named;
 use crate::tasks::begun;
 use crate::wire::form::{Form, segment};
@@ -96,24 +96,34 @@ fn path(found: &Found, snapshot: &SnapshotId, rest: &str) -> Result<String> {
 }
 
 async fn revert(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     vm: &VmId,
     snapshot: &SnapshotId,
     options: RevertSnapshot,
 ) -> Result<Started<()>> {
     let operation = Operation::RevertSnapshot;
-    let task = inner
+    let shared = &**inner;
+    let (found, task) = inner
         .on_guest(operation, vm, |found| async move {
-            let rows = rows(inner, operation, &found).await?;
+            let rows = rows(shared, operation, &found).await?;
             if rows.iter().all(|row| row.id != *snapshot) {
                 return Err(named(operation)(snapshot.not_found()));
             }
             let form = Form::new().flag_if("start", options.start);
-            inner.api.task(&Call::post(path(&found, snapshot, "/rollback")?, form).operation(operation)).await
+            let call = Call::post(path(&found, snapshot, "/rollback")?, form).operation(operation);
+            Ok((found, shared.api.task(&call).await?))
         })
         .await?;
     inner.locator.touch(vm);
-    Ok(begun((), task))
+    if !options.start {
+        return Ok(begun((), task));
+    }
+    let work = Arc::clone(inner);
+    let chain = inner.chains.start(operation, vm, move |link| async move {
+        link.follow(&work, "going back to the snapshot", task.clone()).await?;
+        start::by_server(&work, &link, operation, &found, task.as_ref()).await
+    });
+    Ok(Started::running((), chain))
 }
 
 /// Deletes a snapshot; with what stands on it one after the other, the youngest first.

@@ -1,6 +1,7 @@
 //! Tasks: the server's own, whose id names the node to ask, and chains of several that this process sees through.
 
 pub(crate) mod chain;
+pub(crate) mod waits;
 
 use std::time::{Duration, SystemTime};
 
@@ -27,9 +28,6 @@ const FRESH_PAUSE: Duration = Duration::from_millis(200);
 const FRESH: Duration = Duration::from_secs(15);
 /// How often an end without a word is read again: the worker's last line may still be on its way.
 const UNEXPECTED_LOOKS: u32 = 3;
-/// The first and the longest pause between two looks at a task that this process waits for.
-const POLL: Duration = Duration::from_millis(50);
-const POLL_MOST: Duration = Duration::from_secs(5);
 /// The most tasks of one node that a list reads.
 const LIST_LIMIT: u64 = 1000;
 
@@ -77,12 +75,14 @@ impl Inner {
         }
         let upid = upid(id)?;
         let call = Call::get(path(&upid, "/status")?).operation(Operation::GetTask);
-        let age = SystemTime::now().duration_since(upid.started()).unwrap_or_default();
+        let by_clock = SystemTime::now().duration_since(upid.started()).is_ok_and(|age| age < FRESH);
+        // The clocks may differ by more than that.
+        let fresh = by_clock || self.api.has_begun(id);
         let (mut looks, mut unexpected) = (0, 0);
         loop {
             let info = match self.api.bytes(&call).await {
                 Ok(answer) => task::task(&answer)?,
-                Err(error) if error.is_not_found() && age < FRESH && looks < FRESH_LOOKS => {
+                Err(error) if error.is_not_found() && fresh && looks < FRESH_LOOKS => {
                     looks += 1;
                     sleep(FRESH_PAUSE).await;
                     continue;
@@ -222,32 +222,6 @@ impl Inner {
         let path = format!("/nodes/{}/tasks", segment("host", host.as_str())?);
         let call = Call::get(path).query(form.clone()).operation(Operation::ListTasks);
         Ok(task::tasks(&self.api.bytes(&call).await?)?.0)
-    }
-
-    /// Waits for the end of a task, for calls that are made of several.
-    ///
-    /// # Errors
-    /// Why it failed, with the task's id.
-    pub(crate) async fn wait(&self, id: &TaskId) -> Result<TaskInfo> {
-        let mut pause = POLL;
-        let mut blind = 0;
-        loop {
-            match self.task(id).await {
-                Ok(info) => {
-                    blind = 0;
-                    match info.state {
-                        TaskState::Succeeded => return Ok(info),
-                        state if state.is_final() => return Err(failure(&info)),
-                        _ => {}
-                    }
-                }
-                // A failed look is not a failed task.
-                Err(error) if error.retry() != hypervisor_core::Retry::Never && blind < 5 => blind += 1,
-                Err(error) => return Err(error.with_task(id.clone())),
-            }
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(POLL_MOST);
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Codes of a second factor: TOTP (RFC 6238) with SHA-1, six digits, thirty seconds, which is what Proxmox sets up.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, Mac as _};
 use hypervisor_core::{Error, ErrorKind, Result};
@@ -45,14 +45,13 @@ impl Totp {
         if bytes.is_empty() { Err(wrong()) } else { Ok(Self(bytes.into())) }
     }
 
-    /// The code of this moment.
-    pub(crate) fn code(&self, now: SystemTime) -> SecretString {
-        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    /// The code of a step of thirty seconds, counted from 1970.
+    pub(crate) fn code(&self, step: u64) -> SecretString {
         // A key of any length makes an HMAC.
         let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(self.0.expose_secret()) else {
             return SecretString::default();
         };
-        mac.update(&(seconds / STEP).to_be_bytes());
+        mac.update(&step.to_be_bytes());
         let digest = mac.finalize().into_bytes();
         let at = usize::from(digest.last().copied().unwrap_or(0) & 0xf);
         let number =
@@ -61,18 +60,45 @@ impl Totp {
     }
 }
 
+/// The steps whose codes were sent. The server takes each code once, and those of the steps beside the present one too.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    last: Option<u64>,
+}
+
+impl Steps {
+    /// The step whose code is to be sent next, and how long to wait before that.
+    pub(crate) fn next(&mut self, now: SystemTime) -> (u64, Duration) {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let present = now.as_secs() / STEP;
+        let step = self.last.map_or(present, |last| present.max(last.saturating_add(1)));
+        self.last = Some(step);
+        // The one after the present one is taken as well, those behind it only when their time comes.
+        let begins = Duration::from_secs(step.saturating_sub(1).saturating_mul(STEP));
+        (step, begins.saturating_sub(now))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn no_code_is_sent_twice() {
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut steps = Steps::default();
+        assert_eq!(steps.next(at(605)), (20, Duration::ZERO));
+        assert_eq!(steps.next(at(606)), (21, Duration::ZERO));
+        assert_eq!(steps.next(at(607)), (22, Duration::from_secs(23)));
+        assert_eq!(steps.next(at(900)), (30, Duration::ZERO));
+    }
 
     #[test]
     fn the_codes_are_those_of_the_standard() {
         // RFC 6238, appendix B, the last six digits; the secret is "12345678901234567890".
         let totp = Totp::new(&"GEZDGNBVGY3TQOJQ GEZDGNBVGY3TQOJQ".to_owned().into()).unwrap();
         for (seconds, code) in [(59, "287082"), (1_111_111_109, "081804"), (20_000_000_000, "353130")] {
-            let now = UNIX_EPOCH + Duration::from_secs(seconds);
-            assert_eq!(totp.code(now).expose_secret(), code, "{seconds}");
+            assert_eq!(totp.code(seconds / STEP).expose_secret(), code, "{seconds}");
         }
     }
 

@@ -53,11 +53,10 @@ fn trial(on: &str, case: &Case, run: impl Fn(&Case) -> Outcome + Send + Sync + '
     })
 }
 
-fn settings(case: &Case) -> Settings {
+fn settings() -> Settings {
     // No bridge: to the server bridges and networks are one, so that a NIC does not show which of the two was asked for.
     let settings = Settings::new().pool("local").directory("/srv").deadline(Duration::from_secs(20));
-    // An image boots a machine; of a container it is the template.
-    settings.image(if case.area == "containers" { TEMPLATE } else { IMAGE })
+    settings.image(IMAGE).template(TEMPLATE)
 }
 
 fn on_fake(case: &Case, builder: FakePveBuilder) -> Outcome {
@@ -75,7 +74,7 @@ fn on_fake(case: &Case, builder: FakePveBuilder) -> Outcome {
         match Proxmox::connect(config).await {
             Ok(proxmox) => {
                 let hv: Arc<dyn Hypervisor> = Arc::new(proxmox);
-                case.run(&hv, &settings(case)).await
+                case.run(&hv, &settings()).await
             }
             Err(error) => Outcome::Failed(format!("connecting to the fake: {error}")),
         }

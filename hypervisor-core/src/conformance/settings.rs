@@ -18,6 +18,8 @@ pub enum Setting {
     Bridge,
     /// [`Settings::image`]
     Image,
+    /// [`Settings::template`]
+    Template,
     /// [`Settings::host`]
     Host,
     /// [`Settings::kernel`]
@@ -39,6 +41,7 @@ impl Setting {
             Self::Network => "HYPERVISOR_TEST_NETWORK",
             Self::Bridge => "HYPERVISOR_TEST_BRIDGE",
             Self::Image => "HYPERVISOR_TEST_IMAGE",
+            Self::Template => "HYPERVISOR_TEST_TEMPLATE",
             Self::Host => "HYPERVISOR_TEST_HOST",
             Self::Kernel => "HYPERVISOR_TEST_KERNEL",
             Self::Initrd => "HYPERVISOR_TEST_INITRD",
@@ -68,6 +71,8 @@ pub struct Settings {
     pub bridge: Option<String>,
     /// A bootable volume.
     pub image: Option<VolumeId>,
+    /// A volume that containers are made of; without it the bootable one.
+    pub template: Option<VolumeId>,
     /// Another host that guests can be moved to; without it the second of the list.
     pub host: Option<HostId>,
     /// The path on the host of a kernel that writes `GUEST-READY` to its first serial port once it is up.
@@ -98,6 +103,7 @@ impl Default for Settings {
             network: None,
             bridge: None,
             image: None,
+            template: None,
             host: None,
             kernel: None,
             initrd: None,
@@ -130,6 +136,7 @@ impl Settings {
             network: setting(Setting::Network).map(NetworkId::from),
             bridge: setting(Setting::Bridge),
             image: setting(Setting::Image).map(VolumeId::from),
+            template: setting(Setting::Template).map(VolumeId::from),
             host: setting(Setting::Host).map(HostId::from),
             kernel: setting(Setting::Kernel),
             initrd: setting(Setting::Initrd),
@@ -141,7 +148,7 @@ impl Settings {
 
     setters! {
         into prefix: String; opt_into pool: PoolId; opt_into network: NetworkId; opt_into bridge: String;
-        opt_into image: VolumeId; opt_into host: HostId; opt_into kernel: String; opt_into initrd: String;
+        opt_into image: VolumeId; opt_into template: VolumeId; opt_into host: HostId; opt_into kernel: String; opt_into initrd: String;
         opt_into serial_dir: String; opt_into directory: String; val volume_unit: ByteSize;
         val always_dhcp: bool; val deadline: Duration; val case_deadline: Duration;
     }
@@ -154,6 +161,7 @@ impl Settings {
             Setting::Network => self.network.is_some(),
             Setting::Bridge => self.bridge.is_some(),
             Setting::Image => self.image.is_some(),
+            Setting::Template => self.template.is_some(),
             Setting::Host => self.host.is_some(),
             Setting::Kernel => self.kernel.is_some(),
             Setting::Initrd => self.initrd.is_some(),

@@ -32,7 +32,6 @@ pub struct Http(Arc<Inner>);
 struct Inner {
     config: HttpConfig,
     client: reqwest::Client,
-    tls: Arc<rustls::ClientConfig>,
     /// The endpoint that answered last.
     good: AtomicUsize,
 }
@@ -44,8 +43,8 @@ impl fmt::Debug for Http {
 }
 
 /// An answer whose body has not been read.
-struct Head {
-    raw: reqwest::Response,
+pub(super) struct Head {
+    pub(super) raw: reqwest::Response,
     deadline: Instant,
 }
 
@@ -57,7 +56,7 @@ impl Http {
     pub fn new(config: HttpConfig) -> Result<Self> {
         let tls = trust::client_config(&config)?;
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
+            .tls_backend_preconfigured(tls)
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(config.connect_timeout)
@@ -66,7 +65,7 @@ impl Http {
             .user_agent(&config.user_agent)
             .build()
             .map_err(|error| config_error(format!("the HTTP client cannot be set up: {}", cause(&error))))?;
-        Ok(Self(Arc::new(Inner { config, client, tls: Arc::new(tls), good: AtomicUsize::new(0) })))
+        Ok(Self(Arc::new(Inner { config, client, good: AtomicUsize::new(0) })))
     }
 
     /// The endpoint that answered last.
@@ -80,10 +79,6 @@ impl Http {
     #[must_use]
     pub fn config(&self) -> &HttpConfig {
         &self.0.config
-    }
-
-    pub(super) fn tls(&self) -> Arc<rustls::ClientConfig> {
-        Arc::clone(&self.0.tls)
     }
 
     /// Sends a request and reads the whole answer, whatever its status. A redirect within the same origin is followed for calls that
@@ -208,7 +203,7 @@ impl Http {
         url
     }
 
-    async fn once(&self, request: &Request, url: Url) -> Result<Head> {
+    pub(super) async fn once(&self, request: &Request, url: Url) -> Result<Head> {
         let wait = request.deadline.unwrap_or(self.0.config.request_timeout);
         let call = self.0.client.request(request.method.clone(), url).headers(request.headers.clone());
         let (call, stream) = match &request.body {
@@ -242,7 +237,7 @@ impl Http {
         }
     }
 
-    async fn whole(&self, request: &Request, head: Head) -> Result<Response> {
+    pub(super) async fn whole(&self, request: &Request, head: Head) -> Result<Response> {
         let mut response = without_body(request, &head.raw);
         let limit = self.0.config.max_body.as_bytes();
         let large = || {

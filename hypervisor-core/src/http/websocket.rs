@@ -7,20 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Sink, SinkExt as _, Stream, StreamExt as _};
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::Error as WsError;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes as WsBytes, Message as Raw};
-use url::Url;
 
 use super::client::{Http, marked};
 use super::request::Request;
-use super::response::Response;
 use crate::error::{Error, ErrorKind, Result};
 
 trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -118,80 +116,86 @@ impl Sink<Message> for WebSocket {
 }
 
 impl Http {
-    /// Opens a WebSocket at the endpoint that answered last. A proxy of the environment is not used.
+    /// Opens a WebSocket at the endpoint that answered last.
     ///
     /// # Errors
     /// [`Connect`](ErrorKind::Connect), [`Timeout`](ErrorKind::Timeout) as for [`send`](Self::send); where the server does not switch protocols,
-    /// what [`Response::error`] makes of its answer.
-    pub async fn websocket(&self, mut request: Request) -> Result<WebSocket> {
+    /// what [`Response::error`](super::Response::error) makes of its answer.
+    pub async fn websocket(&self, request: Request) -> Result<WebSocket> {
+        self.greeted(request, None).await
+    }
+
+    /// The same, and a first message of bytes that is a secret: it is in no log, not even in those of the libraries below.
+    ///
+    /// # Errors
+    /// As [`websocket`](Self::websocket).
+    pub async fn websocket_with_secret(&self, request: Request, first: &SecretString) -> Result<WebSocket> {
+        self.greeted(request, Some(first)).await
+    }
+
+    async fn greeted(&self, request: Request, first: Option<&SecretString>) -> Result<WebSocket> {
+        let key = generate_key();
+        let mut request = request
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", &key);
         request.check().map_err(|error| marked(&request, error))?;
         let wait = request.deadline.unwrap_or(self.config().request_timeout);
-        let opening = self.open(&request);
+        let opening = self.open(&request, &key, first);
         let opened = timeout(wait, opening).await;
         let late = || Error::new(ErrorKind::Timeout, format!("the WebSocket was not open within {wait:?}"));
         opened.unwrap_or_else(|_| Err(late())).map_err(|error| marked(&request, error))
     }
 
-    async fn open(&self, request: &Request) -> Result<WebSocket> {
-        let mut url = self.url(request, self.base());
-        let transport = self.connect(&url).await?;
-        let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-        let cannot =
-            |why: &str| Error::new(ErrorKind::Config, format!("the WebSocket's URL cannot be made: {why}"));
-        url.set_scheme(scheme).map_err(|()| cannot("scheme"))?;
-        let mut upgrade = url.as_str().into_client_request().map_err(|error| cannot(&error.to_string()))?;
-        upgrade.headers_mut().extend(request.headers.clone());
+    /// The handshake is a request like any other: the WebSocket library would write its headers, credentials included, into a log.
+    async fn open(&self, request: &Request, key: &str, first: Option<&SecretString>) -> Result<WebSocket> {
+        let head = self.once(request, self.url(request, self.base())).await?;
+        if head.raw.status().as_u16() != 101 {
+            return Err(self.whole(request, head).await?.error());
+        }
+        let header = |name: &str| head.raw.headers().get(name).and_then(|value| value.to_str().ok());
+        if header("sec-websocket-accept") != Some(&*derive_accept_key(key.as_bytes())) {
+            let why = "the answer to the WebSocket's handshake does not fit the question";
+            return Err(Error::new(ErrorKind::Protocol, why));
+        }
+        let protocol = header("sec-websocket-protocol").map(str::to_owned);
+        let gone = |why: String| Error::new(ErrorKind::Transport, format!("the WebSocket broke: {why}"));
+        let mut transport = head.raw.upgrade().await.map_err(|error| gone(error.to_string()))?;
+        if let Some(first) = first {
+            let sent = transport.write_all(&frame(first.expose_secret().as_bytes())).await;
+            sent.map_err(|error| gone(error.to_string()))?;
+            transport.flush().await.map_err(|error| gone(error.to_string()))?;
+        }
         let limit = usize::try_from(self.config().max_body.as_bytes()).ok();
         let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
-        match tokio_tungstenite::client_async_with_config(upgrade, transport, Some(config)).await {
-            Ok((inner, answer)) => {
-                let protocol = answer.headers().get("sec-websocket-protocol");
-                let protocol = protocol.and_then(|name| name.to_str().ok()).map(str::to_owned);
-                Ok(WebSocket { inner, protocol, heard: Instant::now() })
-            }
-            Err(WsError::Http(answer)) => {
-                let (head, body) = answer.into_parts();
-                let said = head.extensions.get::<hyper::ext::ReasonPhrase>();
-                let reason = said.map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
-                let response = Response {
-                    status: head.status.as_u16(),
-                    reason: reason.unwrap_or_else(|| {
-                        head.status.canonical_reason().unwrap_or("unknown status").to_owned()
-                    }),
-                    headers: head.headers,
-                    body: body.unwrap_or_default().into(),
-                    reads: true,
-                    operation: request.operation,
-                };
-                Err(response.error())
-            }
-            Err(error) => Err(broken(&error)),
+        let transport: Box<dyn Transport> = Box::new(transport);
+        let inner = WebSocketStream::from_raw_socket(transport, Role::Client, Some(config)).await;
+        Ok(WebSocket { inner, protocol, heard: Instant::now() })
+    }
+}
+
+/// A whole message of bytes, masked as a client's has to be (RFC 6455, 5.2).
+fn frame(payload: &[u8]) -> Vec<u8> {
+    const BINARY: u8 = 0x82;
+    const MASKED: u8 = 0x80;
+    let mut frame = vec![BINARY];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short), _) if short < 126 => frame.push(MASKED | short),
+        (_, Ok(medium)) => {
+            frame.push(MASKED | 126);
+            frame.extend(medium.to_be_bytes());
+        }
+        _ => {
+            frame.push(MASKED | 127);
+            frame.extend(u64::try_from(payload.len()).unwrap_or(u64::MAX).to_be_bytes());
         }
     }
-
-    async fn connect(&self, url: &Url) -> Result<Box<dyn Transport>> {
-        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443));
-        let host = host.trim_matches(['[', ']']);
-        let unreachable =
-            |why: String| Error::new(ErrorKind::Connect, why).with_target("server", format!("{host}:{port}"));
-        let connecting = async {
-            let tcp =
-                TcpStream::connect((host, port)).await.map_err(|error| unreachable(error.to_string()))?;
-            // Keystrokes are small; waiting for more of them is felt.
-            tcp.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-            if url.scheme() != "https" {
-                return Ok(Box::new(tcp) as Box<dyn Transport>);
-            }
-            let name =
-                ServerName::try_from(host.to_owned()).map_err(|error| unreachable(error.to_string()))?;
-            let tls = tokio_rustls::TlsConnector::from(self.tls());
-            let stream = tls.connect(name, tcp).await.map_err(|error| unreachable(error.to_string()))?;
-            Ok(Box::new(stream) as Box<dyn Transport>)
-        };
-        let wait = self.config().connect_timeout;
-        let late = || unreachable(format!("no connection within {wait:?}"));
-        timeout(wait, connecting).await.unwrap_or_else(|_| Err(late()))
-    }
+    let random = uuid::Uuid::new_v4();
+    let (mask, _) = random.as_bytes().split_at(4);
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
 }
 
 fn broken(error: &WsError) -> Error {

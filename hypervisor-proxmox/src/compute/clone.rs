@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use hypervisor_core::model::{CloneSpec, DeploySpec, Started, TaskId, TemplateSpec, VmId};
-use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use hypervisor_core::model::{CloneSpec, DeploySpec, GuestKind, Started, TaskId, TemplateSpec, VmId};
+use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
 
-use super::{create, list};
+use super::{create, list, start};
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::error::named;
@@ -32,12 +32,12 @@ pub(crate) async fn clone(inner: &Arc<Inner>, vm: &VmId, spec: &CloneSpec) -> Re
     if !spec.start && token.is_none() {
         return Ok(crate::tasks::begun(begun.copy, begun.task));
     }
-    let start = spec.start;
+    let wants_start = spec.start;
     finish(inner, operation, begun, move |inner, link, copy, found| async move {
         if let Some(token) = token {
             mark(&inner, operation, &copy, &found, &token).await?;
         }
-        if start { started(&inner, &link, &found).await } else { Ok(()) }
+        if wants_start { start::now(&inner, &link, &found, "starting the copy").await } else { Ok(()) }
     })
 }
 
@@ -56,7 +56,7 @@ pub(crate) async fn deploy(inner: &Arc<Inner>, template: &VmId, spec: &DeploySpe
             inner.api.bytes(&call).await?;
             link.follow(&inner, "setting what is to be another than the template's", None).await?;
         }
-        if spec.clone.start { started(&inner, &link, &found).await } else { Ok(()) }
+        if spec.clone.start { start::now(&inner, &link, &found, "starting the copy").await } else { Ok(()) }
     })
 }
 
@@ -71,9 +71,9 @@ async fn begin(inner: &Inner, operation: Operation, vm: &VmId, spec: &CloneSpec)
         inner.check_host(operation, host).await?;
     }
     // Before a number is chosen: an unknown guest should not cost one.
-    inner.find(operation, vm).await?;
+    let kind = inner.find(operation, vm).await?.place.kind;
     let numbers =
-        create::Numbers::new(inner, operation, spec.id.as_ref(), spec.client_token.as_deref()).await?;
+        &create::Numbers::new(inner, operation, spec.id.as_ref(), spec.client_token.as_deref()).await?;
     numbers
         .each(|number| async move {
             let copy = VmId::from(number.to_string());
@@ -107,7 +107,19 @@ async fn begin(inner: &Inner, operation: Operation, vm: &VmId, spec: &CloneSpec)
                     Ok(Begun { copy, found: Found { number, place }, task })
                 }
                 Err(error) => {
-                    if error.effect() == hypervisor_core::Effect::None {
+                    let lost = error.effect() != Effect::None;
+                    let taken = create::is_taken(&error);
+                    // What is to follow on a copy is nobody's affair but ours: so its end has to be found out now.
+                    if spec.client_token.is_some() && (lost || (taken && numbers.may_be_ours(number))) {
+                        let name = if kind == GuestKind::Container { "hostname" } else { "name" };
+                        let is_ours = |config: &Config| config.get(name) == Some(&*spec.name);
+                        match create::claim(inner, operation, number, true, is_ours).await {
+                            Ok(Some(found)) => return Ok(Begun { copy, found, task: None }),
+                            Err(look) if taken => return Err(look),
+                            _ => {}
+                        }
+                    }
+                    if !lost {
                         inner.intents.remove(&copy);
                     }
                     Err(error)
@@ -153,14 +165,6 @@ async fn mark(inner: &Inner, operation: Operation, copy: &VmId, found: &Found, t
     inner.api.bytes(&call).await?;
     inner.intents.remove(copy);
     Ok(())
-}
-
-async fn started(inner: &Inner, link: &Link, found: &Found) -> Result<()> {
-    link.checkpoint()?;
-    let call = Call::post(found.path("/status/start")?, Form::new()).operation(Operation::StartVm);
-    let task = inner.api.task(&call).await?;
-    inner.locator.touch(&VmId::from(found.number.to_string()));
-    link.follow(inner, "starting the copy", task).await
 }
 
 /// Makes a template of a stopped guest, or of a copy of it.

@@ -2,28 +2,36 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hypervisor_core::model::{
     ByteSize, DiskSource, GuestKind, HostId, HostState, PoolId, Started, TaskId, VmId, VmSpec, VolumeId,
 };
-use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
+use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
 use tokio::time::Instant;
 
-use super::list;
+use super::{list, start};
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::locate::{Place, View};
 use crate::storage;
 use crate::tasks::begun;
+use crate::tasks::chain::Link;
 use crate::wire::compute::kind_path;
-use crate::wire::config::{Config, Create, Defaults, encode_create};
+use crate::wire::config::{Config, Create, Defaults, decode, encode_create, encode_resize_disk};
 use crate::wire::form::{Form, segment, vmid};
 use crate::wire::marks;
+use crate::wire::scalar::text_of;
 
 const OPERATION: Operation = Operation::CreateVm;
 /// How many numbers are tried that others have taken in the meantime.
 const TRIES: usize = 32;
+/// After so many of them the server is asked where free numbers begin.
+const MISSES: usize = 3;
+/// How long a guest that is being made is waited for, to see whose it is.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What was placed on hosts since the last look at their memory, so that a batch spreads.
 #[derive(Default)]
@@ -52,7 +60,11 @@ impl Placed {
 pub(crate) struct Numbers<'a> {
     inner: &'a Inner,
     view: Arc<View>,
+    operation: Operation,
     requested: Option<u32>,
+    token: Option<&'a str>,
+    /// What an earlier try with this token has asked for, whose answer was lost.
+    again: Option<u32>,
 }
 
 impl<'a> Numbers<'a> {
@@ -60,26 +72,42 @@ impl<'a> Numbers<'a> {
         inner: &'a Inner,
         operation: Operation,
         requested: Option<&VmId>,
-        _: Option<&str>,
+        token: Option<&'a str>,
     ) -> Result<Numbers<'a>> {
         let requested = requested.map(number_asked_for).transpose()?;
-        Ok(Self { inner, view: inner.recent_view(operation).await?, requested })
+        let again = token.and_then(|token| inner.lost.get(token));
+        Ok(Self { inner, view: inner.recent_view(operation).await?, operation, requested, token, again })
+    }
+
+    /// Whether a guest of this number may be the work of an earlier try.
+    pub(crate) fn may_be_ours(&self, number: u32) -> bool {
+        self.token.is_some() && (self.again == Some(number) || self.requested == Some(number))
     }
 
     /// Makes the call with one number after the other until it is not refused because the number is taken. A number that was asked for
-    /// is the only one.
+    /// is the only one; that of an earlier try is the first, so that at most one of both can succeed.
     pub(crate) async fn each<T, F, Fut>(&self, call: F) -> Result<T>
     where
         F: Fn(u32) -> Fut,
         Fut: Future<Output = Result<T>>,
     {
         if let Some(number) = self.requested {
-            return call(number).await;
+            return self.noted(number, call(number).await);
         }
-        let (range, never) = (&self.inner.config.vmids, self.inner.config.volume_owner);
+        if let Some(number) = self.again {
+            match call(number).await {
+                Err(error) if is_taken(&error) => {}
+                ended => return self.noted(number, ended),
+            }
+        }
+        let mut range = self.inner.config.vmids.clone();
+        let never = self.inner.config.volume_owner;
         let mut last = None;
-        for _ in 0..TRIES {
-            let number = self.inner.ids.reserve(&self.view, range, never)?;
+        for tried in 0..TRIES {
+            if tried == MISSES {
+                range = self.beyond_what_is_hidden(range).await;
+            }
+            let number = self.inner.ids.reserve(&self.view, &range, never)?;
             match call(number).await {
                 // The number stays reserved: it is somebody else's.
                 Err(error) if is_taken(&error) => last = Some(error),
@@ -87,9 +115,9 @@ impl<'a> Numbers<'a> {
                     if error.effect() == Effect::None {
                         self.inner.ids.release(number);
                     }
-                    return Err(error);
+                    return self.noted(number, Err(error));
                 }
-                made => return made,
+                made => return self.noted(number, made),
             }
         }
         let error = last.unwrap_or_else(|| Error::new(ErrorKind::Exhausted, "no number is free"));
@@ -97,9 +125,38 @@ impl<'a> Numbers<'a> {
             "{TRIES} numbers in a row were taken by others: give this connection a range of its own (`vmids`)"
         )))
     }
+
+    /// Remembers what was asked for where nobody knows whether it was done.
+    fn noted<T>(&self, number: u32, ended: Result<T>) -> Result<T> {
+        let Some(token) = self.token else { return ended };
+        match &ended {
+            Err(error) if error.effect() != Effect::None => {
+                self.inner.lost.add(token, number);
+                // The lists of the cluster are too old to show it.
+                self.inner.locator.touch(&VmId::from(number.to_string()));
+            }
+            // What has become of the earlier try is still not known.
+            Err(_) => {}
+            Ok(_) => self.inner.lost.remove(token),
+        }
+        ended
+    }
+
+    /// The lists leave out guests that the caller may not see; the server, asked for the next free number, does not.
+    async fn beyond_what_is_hidden(&self, range: RangeInclusive<u32>) -> RangeInclusive<u32> {
+        let call = Call::get("/cluster/nextid").operation(self.operation);
+        let next = match self.inner.api.value(&call).await {
+            Ok(next) => text_of(&next).and_then(|text| text.parse::<u32>().ok()),
+            Err(_) => None,
+        };
+        match next {
+            Some(next) if range.contains(&next) => next..=*range.end(),
+            _ => range,
+        }
+    }
 }
 
-fn is_taken(error: &Error) -> bool {
+pub(super) fn is_taken(error: &Error) -> bool {
     let about_a_guest = error.target().is_none_or(|target| target.starts_with("vm "));
     error.kind() == ErrorKind::AlreadyExists && about_a_guest
 }
@@ -126,7 +183,7 @@ pub(crate) async fn create(inner: &Arc<Inner>, spec: &VmSpec) -> Result<Started<
     check_volumes(inner, spec, &host).await?;
     crate::network::check(inner, OPERATION, &host, &spec.nics).await?;
     let place = Place::new(host, spec.kind);
-    let (place, defaults) = (&place, &defaults);
+    let (place, defaults, numbers) = (&place, &defaults, &numbers);
     numbers
         .each(|number| async move {
             let mut create = encode_create(number, spec, defaults)?;
@@ -137,13 +194,23 @@ pub(crate) async fn create(inner: &Arc<Inner>, spec: &VmSpec) -> Result<Started<
                     }
                 }
             }
-            match send(inner, place, create.form.clone()).await {
-                Ok(task) => made(inner, spec, place, number, create, task),
-                Err(error) if is_taken(&error) => match ours(inner, spec, number).await {
-                    Some(started) => Ok(started),
-                    None => Err(error.with_target(VmId::NOUN, number)),
-                },
-                Err(error) => Err(error),
+            let error = match send(inner, place, create.form.clone()).await {
+                Ok(task) => {
+                    let found = Found { number, place: place.clone() };
+                    return Ok(made(inner, spec, found, create, First::Task(task)));
+                }
+                Err(error) => error,
+            };
+            let (taken, lost) = (is_taken(&error), error.effect() != Effect::None);
+            // What is to follow on a create is nobody's affair but ours: so its end has to be found out now.
+            if !(taken || (lost && !create.grow.is_empty())) {
+                return Err(error);
+            }
+            match ours(inner, spec, number, numbers.may_be_ours(number) || lost).await {
+                Ok(Some(found)) => Ok(made(inner, spec, found, create, First::Before)),
+                Ok(None) if taken => Err(error.with_target(VmId::NOUN, number)),
+                Err(look) if taken => Err(look),
+                _ => Err(error),
             }
         })
         .await
@@ -154,48 +221,108 @@ async fn send(inner: &Inner, place: &Place, form: Form) -> Result<Option<TaskId>
     inner.api.task(&Call::post(path, form).operation(OPERATION)).await
 }
 
-fn made(
-    inner: &Arc<Inner>,
-    spec: &VmSpec,
-    place: &Place,
-    number: u32,
-    create: Create,
-    task: Option<TaskId>,
-) -> Result<Started<VmId>> {
-    let vm = VmId::from(number.to_string());
-    inner.locator.learn(number, place.clone());
+/// What has made a guest.
+enum First {
+    /// This task makes it, or it is done.
+    Task(Option<TaskId>),
+    /// An earlier try of unknown outcome; it is done.
+    Before,
+}
+
+fn made(inner: &Arc<Inner>, spec: &VmSpec, found: Found, create: Create, first: First) -> Started<VmId> {
+    let vm = VmId::from(found.number.to_string());
+    inner.locator.learn(found.number, found.place.clone());
     inner.locator.learn_group(&vm, spec.group.clone());
-    if create.grow.is_empty() {
-        return Ok(begun(vm, task));
+    let (task, before) = match first {
+        First::Task(task) => (task, false),
+        First::Before => (None, true),
+    };
+    if create.grow.is_empty() && !spec.start {
+        return begun(vm, task);
     }
-    let (work, found, start) = (Arc::clone(inner), Found { number, place: place.clone() }, spec.start);
+    let (work, wants_start) = (Arc::clone(inner), spec.start);
     let chain = inner.chains.start(OPERATION, &vm, move |link| async move {
-        link.follow(&work, "creating", task).await?;
+        link.follow(&work, "creating", task.clone()).await?;
+        let asked_for_start = create.grow.is_empty();
         for (slot, size) in create.grow {
-            let kib = size.div_ceil(ByteSize::kib(1));
-            let form = Form::new().text("disk", slot.as_str()).text("size", format!("{kib}K"));
-            let task = work.api.task(&Call::put(found.path("/resize")?, form).operation(OPERATION)).await?;
-            link.follow(&work, &format!("growing disk `{slot}`"), task).await?;
+            grow(&work, &link, &found, &slot, size).await?;
         }
-        if start {
-            let call = Call::post(found.path("/status/start")?, Form::new()).operation(OPERATION);
-            let task = work.api.task(&call).await?;
-            link.follow(&work, "starting it", task).await?;
+        match (wants_start, asked_for_start) {
+            (false, _) => Ok(()),
+            (true, true) => start::by_server(&work, &link, OPERATION, &found, task.as_ref()).await,
+            (true, false) if before && list::current(&work, OPERATION, &found).await?.state.is_active() => {
+                Ok(())
+            }
+            (true, false) => start::now(&work, &link, &found, "starting it").await,
         }
-        Ok(())
     });
-    Ok(Started::running(vm, chain))
+    Started::running(vm, chain)
+}
+
+async fn grow(inner: &Inner, link: &Link, found: &Found, slot: &str, size: ByteSize) -> Result<()> {
+    let config = Config::read(&list::raw_config(inner, OPERATION, found).await?, found.place.kind)?;
+    let vm = VmId::from(found.number.to_string());
+    let disks = decode(&vm, &config).disks;
+    let present = disks.into_iter().find(|disk| disk.id.as_str() == slot).and_then(|disk| disk.capacity);
+    // An original that is not smaller than what is asked for, or an earlier try.
+    if present.is_some_and(|present| present >= size) {
+        return Ok(());
+    }
+    let form = encode_resize_disk(&slot.into(), size, &config)?;
+    let task = inner.api.task(&Call::put(found.path("/resize")?, form).operation(OPERATION)).await?;
+    link.follow(inner, &format!("growing disk `{slot}`"), task).await
 }
 
 /// The guest that has the number, if it carries the mark of this very create: an earlier try of unknown outcome has made it.
-async fn ours(inner: &Inner, spec: &VmSpec, number: u32) -> Option<Started<VmId>> {
-    let token = spec.client_token.as_deref()?;
+async fn ours(inner: &Inner, spec: &VmSpec, number: u32, patient: bool) -> Result<Option<Found>> {
+    let Some(token) = spec.client_token.as_deref() else { return Ok(None) };
+    claim(inner, OPERATION, number, patient, |config| {
+        let (_, mark) = marks::read_tags(number.into(), config.get("tags").unwrap_or_default());
+        mark.as_deref() == Some(token)
+    })
+    .await
+}
+
+/// Looks whether the guest of a number is the work of an earlier try. While it is being made it shows neither name nor tags: whoever is
+/// `patient` waits for that.
+///
+/// # Errors
+/// Why the look failed, or `Timeout` where it is still being made; of unknown effect.
+pub(super) async fn claim(
+    inner: &Inner,
+    operation: Operation,
+    number: u32,
+    patient: bool,
+    is_ours: impl Fn(&Config) -> bool,
+) -> Result<Option<Found>> {
     let vm = VmId::from(number.to_string());
-    let found = inner.find(OPERATION, &vm).await.ok()?;
-    let body = list::raw_config(inner, OPERATION, &found).await.ok()?;
-    let config = Config::read(&body, found.place.kind).ok()?;
-    let (_, mark) = marks::read_tags(number.into(), config.get("tags").unwrap_or_default());
-    (mark.as_deref() == Some(token)).then(|| Started::done(vm))
+    let unsure = |error: Error| error.with_retry(Retry::IfIdempotent).with_effect(Effect::Unknown);
+    let until = Instant::now() + if patient { PATIENCE } else { Duration::ZERO };
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let looked = async {
+            let found = inner.find(operation, &vm).await?;
+            let body = list::raw_config(inner, operation, &found).await?;
+            Ok::<_, Error>((Config::read(&body, found.place.kind)?, found))
+        };
+        let (config, found) = match looked.await {
+            Ok(looked) => looked,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(unsure(error)),
+        };
+        if !matches!(config.get("lock"), Some("create" | "clone")) {
+            return Ok(is_ours(&config).then_some(found));
+        }
+        if Instant::now() >= until {
+            if !patient {
+                return Ok(None);
+            }
+            let why = "a guest of the number that an earlier try has asked for is being made; whose it is shows only then";
+            return Err(unsure(Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, &vm)));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
 }
 
 /// The storages that a spec names.

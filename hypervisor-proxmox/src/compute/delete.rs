@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hypervisor_core::model::{DeleteVm, DiskDevice, Started, VmId, VolumeId};
+use hypervisor_core::model::{DeleteVm, DiskDevice, Started, VmId, VmState, VolumeId};
 use hypervisor_core::{Error, Operation, Result};
 
 use super::{list, power};
@@ -54,7 +54,11 @@ pub(crate) async fn delete(inner: &Arc<Inner>, vm: &VmId, options: &DeleteVm) ->
     let chain = inner.chains.start(OPERATION, vm, move |link| async move {
         if running {
             let off = power::off(&work, OPERATION, &found).await?;
+            let queued = off.as_ref().is_some_and(power::is_queued);
             link.follow(&work, "powering it off", off).await?;
+            if queued {
+                power::until(&work, &link, OPERATION, &guest, &VmState::Stopped).await?;
+            }
         }
         let gone = work.api.task(&call(&found, &options)?).await?;
         work.locator.forget(&guest);

@@ -31,8 +31,12 @@ pub(crate) async fn list(inner: &Inner, query: &VmQuery, page: &PageRequest) -> 
     if let Some(host) = &query.host {
         unreachable.retain(|known| known.host == *host);
     }
-    let wanted = guests.into_iter().filter(|vm| query.matches(vm)).collect();
-    Ok(Page::cut(wanted, page, key).with_unreachable(unreachable))
+    let mut wanted = guests;
+    wanted.retain(|vm| query.matches(vm));
+    let whole = page.limit.is_none() && page.cursor.is_none();
+    // The cluster's list is in order already.
+    let cut = if whole { Page::only(wanted) } else { Page::cut(wanted, page, key) };
+    Ok(cut.with_unreachable(unreachable))
 }
 
 /// Every guest of the cluster, and the hosts that do not answer.

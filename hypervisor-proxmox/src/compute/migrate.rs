@@ -1,9 +1,13 @@
 //! Guests that move to another node.
 
-use hypervisor_core::model::{MigrateSpec, Started, VmId};
-use hypervisor_core::{Error, Operation, Result};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::list;
+use hypervisor_core::model::{HostId, MigrateSpec, Started, TaskId, VmId};
+use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use tokio::time::{Instant, sleep};
+
+use super::{list, power};
 use crate::api::Call;
 use crate::backend::Inner;
 use crate::error::named;
@@ -11,13 +15,17 @@ use crate::tasks::begun;
 use crate::wire::compute;
 
 const OPERATION: Operation = Operation::MigrateVm;
+/// How long high availability is given for a move.
+const MOVING: Duration = Duration::from_secs(3600);
 
 /// Moves a guest. A container that runs is stopped and started again: Proxmox cannot move it otherwise.
-pub(crate) async fn migrate(inner: &Inner, vm: &VmId, spec: &MigrateSpec) -> Result<Started<()>> {
+pub(crate) async fn migrate(inner: &Arc<Inner>, vm: &VmId, spec: &MigrateSpec) -> Result<Started<()>> {
+    let shared = &**inner;
     inner.find(OPERATION, vm).await?;
     inner.check_host(OPERATION, &spec.host).await?;
-    let task = inner
+    let task = shared
         .on_guest(OPERATION, vm, |found| async move {
+            let inner = shared;
             let info = list::current(inner, OPERATION, &found).await?;
             if found.place.host == spec.host {
                 let error = Error::invalid("host", format!("the guest is on `{}` already", spec.host));
@@ -31,5 +39,33 @@ pub(crate) async fn migrate(inner: &Inner, vm: &VmId, spec: &MigrateSpec) -> Res
     // Where it is will be looked up when it is needed next: until the end of the task it is still there.
     inner.locator.forget(vm);
     inner.locator.touch(vm);
-    Ok(begun((), task))
+    Ok(match task {
+        Some(task) if power::is_queued(&task) => Started::running((), arrived(inner, vm, &spec.host, task)),
+        task => begun((), task),
+    })
+}
+
+/// A task of ours that ends when high availability has moved the guest.
+fn arrived(inner: &Arc<Inner>, vm: &VmId, host: &HostId, queued: TaskId) -> TaskId {
+    let (work, guest, host) = (Arc::clone(inner), vm.clone(), host.clone());
+    inner.chains.start(OPERATION, vm, move |link| async move {
+        link.follow(&work, "handing it to high availability", Some(queued)).await?;
+        let deadline = Instant::now() + MOVING;
+        loop {
+            link.checkpoint()?;
+            work.locator.forget(&guest);
+            let found = work.find(OPERATION, &guest).await?;
+            if found.place.host == host && list::current(&work, OPERATION, &found).await?.lock.is_none() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let why = format!(
+                    "high availability was asked to move it to `{host}`, but it is on `{}`",
+                    found.place.host
+                );
+                return Err(Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, &guest));
+            }
+            sleep(Duration::from_secs(2)).await;
+        }
+    })
 }

@@ -1,19 +1,29 @@
 //! Power verbs.
 
-use hypervisor_core::model::{GuestKind, PowerAction, Shutdown, Started, TaskId, VmId};
-use hypervisor_core::{Error, Operation, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hypervisor_core::model::{GuestKind, PowerAction, Shutdown, Started, TaskId, VmId, VmState};
+use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use tokio::time::{Instant, sleep};
 
 use super::list;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
 use crate::error::named;
+use crate::tasks::chain::Link;
+use crate::upid::Upid;
 use crate::wire::compute;
 
+/// How long high availability is given for what it was asked.
+const QUEUE: Duration = Duration::from_secs(600);
+
 /// Sends a verb, after a look at the guest: Proxmox takes most verbs in any state, and lets a task fail.
-pub(crate) async fn power(inner: &Inner, vm: &VmId, action: &PowerAction) -> Result<Started<()>> {
-    let operation = action.operation();
-    let task = inner
+pub(crate) async fn power(inner: &Arc<Inner>, vm: &VmId, action: &PowerAction) -> Result<Started<()>> {
+    let (operation, shared) = (action.operation(), &**inner);
+    let task = shared
         .on_guest(operation, vm, |found| async move {
+            let inner = shared;
             // What this kind of guest never does needs no look.
             let call = call(inner, &found, action)?;
             let info = list::current(inner, operation, &found).await?;
@@ -40,8 +50,62 @@ pub(crate) async fn power(inner: &Inner, vm: &VmId, action: &PowerAction) -> Res
         (Some(_), PowerAction::Shutdown(Shutdown { power_off_after: None, .. })) | (None, _) => {
             Started::done(())
         }
-        (Some(task), _) => Started::running((), task),
+        (Some(task), _) => match wanted(action).filter(|_| is_queued(&task)) {
+            Some(wanted) => Started::running((), carried_out(inner, vm, operation, task, wanted)),
+            None => Started::running((), task),
+        },
     })
+}
+
+/// The state in which a verb leaves a guest, where it can be told.
+fn wanted(action: &PowerAction) -> Option<VmState> {
+    Some(match action {
+        PowerAction::Start | PowerAction::Resume => VmState::Running,
+        PowerAction::Shutdown(_) | PowerAction::PowerOff => VmState::Stopped,
+        _ => return None,
+    })
+}
+
+/// Whether a task only passes on to high availability what is asked for: it ends before anything has happened.
+pub(crate) fn is_queued(task: &TaskId) -> bool {
+    Upid::try_from(task).is_ok_and(|upid| upid.kind().starts_with("ha"))
+}
+
+/// A task of ours that ends when high availability has done what was asked of it.
+fn carried_out(inner: &Arc<Inner>, vm: &VmId, operation: Operation, task: TaskId, wanted: VmState) -> TaskId {
+    let (work, guest) = (Arc::clone(inner), vm.clone());
+    inner.chains.start(operation, vm, move |link| async move {
+        link.follow(&work, "handing it to high availability", Some(task)).await?;
+        until(&work, &link, operation, &guest, &wanted).await
+    })
+}
+
+/// Looks at a guest until it is in this state.
+///
+/// # Errors
+/// `Timeout` where it is not after ten minutes, with what it is instead; `Cancelled`.
+pub(crate) async fn until(
+    inner: &Inner,
+    link: &Link,
+    operation: Operation,
+    vm: &VmId,
+    wanted: &VmState,
+) -> Result<()> {
+    let deadline = Instant::now() + QUEUE;
+    let mut pause = Duration::from_millis(250);
+    loop {
+        link.checkpoint()?;
+        let state = list::state(inner, operation, vm).await?.state;
+        if state == *wanted {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let why = format!("high availability was asked to make it {wanted}, but it is {state}");
+            return Err(Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, vm));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
 }
 
 fn call(inner: &Inner, found: &Found, action: &PowerAction) -> Result<Call> {

@@ -272,7 +272,7 @@ pub(super) fn restore(
                 .map_err(|refusal| failed(refusal.message().to_owned()))?;
             guests::join_pool(cluster, pool.as_deref(), vmid);
             if params.flag("start") {
-                power::switch_on(cluster, vmid)?;
+                power::start_later(cluster, &who, (kind, &host_name, vmid));
             }
             Ok(())
         },

@@ -36,6 +36,7 @@ pub struct FakeGuest {
     power: Power,
     template: bool,
     obeys: bool,
+    managed: bool,
     agent: bool,
     pool: Option<String>,
     lock: Option<String>,
@@ -51,6 +52,7 @@ impl FakeGuest {
             power: Power::Stopped,
             template: false,
             obeys: true,
+            managed: false,
             agent: true,
             pool: None,
             lock: None,
@@ -119,6 +121,13 @@ impl FakeGuest {
         self
     }
 
+    /// High availability starts and stops it: what is asked of it is only handed on, and done later.
+    #[must_use]
+    pub fn managed(mut self) -> Self {
+        self.managed = true;
+        self
+    }
+
     /// No agent answers in it, even where the setting `agent` says so.
     #[must_use]
     pub fn without_agent(mut self) -> Self {
@@ -145,6 +154,7 @@ impl FakeGuest {
         let vmid = self.vmid;
         let mut guest = Guest::new(vmid, self.kind, &self.host.unwrap_or(first));
         guest.obeys = self.obeys;
+        guest.managed = self.managed;
         guest.agent.installed = self.agent;
         cluster.guests.insert(vmid, guest);
         let mut params = call::Params::default();

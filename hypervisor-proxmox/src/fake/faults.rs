@@ -42,6 +42,8 @@ struct Rule {
     skip: u32,
     /// How often it applies; `None` is always.
     times: Option<u32>,
+    /// The share of the matching requests that it is for.
+    share: f64,
     effect: Effect,
 }
 
@@ -58,6 +60,7 @@ struct Rules {
     requests: Vec<Rule>,
     tasks: Vec<TaskRule>,
     chaos: f64,
+    struck: usize,
     random: fastrand::Rng,
 }
 
@@ -99,7 +102,7 @@ impl Faults {
     /// the end for all that follow. The method `*` is any.
     pub fn on(&self, method: &str, path: &str) -> Fault {
         let (method, path) = (method.to_ascii_uppercase(), path.to_owned());
-        Fault { faults: self.clone(), method, path, skip: 0, times: Some(1) }
+        Fault { faults: self.clone(), method, path, skip: 0, times: Some(1), share: 1.0 }
     }
 
     /// A rule for tasks of a type, as in their ids: `qmstart`, `vzdump`, … `*` is any.
@@ -113,6 +116,12 @@ impl Faults {
         self.with(|rules| rules.chaos = share);
     }
 
+    /// How many requests a rule has applied to so far.
+    #[must_use]
+    pub fn struck(&self) -> usize {
+        self.with(|rules| rules.struck)
+    }
+
     /// Forgets all rules.
     pub fn clear(&self) {
         self.with(|rules| {
@@ -124,11 +133,16 @@ impl Faults {
 
     pub(super) fn effect_of(&self, method: &str, path: &str) -> Option<Effect> {
         self.with(|rules| {
-            for rule in &mut rules.requests {
+            let Rules { requests, random, struck, .. } = &mut *rules;
+            for rule in requests {
                 if (rule.method != "*" && rule.method != method) || !matches_path(&rule.path, path) {
                     continue;
                 }
+                if rule.share < 1.0 && random.f64() >= rule.share {
+                    continue;
+                }
                 if applies(&mut rule.skip, &mut rule.times) {
+                    *struck += 1;
                     return Some(rule.effect.clone());
                 }
             }
@@ -184,6 +198,7 @@ pub struct Fault {
     path: String,
     skip: u32,
     times: Option<u32>,
+    share: f64,
 }
 
 impl Fault {
@@ -205,9 +220,16 @@ impl Fault {
         self
     }
 
+    /// Applies to this share (0 to 1) of all from then on. Which ones is decided by the seed.
+    pub fn share(mut self, share: f64) -> Self {
+        self.share = share;
+        self.always()
+    }
+
     fn add(self, effect: Effect) {
-        let rule = Rule { method: self.method, path: self.path, skip: self.skip, times: self.times, effect };
-        self.faults.with(|rules| rules.requests.push(rule));
+        let Self { faults, method, path, skip, times, share } = self;
+        let rule = Rule { method, path, skip, times, share, effect };
+        faults.with(|rules| rules.requests.push(rule));
     }
 
     /// The connection ends before anything was done.

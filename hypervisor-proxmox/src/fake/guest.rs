@@ -101,6 +101,8 @@ pub(super) struct Guest {
     pub(super) agent: Agent,
     /// Whether the guest does what the power button asks for.
     pub(super) obeys: bool,
+    /// Whether high availability starts and stops it.
+    pub(super) managed: bool,
     pub(super) created: Duration,
 }
 
@@ -120,6 +122,7 @@ impl Guest {
             holder: None,
             agent: Agent::default(),
             obeys: true,
+            managed: false,
             created: Duration::ZERO,
         }
     }

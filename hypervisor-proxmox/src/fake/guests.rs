@@ -186,7 +186,7 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str)
             }
             join_pool(cluster, pool.as_deref(), vmid);
             if start {
-                super::power::switch_on(cluster, vmid)?;
+                super::power::start_later(cluster, &who, (kind, &host_name, vmid));
             }
             Ok(())
         },

@@ -18,8 +18,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What it does not do: high availability, Ceph, replication, backup servers, quotas, and the figures of hosts and guests,
-//! which are made up. A node of the fake holds 401 back for no time unless asked to
+//! Where one answer is all that a test is about, [`Exchange`] says what one call answers, and [`SingleServer`] is a server of such.
+//!
+//! What it does not do: Ceph, replication, backup servers, quotas, and the figures of hosts and guests,
+//! which are made up; of high availability it knows only that it does later what is asked of it. A node of the fake holds 401 back for no time unless asked to
 //! ([`FakePveBuilder::refusal_delay`]), and keeps connections open where a real one closes them after calls that
 //! another daemon carries out.
 
@@ -37,6 +39,7 @@ mod cluster_routes;
 mod config;
 mod console;
 mod disks;
+mod exchange;
 mod faults;
 mod firewall;
 mod guest;
@@ -59,6 +62,7 @@ mod upload;
 mod view;
 
 pub use builder::{FakeGuest, FakePveBuilder};
+pub use exchange::{Exchange, SingleServer};
 pub use faults::{Fault, Faults, TaskFault};
 pub use journal::Seen;
 pub use view::{GuestView, TaskView};
@@ -102,6 +106,8 @@ impl std::fmt::Debug for Tls {
 const TOKEN_SECRET: &str = "7b2f1c9e-0d6a-4c55-9f1e-3a5d0c8e4b21";
 
 impl FakePve {
+    pub(crate) const SECRET: &'static str = TOKEN_SECRET;
+
     /// One host, `pve1`, with the storages `local`, `local-lvm` and `shared`, the bridge `vmbr0`, and no guests.
     ///
     /// # Errors

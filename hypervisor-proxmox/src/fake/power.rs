@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::call::Call;
+use super::call::{Call, Params, Who};
 use super::cluster::Cluster;
 use super::config::apply_pending;
 use super::guest::{Guest, Kind, Power, is_indexed};
-use super::reply::{Outcome, Refusal, data};
+use super::reply::{Answer, Outcome, Refusal, data};
 use super::storage::Volume;
 use super::tasks::{Next, Work};
 use crate::wire::property;
@@ -24,6 +24,11 @@ pub(super) fn command(
     }
     let noun = kind.noun();
     let not_running = || Refusal::die(format!("{noun} {vmid} not running"));
+    if matches!(verb, "start" | "stop" | "shutdown")
+        && cluster.guests.get(&vmid).is_some_and(|guest| guest.managed)
+    {
+        return Ok(queue(cluster, call, (kind, host, vmid), verb == "start"));
+    }
     // What is refused at once, and what the task will say.
     let guest = cluster.at(kind, host, vmid);
     match (kind, verb) {
@@ -118,6 +123,49 @@ pub(super) fn command(
         }),
     );
     data(upid)
+}
+
+/// What `start=1` of a create, a restore or a rollback does: a start that is a task of its own, of which that one says nothing.
+pub(super) fn start_later(cluster: &mut Cluster, who: &Who, (kind, host, vmid): (Kind, &str, u32)) {
+    let call = Call {
+        method: "POST".to_owned(),
+        path: format!("/nodes/{host}/{}/{vmid}/status/start", kind.path()),
+        who: who.clone(),
+        entry: host.to_owned(),
+        params: Params::default(),
+        upload: None,
+    };
+    // That it is refused is a line in a log that nobody reads.
+    let _ = command(cluster, &call, (kind, host, vmid), "start");
+}
+
+/// Hands a verb to high availability: a task that ends at once, and the verb itself a while later.
+fn queue(cluster: &mut Cluster, call: &Call, (kind, host, vmid): (Kind, &str, u32), on: bool) -> Answer {
+    let verb = if on { "start" } else { "stop" };
+    let subject = vmid.to_string();
+    let kind_of_task = format!("ha{verb}");
+    let work = Work { who: &call.who, host, kind: kind_of_task, subject: subject.clone(), lock: None };
+    let upid = cluster.dispatch(work, Box::new(|_, _| Ok(Next::Done)));
+    let root = Who { user: "root@pam".to_owned(), token: None };
+    let later = cluster.task_time(&kind.task(verb)).saturating_mul(4);
+    let work = Work { who: &root, host, kind: kind.task(verb), subject, lock: Some(vmid) };
+    cluster.dispatch(
+        work,
+        Box::new(move |_, _| {
+            Ok(Next::After(
+                later,
+                Box::new(move |cluster, _| {
+                    if on {
+                        switch_on(cluster, vmid)?;
+                    } else {
+                        switch_off(cluster, vmid);
+                    }
+                    Ok(Next::Done)
+                }),
+            ))
+        }),
+    );
+    Answer::Data(upid.into())
 }
 
 fn check_begin(guest: &Guest, verb: &str) -> Result<(), String> {

@@ -181,7 +181,7 @@ pub(super) fn rollback(
     name: &str,
 ) -> Outcome {
     cluster.need(&call.who, &format!("/vms/{vmid}"), &["VM.Snapshot", "VM.Snapshot.Rollback"])?;
-    let start = call.flag("start");
+    let (start, who) = (call.flag("start"), call.who.clone());
     let work =
         Work { who: &call.who, host, kind: kind.task("rollback"), subject: vmid.to_string(), lock: None };
     let (begin_host, host_name) = (host.to_owned(), host.to_owned());
@@ -232,10 +232,13 @@ pub(super) fn rollback(
                     volume.size = size;
                 }
             }
-            if snap.vmstate || start {
+            if snap.vmstate {
                 power::switch_on(cluster, vmid)?;
             } else if let Some(guest) = cluster.guests.get_mut(&vmid) {
                 guest.power = Power::Stopped;
+            }
+            if start && !snap.vmstate {
+                power::start_later(cluster, &who, (kind, &host_name, vmid));
             }
             Ok(())
         },

@@ -81,7 +81,7 @@ pub fn id(body: &[u8]) -> Result<Option<String>> {
     Ok(super::scalar::text_of(&value(body)?))
 }
 
-fn broken(error: &serde_json::Error, body: &[u8]) -> Error {
+pub(crate) fn broken(error: &serde_json::Error, body: &[u8]) -> Error {
     // Only the place, never the text: an answer may hold a ticket.
     Error::new(
         ErrorKind::Protocol,

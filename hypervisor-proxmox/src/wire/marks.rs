@@ -38,23 +38,38 @@ pub fn is_mark(tag: &str) -> bool {
 /// The tags of guest `vmid` without our marks, and its token.
 #[must_use]
 pub fn read_tags(vmid: u64, list: &str) -> (BTreeSet<String>, Option<String>) {
-    let mut tags = super::status::tags(list);
-    let own = format!("{PREFIX}{vmid}.");
-    let token = tags.iter().find_map(|tag| tag.strip_prefix(&own)).map(|raw| {
-        let mut upper = false;
-        let mut token = String::new();
-        for c in raw.chars() {
-            if c == '+' {
-                upper = true;
-                continue;
+    let (mut tags, mut token) = (BTreeSet::new(), None);
+    for tag in list.split([';', ',', ' ']).filter(|tag| !tag.is_empty()) {
+        match tag.strip_prefix(PREFIX) {
+            None => {
+                tags.insert(tag.to_owned());
             }
-            token.push(if upper { c.to_ascii_uppercase() } else { c });
-            upper = false;
+            Some(mark) if token.is_none() => token = of_guest(vmid, mark).map(unfolded),
+            Some(_) => {}
         }
-        token
-    });
-    tags.retain(|tag| !is_mark(tag));
+    }
     (tags, token)
+}
+
+/// What a mark says, if it is that of this guest.
+fn of_guest(vmid: u64, mark: &str) -> Option<&str> {
+    let (number, token) = mark.split_once('.')?;
+    (number.parse() == Ok(vmid)).then_some(token)
+}
+
+/// A token with its capitals.
+fn unfolded(raw: &str) -> String {
+    let mut upper = false;
+    let mut token = String::new();
+    for c in raw.chars() {
+        if c == '+' {
+            upper = true;
+            continue;
+        }
+        token.push(if upper { c.to_ascii_uppercase() } else { c });
+        upper = false;
+    }
+    token
 }
 
 /// The list of tags that guest `vmid` gets.

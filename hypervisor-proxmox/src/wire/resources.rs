@@ -3,24 +3,29 @@
 //! It is what the status daemon saw up to ten seconds ago: right for inventory and for finding a guest's node, wrong
 //! for waiting until something has happened.
 
+mod row;
+
 use std::collections::BTreeMap;
+use std::fmt;
 
 use hypervisor_core::Result;
 use hypervisor_core::model::{
-    ByteSize, GuestKind, HostId, HostInfo, HostState, NetworkInfo, NetworkKind, PoolInfo, Unreachable,
-    VmInfo, VmState,
+    ByteSize, GroupId, GuestKind, HostId, HostInfo, HostState, NetworkInfo, NetworkKind, PoolInfo,
+    Unreachable, VmId, VmInfo, VmState,
 };
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::status::{GuestStatus, extra_of};
+use self::row::Row;
+use super::status::{extra_of, whole};
 use super::storage::{self, StorageRow};
-use super::{node, scalar};
+use super::{envelope, marks, node, scalar};
 
 /// What a cluster has.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Inventory {
-    /// Its guests; those of a node that is offline are `Unreachable`, whatever the server last saw of them.
+    /// Its guests by number; those of a node that is offline are `Unreachable`, whatever the server last saw of them.
     pub guests: Vec<VmInfo>,
     /// Its nodes.
     pub hosts: Vec<HostInfo>,
@@ -44,24 +49,110 @@ pub fn places(inventory: &Inventory) -> BTreeMap<&str, (&HostId, GuestKind)> {
 /// # Errors
 /// `Protocol` where the answer is no such list.
 pub fn inventory(body: &[u8]) -> Result<Inventory> {
-    let rows: Vec<GuestStatus> = super::envelope::data(body)?;
-    let mut inventory = Inventory::default();
-    let mut pools = BTreeMap::new();
-    for row in rows {
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        data: Rows,
+    }
+
+    let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let read = match std::str::from_utf8(body) {
+        // Text that is known to be UTF-8 is not looked at again for each string.
+        Ok(text) if is_object => serde_json::from_str::<Envelope>(text).map(|envelope| envelope.data),
+        Ok(text) => serde_json::from_str::<Rows>(text),
+        Err(_) => serde_json::from_slice::<Rows>(body),
+    };
+    let Rows(Reading { mut inventory, pools, .. }) = read.map_err(|error| envelope::broken(&error, body))?;
+    inventory.pools = pools.into_values().collect();
+    let number = |vm: &VmInfo| vm.id.as_str().parse::<u64>().unwrap_or(u64::MAX);
+    inventory.guests.sort_by_cached_key(number);
+    inventory.hosts.sort_by(|a, b| a.id.cmp(&b.id));
+    mark_unreachable(&mut inventory);
+    Ok(inventory)
+}
+
+/// What was read so far. Names that many rows have are kept once.
+#[derive(Default)]
+struct Reading {
+    inventory: Inventory,
+    pools: BTreeMap<String, PoolInfo>,
+    hosts: Vec<HostId>,
+    groups: Vec<GroupId>,
+    number: String,
+}
+
+struct Rows(Reading);
+
+impl<'de> Deserialize<'de> for Rows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Reading;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> std::result::Result<Reading, A::Error> {
+                let mut reading = Reading::default();
+                while let Some(row) = rows.next_element::<Row<'de>>()? {
+                    reading.add(row);
+                }
+                Ok(reading)
+            }
+        }
+
+        deserializer.deserialize_seq(List).map(Rows)
+    }
+}
+
+/// The id that was made for this text before, or a new one.
+fn shared<T: Clone + AsRef<str> + for<'a> From<&'a str>>(known: &mut Vec<T>, text: &str) -> T {
+    if let Some(found) = known.iter().find(|known| known.as_ref() == text) {
+        return found.clone();
+    }
+    let made = T::from(text);
+    known.push(made.clone());
+    made
+}
+
+impl Reading {
+    fn add(&mut self, row: Row<'_>) {
         match row.kind.as_deref() {
-            Some("qemu" | "lxc" | "openvz") => inventory.guests.extend(row.into_info(GuestKind::Vm, None)),
-            Some("node") => inventory.hosts.extend(host(row)),
-            Some("storage") => merge_pool(&mut pools, row),
-            Some("sdn" | "network") => inventory.networks.extend(network(row)),
+            Some("qemu") => self.guest(row, GuestKind::Vm),
+            Some("lxc" | "openvz") => self.guest(row, GuestKind::Container),
+            Some("node") => self.inventory.hosts.extend(host(row)),
+            Some("storage") => merge_pool(&mut self.pools, &row),
+            Some("sdn" | "network") => self.inventory.networks.extend(network(&row)),
             // Kinds of later releases are no business of ours.
             _ => {}
         }
     }
-    inventory.pools = pools.into_values().collect();
-    inventory.guests.sort_by_cached_key(|vm| vm.id.as_str().parse::<u64>().unwrap_or(u64::MAX));
-    inventory.hosts.sort_by(|a, b| a.id.cmp(&b.id));
-    mark_unreachable(&mut inventory);
-    Ok(inventory)
+
+    fn guest(&mut self, row: Row<'_>, kind: GuestKind) {
+        let Some(vmid) = row.vmid else { return };
+        self.number.clear();
+        // Writing to a string never fails.
+        let _ = fmt::Write::write_fmt(&mut self.number, format_args!("{vmid}"));
+        // Right after its creation a guest has no name in the lists yet.
+        let name = row.name.as_deref().unwrap_or(&self.number).to_owned();
+        let mut info = VmInfo::new(VmId::new(self.number.as_str()), name, row.state()).kind(kind);
+        info.host = row.node.as_deref().map(|node| shared(&mut self.hosts, node));
+        info.cpus = row.cpus.and_then(whole);
+        info.memory = row.maxmem.filter(|bytes| *bytes > 0).map(ByteSize::bytes);
+        info.group =
+            row.pool.as_deref().filter(|pool| !pool.is_empty()).map(|pool| shared(&mut self.groups, pool));
+        info.template = row.template.unwrap_or(false);
+        info.lock = row.lock.filter(|lock| !lock.is_empty()).map(std::borrow::Cow::into_owned);
+        info.uptime = row.uptime.filter(|seconds| *seconds > 0).map(std::time::Duration::from_secs);
+        if let Some(tags) = row.tags.as_deref().filter(|tags| !tags.is_empty()) {
+            (info.tags, info.client_token) = marks::read_tags(vmid, tags);
+        }
+        if !row.rest.is_empty() {
+            info.extra = extra_of(row.rest);
+        }
+        self.inventory.guests.push(info);
+    }
 }
 
 fn mark_unreachable(inventory: &mut Inventory) {
@@ -71,6 +162,9 @@ fn mark_unreachable(inventory: &mut Inventory) {
         .filter(|host| host.state == HostState::Offline)
         .map(|host| host.id.clone())
         .collect();
+    if offline.is_empty() {
+        return;
+    }
     for vm in &mut inventory.guests {
         if vm.host.as_ref().is_some_and(|host| offline.contains(host)) {
             vm.state = VmState::Unreachable;
@@ -80,7 +174,7 @@ fn mark_unreachable(inventory: &mut Inventory) {
         offline.into_iter().map(|host| Unreachable::new(host, "the node is offline")).collect();
 }
 
-fn host(row: GuestStatus) -> Option<HostInfo> {
+fn host(row: Row<'_>) -> Option<HostInfo> {
     let mut host = HostInfo::new(row.node.as_deref()?, node::state(row.status.as_deref()));
     host.cpus = row.cpus.and_then(node::count);
     host.cpu_usage = row.cpu;
@@ -91,29 +185,29 @@ fn host(row: GuestStatus) -> Option<HostInfo> {
     Some(host)
 }
 
-fn merge_pool(pools: &mut BTreeMap<String, PoolInfo>, row: GuestStatus) {
+fn merge_pool(pools: &mut BTreeMap<String, PoolInfo>, row: &Row<'_>) {
     let text = |key: &str| row.rest.get(key).and_then(scalar::text_of);
-    let Some(name) = text("storage") else { return };
+    let Some(name) = row.storage.as_deref() else { return };
     let seen = StorageRow {
-        storage: Some(name.clone()),
+        storage: Some(name.to_owned()),
         kind: text("plugintype"),
         content: text("content"),
-        shared: text("shared").as_deref().and_then(scalar::Scalar::from_text),
+        shared: row.shared,
         active: row.status.as_deref().map(|status| status == "available"),
         total: row.maxdisk,
         used: row.disk,
         ..StorageRow::default()
     };
     let Some(info) = storage::info(seen, row.node.as_deref()) else { return };
-    match pools.get_mut(&name) {
+    match pools.get_mut(name) {
         None => {
-            pools.insert(name, info);
+            pools.insert(name.to_owned(), info);
         }
         Some(known) => storage::merge(known, info),
     }
 }
 
-fn network(row: GuestStatus) -> Option<NetworkInfo> {
+fn network(row: &Row<'_>) -> Option<NetworkInfo> {
     let text = |key: &str| row.rest.get(key).and_then(scalar::text_of);
     let name = text("network").or_else(|| text("sdn"))?;
     let kind = text("network-type").unwrap_or_else(|| "zone".to_owned());
@@ -162,5 +256,20 @@ mod tests {
         assert_eq!(pool.available, Some(ByteSize::bytes(6)));
         assert_eq!(all.networks[0].id.as_str(), "localnetwork");
         assert_eq!(places(&all)["300"], (&HostId::from("pve2"), GuestKind::Vm));
+    }
+
+    #[test]
+    fn what_is_not_known_is_kept_and_odd_spellings_are_read() {
+        let odd = br#" [{"type":"qemu","vmid":"7","na\u006de":"a\"b","node":"n","status":"running","qmpstatus":"paused",
+            "maxcpu":"2","cpus":null,"maxmem":1048576.0,"template":"1","tags":["no"],"pool":"","new":{"a":1},"uptime":"9"}]"#;
+        let all = inventory(odd).unwrap();
+        let [vm] = all.guests.as_slice() else { panic!("{all:?}") };
+        assert_eq!((vm.id.as_str(), vm.name.as_str(), &vm.state), ("7", "a\"b", &VmState::Paused));
+        assert_eq!((vm.cpus, vm.memory, vm.template), (Some(2), Some(ByteSize::mib(1)), true));
+        assert_eq!((vm.group.clone(), vm.tags.len(), vm.uptime.unwrap().as_secs()), (None, 0, 9));
+        assert_eq!(vm.extra.get(crate::BACKEND)["new"]["a"], 1);
+        for wrong in [&b"<html>"[..], b"{}", br#"{"data":null}"#, br#"{"data":[1]}"#, b"\xff"] {
+            assert_eq!(inventory(wrong).unwrap_err().kind(), hypervisor_core::ErrorKind::Protocol);
+        }
     }
 }

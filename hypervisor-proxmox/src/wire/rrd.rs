@@ -30,6 +30,18 @@ fn series_name(key: &str) -> &str {
     }
 }
 
+/// Whether a refusal says that nothing was written yet, as it is in the first seconds of a guest.
+#[must_use]
+pub fn is_not_begun(error: &hypervisor_core::Error) -> bool {
+    error.message().contains("RRD error") && error.message().contains("No such file")
+}
+
+/// A history in which nothing was measured.
+#[must_use]
+pub fn empty() -> MetricsHistory {
+    MetricsHistory::new(Duration::ZERO, Vec::new())
+}
+
 /// Reads a history. A time at which nothing was measured has no value.
 ///
 /// # Errors

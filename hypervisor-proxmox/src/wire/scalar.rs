@@ -45,7 +45,10 @@ impl Scalar for f64 {
     }
 
     fn from_integer(value: i128) -> Option<Self> {
-        value.to_string().parse().ok()
+        match u32::try_from(value) {
+            Ok(small) => Some(f64::from(small)),
+            Err(_) => value.to_string().parse().ok(),
+        }
     }
 
     fn from_float(value: f64) -> Option<Self> {
@@ -148,6 +151,64 @@ impl<'de, T: Scalar> Deserialize<'de> for Soft<T> {
         }
 
         deserializer.deserialize_any(Seen(PhantomData))
+    }
+}
+
+/// Text of whatever scalar the server sent, borrowed from the answer where it can be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SoftText<'de>(pub(crate) Option<Cow<'de, str>>);
+
+impl<'de> Deserialize<'de> for SoftText<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl<'de> Visitor<'de> for Text {
+            type Value = SoftText<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a scalar")
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<SoftText<'de>, E> {
+                Ok(SoftText(String::from_bool(value).map(Cow::Owned)))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<SoftText<'de>, E> {
+                Ok(SoftText(Some(Cow::Owned(value.to_string()))))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<SoftText<'de>, E> {
+                Ok(SoftText(Some(Cow::Owned(value.to_string()))))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<SoftText<'de>, E> {
+                Ok(SoftText(String::from_float(value).map(Cow::Owned)))
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<SoftText<'de>, E> {
+                Ok(SoftText(Some(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<SoftText<'de>, E> {
+                Ok(SoftText(Some(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_unit<E>(self) -> Result<SoftText<'de>, E> {
+                Ok(SoftText(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<SoftText<'de>, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(SoftText(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SoftText<'de>, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(SoftText(None))
+            }
+        }
+
+        deserializer.deserialize_any(Text)
     }
 }
 

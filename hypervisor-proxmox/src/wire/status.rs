@@ -75,21 +75,7 @@ impl GuestStatus {
     /// What the guest is doing.
     #[must_use]
     pub fn state(&self) -> VmState {
-        let status = self.status.as_deref().unwrap_or_default();
-        match (status, self.qmpstatus.as_deref()) {
-            // A hibernated guest is off with its memory on disk, which only the lock tells.
-            ("stopped", _) if matches!(self.lock.as_deref(), Some("suspended")) => VmState::Hibernated,
-            ("stopped", _) => VmState::Stopped,
-            ("paused", _) | ("running", Some("paused" | "suspended" | "prelaunch" | "debug" | "save-vm")) => {
-                VmState::Paused
-            }
-            ("running", Some("internal-error" | "io-error" | "guest-panicked")) => VmState::Crashed,
-            ("running", Some("inmigrate" | "postmigrate" | "finish-migrate" | "colo")) => VmState::Migrating,
-            ("running", Some("shutdown")) => VmState::Stopping,
-            ("running", _) => VmState::Running,
-            ("" | "unknown", _) => VmState::Unknown("unknown".to_owned()),
-            (other, _) => VmState::parse(other),
-        }
+        state_of(self.status.as_deref().unwrap_or_default(), self.qmpstatus.as_deref(), self.lock.as_deref())
     }
 
     /// Whether it is a container. `default` counts where the row does not say.
@@ -143,6 +129,24 @@ impl GuestStatus {
     }
 }
 
+/// What a guest is doing, by the status of the lists, QEMU's own word and the lock.
+pub(crate) fn state_of(status: &str, qmpstatus: Option<&str>, lock: Option<&str>) -> VmState {
+    match (status, qmpstatus) {
+        // A hibernated guest is off with its memory on disk, which only the lock tells.
+        ("stopped", _) if lock == Some("suspended") => VmState::Hibernated,
+        ("stopped", _) => VmState::Stopped,
+        ("paused", _) | ("running", Some("paused" | "suspended" | "prelaunch" | "debug" | "save-vm")) => {
+            VmState::Paused
+        }
+        ("running", Some("internal-error" | "io-error" | "guest-panicked")) => VmState::Crashed,
+        ("running", Some("inmigrate" | "postmigrate" | "finish-migrate" | "colo")) => VmState::Migrating,
+        ("running", Some("shutdown")) => VmState::Stopping,
+        ("running", _) => VmState::Running,
+        ("" | "unknown", _) => VmState::Unknown("unknown".to_owned()),
+        (other, _) => VmState::parse(other),
+    }
+}
+
 /// The tags of a list that is separated by `;`, `,` or blanks.
 #[must_use]
 pub fn tags(list: &str) -> BTreeSet<String> {
@@ -150,8 +154,15 @@ pub fn tags(list: &str) -> BTreeSet<String> {
 }
 
 /// A number of CPUs; a container's limit may have a fraction and is rounded up.
-fn whole(cpus: f64) -> Option<u32> {
-    (cpus > 0.0 && cpus.is_finite()).then(|| format!("{:.0}", cpus.ceil()).parse().ok()).flatten()
+pub(crate) fn whole(cpus: f64) -> Option<u32> {
+    // Nearly all guests have few CPUs; text, for the others, avoids a lossy cast.
+    let few = (1..=255_u8).find(|few| f64::from(*few) >= cpus).filter(|_| cpus > 0.0);
+    match few {
+        Some(few) => Some(few.into()),
+        None => {
+            (cpus > 0.0 && cpus.is_finite()).then(|| format!("{:.0}", cpus.ceil()).parse().ok()).flatten()
+        }
+    }
 }
 
 /// What a row has that its type does not, as [`Extra`].

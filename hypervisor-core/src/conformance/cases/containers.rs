@@ -1,6 +1,8 @@
 use super::table::area;
-use crate::conformance::check::{Check, check, check_eq};
+use crate::conformance::check::{Check, Stop, check, check_eq};
 use crate::conformance::context::Context;
+use crate::conformance::settings::Setting;
+use crate::error::ErrorKind;
 use crate::model::Feature::Containers;
 use crate::model::{ByteSize, DeleteVm, DiskSpec, GuestKind, VmId, VmQuery, VmSpec, VmState};
 use crate::operation::Operation::{CreateVm, DeleteVm as Delete, StartVm};
@@ -11,14 +13,23 @@ area! { "containers":
     a_container_is_deleted [CreateVm, Delete, Containers];
 }
 
-/// Starts from the image of the settings where there is one.
+/// Starts from the template of the settings, or the image, where there is one.
 async fn container(cx: &Context) -> Check<VmId> {
     let spec = VmSpec::container(cx.name("ct")).memory(ByteSize::mib(64));
-    let spec = match &cx.settings.image {
-        Some(image) => spec.disk(DiskSpec::copy_of(image).in_pool(cx.pool().await?)),
-        None => spec,
+    let Some(template) = cx.settings.template.as_ref().or(cx.settings.image.as_ref()) else {
+        let made = cx.hv.create_vm(&spec).await;
+        // Some backends make containers of a template only.
+        if let Err(error) = &made
+            && error.kind() == ErrorKind::InvalidInput
+        {
+            return Err(Stop::skipped(format!(
+                "{} not set, and without a template: {error}",
+                Setting::Template
+            )));
+        }
+        return cx.adopt(made).await;
     };
-    cx.create(&spec).await
+    cx.create(&spec.disk(DiskSpec::copy_of(template).in_pool(cx.pool().await?))).await
 }
 
 async fn a_container_is_created(cx: &Context) -> Check {

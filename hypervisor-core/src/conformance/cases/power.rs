@@ -77,7 +77,16 @@ async fn reset_keeps_it_running(cx: &Context) -> Check {
 async fn reboot_keeps_it_running(cx: &Context) -> Check {
     let vm = cx.running("a").await?;
     let id = cx.get(&vm).await?.id;
-    cx.power(&vm, PowerAction::Reboot).await?;
+    match cx.power(&vm, PowerAction::Reboot).await {
+        // Without an operating system nobody heeds it, and some backends wait for that.
+        Err(error) if matches!(error.kind(), ErrorKind::TaskFailed | ErrorKind::Timeout) => {
+            check_eq!("the state of a guest that does not heed it", cx.state(&vm).await?, VmState::Running);
+            return Err(Stop::skipped(format!(
+                "no system in the guest that could be asked to reboot: {error}"
+            )));
+        }
+        other => other?,
+    }
     cx.wait_state(&vm, &VmState::Running).await?;
     check_eq!("the id after a reboot", cx.get(&vm).await?.id, id);
     Ok(())

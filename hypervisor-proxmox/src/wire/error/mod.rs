@@ -158,6 +158,14 @@ fn parameters(message: &str, fields: &BTreeMap<String, String>) -> Error {
     let head = message.trim_end_matches('.');
     let text = format!("{head}: {}", said.join("; "));
     let has = |words: &str| fields.values().any(|why| why.contains(words));
+    if has("error on hot-unplugging") {
+        return Error::new(ErrorKind::Timeout, text)
+            .with_retry(Retry::Never)
+            .with_effect(Effect::Partial)
+            .with_hint(
+                "the system in the guest has not let the device go: it goes when the guest is powered off",
+            );
+    }
     if has("hotplug problem") {
         return Error::new(ErrorKind::InvalidState, text)
             .with_effect(Effect::Partial)

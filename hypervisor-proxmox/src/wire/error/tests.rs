@@ -63,7 +63,12 @@ fn some_bad_parameters_are_no_mistakes_of_the_caller() {
     assert_eq!(with("upid", "no such task").kind(), ErrorKind::NotFound);
     assert_eq!(with("skiplock", "Only root may use this option.").kind(), ErrorKind::PermissionDenied);
     let unplug = with("scsi1", "hotplug problem - error on hot-unplugging device 'virtioscsi1'\n");
-    assert_eq!((unplug.kind(), unplug.effect()), (ErrorKind::InvalidState, Effect::Partial));
+    assert_eq!(
+        (unplug.kind(), unplug.effect(), unplug.retry()),
+        (ErrorKind::Timeout, Effect::Partial, Retry::Never)
+    );
+    let plug = with("memory", "hotplug problem - memory size must be aligned to 128\n");
+    assert_eq!((plug.kind(), plug.effect()), (ErrorKind::InvalidState, Effect::Partial));
     assert_eq!(with("vmid", "invalid format").kind(), ErrorKind::InvalidInput);
 }
 

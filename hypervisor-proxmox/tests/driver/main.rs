@@ -1,6 +1,12 @@
 //! The driver against the fake server: credentials, failover, the locator, creates, tasks, errors, uploads and consoles.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod counts;
+mod lost;
+mod secrets;
+mod single;
+mod truth;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,164 @@
+//! The waits that this process makes for tasks of the server: one look serves them all.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hypervisor_core::model::{TaskId, TaskInfo, TaskState};
+use hypervisor_core::{Error, Operation, Result, Retry};
+use tokio::time::{Instant, sleep};
+
+use super::failure;
+use crate::backend::Inner;
+use crate::upid::Upid;
+use crate::wire::form::{Form, segment};
+use crate::wire::task;
+
+/// The first and the longest pause between two looks.
+const POLL: Duration = Duration::from_millis(250);
+const POLL_MOST: Duration = Duration::from_secs(5);
+/// How many looks in a row may fail.
+const BLIND: u32 = 5;
+
+/// What is waited for, and what was last seen.
+#[derive(Default)]
+pub(crate) struct Waits {
+    open: Mutex<HashMap<TaskId, Seat>>,
+    /// Held by whoever looks.
+    looking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Seat {
+    waiters: usize,
+    seen: Option<(Instant, Result<TaskInfo>)>,
+}
+
+impl Waits {
+    fn open(&self) -> MutexGuard<'_, HashMap<TaskId, Seat>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was seen of a task since then.
+    fn seen(&self, id: &TaskId, since: Instant) -> Option<Result<TaskInfo>> {
+        let open = self.open();
+        let (when, seen) = open.get(id)?.seen.as_ref()?;
+        let is_final = seen.as_ref().is_ok_and(|info| info.state.is_final());
+        (*when >= since || is_final).then(|| seen.clone())
+    }
+
+    fn publish(&self, id: &TaskId, when: Instant, seen: Result<TaskInfo>) {
+        if let Some(seat) = self.open().get_mut(id) {
+            seat.seen = Some((when, seen));
+        }
+    }
+}
+
+/// One wait; it leaves when it is dropped.
+struct Place<'a>(&'a Waits, &'a TaskId);
+
+impl<'a> Place<'a> {
+    fn take(waits: &'a Waits, id: &'a TaskId) -> Self {
+        waits.open().entry(id.clone()).or_default().waiters += 1;
+        Self(waits, id)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut open = self.0.open();
+        if let Some(seat) = open.get_mut(self.1) {
+            seat.waiters = seat.waiters.saturating_sub(1);
+            if seat.waiters == 0 {
+                open.remove(self.1);
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Waits for the end of a task, for calls that are made of several.
+    ///
+    /// # Errors
+    /// Why it failed, with the task's id.
+    pub(crate) async fn wait(&self, id: &TaskId) -> Result<TaskInfo> {
+        let _place = Place::take(&self.waits, id);
+        let (mut pause, mut slept, mut blind) = (POLL, POLL, 0);
+        loop {
+            // What somebody else has seen a moment ago is as good as a look of one's own: but not what was seen before the last pause.
+            let now = Instant::now();
+            let since = now.checked_sub(slept / 2).unwrap_or(now);
+            match self.look(id, since).await {
+                Ok(info) => {
+                    blind = 0;
+                    match info.state {
+                        TaskState::Succeeded => return Ok(info),
+                        state if state.is_final() => return Err(failure(&info)),
+                        _ => {}
+                    }
+                }
+                // A failed look is not a failed task.
+                Err(error) if error.retry() != Retry::Never && blind < BLIND => blind += 1,
+                Err(error) => return Err(error.with_task(id.clone())),
+            }
+            sleep(pause).await;
+            slept = pause;
+            pause = (pause * 2).min(POLL_MOST);
+        }
+    }
+
+    async fn look(&self, id: &TaskId, since: Instant) -> Result<TaskInfo> {
+        if let Some(seen) = self.waits.seen(id, since) {
+            return seen;
+        }
+        let _looking = self.waits.looking.lock().await;
+        if let Some(seen) = self.waits.seen(id, since) {
+            return seen;
+        }
+        let mut nodes: BTreeMap<String, BTreeSet<TaskId>> = BTreeMap::new();
+        for id in self.waits.open().keys() {
+            if let Ok(upid) = Upid::try_from(id) {
+                nodes.entry(upid.node().to_owned()).or_default().insert(id.clone());
+            }
+        }
+        let own = Upid::try_from(id).map(|upid| upid.node().to_owned()).unwrap_or_default();
+        // Somebody else's look at another node is theirs to make.
+        match nodes.remove(&own) {
+            Some(several) if several.len() > 1 => self.look_at_all(&own, &several).await,
+            _ => {}
+        }
+        if let Some(seen) = self.waits.seen(id, since) {
+            return seen;
+        }
+        let when = Instant::now();
+        let seen = self.task(id).await;
+        self.waits.publish(id, when, seen.clone());
+        seen
+    }
+
+    /// One list for all tasks of a node that are waited for. What is not in it, or has ended in a way that its own answer tells more of, is
+    /// left to a look of its own.
+    async fn look_at_all(&self, node: &str, wanted: &BTreeSet<TaskId>) {
+        let when = Instant::now();
+        let form = Form::new().text("source", "all").number("limit", super::LIST_LIMIT);
+        let answer = async {
+            let path = format!("/nodes/{}/tasks", segment("host", node)?);
+            let call = crate::api::Call::get(path).query(form).operation(Operation::ListTasks);
+            Ok::<_, Error>(task::tasks(&self.api.bytes(&call).await?)?.0)
+        };
+        let listed = match answer.await {
+            Ok(listed) => listed,
+            Err(error) => {
+                wanted.iter().for_each(|id| self.waits.publish(id, when, Err(error.clone())));
+                return;
+            }
+        };
+        for info in listed.into_iter().filter(|info| wanted.contains(&info.id)) {
+            let plain = info.state == TaskState::Succeeded && info.warnings.is_empty();
+            if !info.state.is_final() || plain {
+                let id = info.id.clone();
+                self.waits.publish(&id, when, Ok(info));
+            }
+        }
+    }
+}
