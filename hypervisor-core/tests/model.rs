@@ -166,7 +166,13 @@ fn a_driver_elsewhere_can_report_all_there_is_about_the_rest() {
         .extra(extra());
     full(&host, &[]);
     full(&ClusterInfo::new(vec![host]).name("c").extra(extra()), &[]);
-    full(&BackendInfo::new("shelf", "shelf://").version("1"), &[]);
+    full(
+        &BackendInfo::new("shelf", "shelf://")
+            .version("1")
+            .volume_unit(ByteSize::gib(1))
+            .networks_need_dhcp(true),
+        &[],
+    );
     full(&GroupInfo::new("g").description("d").vms(vec!["1".into()]).pools(vec!["p".into()]), &[]);
     let pool = PoolInfo::new("p", PoolKind::Dir, true)
         .autostart(true)

@@ -73,6 +73,7 @@ pub(crate) async fn task_end(hv: &dyn Hypervisor, settings: &Settings, task: &Ta
 
 impl Context {
     pub(crate) fn new(hv: Arc<dyn Hypervisor>, settings: Settings) -> Self {
+        let settings = settings.suited_to(hv.info());
         let id = Uuid::new_v4();
         let text = id.simple().to_string();
         let (short, _) = text.split_at(5);

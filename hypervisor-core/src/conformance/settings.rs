@@ -4,7 +4,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::model::macros::setters;
-use crate::model::{ByteSize, HostId, NetworkId, PoolId, VolumeId};
+use crate::model::{BackendInfo, ByteSize, HostId, NetworkId, PoolId, VolumeId};
 
 /// A setting without which some cases cannot run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,6 +151,14 @@ impl Settings {
         opt_into image: VolumeId; opt_into template: VolumeId; opt_into host: HostId; opt_into kernel: String; opt_into initrd: String;
         opt_into serial_dir: String; opt_into directory: String; val volume_unit: ByteSize;
         val always_dhcp: bool; val deadline: Duration; val case_deadline: Duration;
+    }
+
+    /// What the backend says of itself decides where it takes less than these settings would ask for.
+    #[must_use]
+    pub(crate) fn suited_to(mut self, backend: &BackendInfo) -> Self {
+        self.volume_unit = backend.volume_unit.map_or(self.volume_unit, |unit| unit.max(self.volume_unit));
+        self.always_dhcp |= backend.networks_need_dhcp;
+        self
     }
 
     /// Whether this setting is there.

@@ -101,7 +101,10 @@ impl Context {
         let [_, a, b] = self.seed();
         let address = IpAddr::V4(Ipv4Addr::new(10, 64 + a % 64, b, 1));
         let cidr = IpNet::new(address, 24).map_err(|error| Stop::failed(error.to_string()))?;
-        let spec = NetworkSpec::isolated(self.name("net"), cidr).start(true);
+        let mut spec = NetworkSpec::isolated(self.name("net"), cidr).start(true);
+        if self.settings.always_dhcp {
+            spec = spec.dhcp_from_cidr();
+        }
         let started = self.hv.create_network(&spec).await?;
         self.keep(Made::Network(started.output.clone()));
         Ok(NicSpec::network(self.done(Ok(started)).await?))

@@ -161,6 +161,12 @@ impl HttpConfig {
         &self.endpoints
     }
 
+    /// How long an answer may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
     /// Whether each endpoint is reached over TLS.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {

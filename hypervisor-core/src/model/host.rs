@@ -121,15 +121,27 @@ pub struct BackendInfo {
     pub version: Option<String>,
     /// Where it is, without credentials.
     pub endpoint: String,
+    /// What it counts the capacities of volumes in, where that is coarser than usual: what is asked for is rounded up to whole ones.
+    #[serde(default)]
+    pub volume_unit: Option<ByteSize>,
+    /// Whether each network that it makes hands out addresses: a spec without a range is `InvalidInput`.
+    #[serde(default)]
+    pub networks_need_dhcp: bool,
 }
 
 impl BackendInfo {
     /// A backend at this endpoint.
     pub fn new(backend: impl Into<String>, endpoint: impl Into<String>) -> Self {
-        Self { backend: backend.into(), version: None, endpoint: endpoint.into() }
+        Self {
+            backend: backend.into(),
+            version: None,
+            endpoint: endpoint.into(),
+            volume_unit: None,
+            networks_need_dhcp: false,
+        }
     }
 
-    setters! { opt_into version: String; }
+    setters! { opt_into version: String; opt volume_unit: ByteSize; val networks_need_dhcp: bool; }
 }
 
 /// A resource group: guests and pools under one name, for permissions and order. Proxmox calls it a pool.
