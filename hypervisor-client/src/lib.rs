@@ -23,3 +23,5 @@ pub mod webhook;
 
 pub use client::connect;
 pub use config::{ClientConfig, Credentials, Dialect};
+// Consoles of the dialects are such.
+pub use hypervisor_core::http::{Message, WebSocket};

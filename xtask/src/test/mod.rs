@@ -14,7 +14,19 @@ use crate::workspace::{FACADE, Workspace, cargo};
 use crate::{env, paths, readme, run};
 
 /// Examples that run by themselves, need no server, and end.
-const EXAMPLES: &[&str] = &["quickstart", "custom_backend"];
+const EXAMPLES: &[&str] = &[
+    "quickstart",
+    "fleet",
+    "inventory",
+    "snapshot_rollback",
+    "watch",
+    "cloud_init",
+    "backup_restore",
+    "migrate",
+    "escape_hatch",
+    "custom_backend",
+    "testing_your_app",
+];
 /// Test targets that have a step of their own.
 const CONFORMANCE: &str = "conformance";
 /// Features that bring a driver in and do nothing else.
