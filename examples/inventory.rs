@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
     println!("{:<20} {:<20} {:<10} {:>4} {:>9}  SOURCE", "NAME", "HOST", "STATE", "CPUS", "MEMORY");
     for (source, vm) in &all {
         let host = vm.host.as_ref().map(ToString::to_string).unwrap_or_default();
-        let memory: ByteSize = vm.memory.unwrap_or_default();
+        let memory = vm.memory.map(|memory| memory.to_string()).unwrap_or_default();
         let state = vm.state.to_string();
         println!("{:<20} {host:<20} {state:<10} {:>4} {memory:>9}  {source}", vm.name, vm.cpus.unwrap_or(0));
     }

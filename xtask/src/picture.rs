@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use vt100::{Color, Parser};
 
 use crate::live::Live;
-use crate::workspace::{FACADE, Workspace, cargo};
+use crate::workspace::{Workspace, cargo};
 use crate::{paths, run};
 
 const FILE: &str = "docs/hv.svg";
@@ -25,16 +25,8 @@ pub(crate) fn command() -> Result<()> {
     let live = Live::start()?;
     let workspace = Workspace::read(true)?;
     workspace.require("example", "hv")?;
-    run::visible(&mut cargo(&[
-        "build",
-        "--quiet",
-        "-p",
-        FACADE,
-        "--features",
-        "libvirt",
-        "--example",
-        "hv",
-    ]))?;
+    // With the features of the tests, so that nothing is compiled twice.
+    run::visible(cargo(&["build", "--quiet", "--example", "hv"]).args(workspace.everything()))?;
     let stage = Stage { hv: paths::build()?.join("examples/hv"), uri: live.uri() };
     let shown = stage.play(&live);
     live.stop()?;

@@ -119,6 +119,17 @@ pub(crate) enum Command {
     Completions { shell: Shell },
 }
 
+impl Command {
+    /// Whether it goes on until Ctrl-C.
+    pub(crate) fn follows(&self) -> bool {
+        match self {
+            Self::Events(_) => true,
+            Self::Metrics(metrics) => metrics.watch,
+            _ => false,
+        }
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct List {
     /// Only those in this state.

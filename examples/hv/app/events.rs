@@ -39,7 +39,6 @@ pub(crate) async fn run(hv: &Arc<dyn Hypervisor>, ui: &mut Ui, args: &Events) ->
         let event = tokio::select! {
             event = events.next() => event,
             () = &mut over => break,
-            _ = tokio::signal::ctrl_c() => break,
         };
         let Some(event) = event.transpose()? else { break };
         if ui.json {

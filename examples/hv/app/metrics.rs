@@ -10,7 +10,7 @@ use hypervisor::{ByteSize, Hypervisor, Operation, Result, VmId, VmInfo, VmQuery,
 
 use super::Ui;
 use super::cli::Metrics;
-use super::exit::{self, Stop};
+use super::exit::Stop;
 use super::guests::find;
 use super::table::{Cell, Look, Table};
 use super::text::{NOTHING, gauge, or_dash, percent, span};
@@ -50,10 +50,7 @@ pub(crate) async fn run(hv: &Arc<dyn Hypervisor>, ui: &mut Ui, args: &Metrics) -
         if !args.watch || ui.broken || args.rounds.is_some_and(|rounds| round >= rounds) {
             return Ok(code);
         }
-        tokio::select! {
-            () = tokio::time::sleep(args.interval) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(exit::OK),
-        }
+        tokio::time::sleep(args.interval).await;
     }
 }
 
@@ -185,9 +182,6 @@ async fn hosts(hv: &Arc<dyn Hypervisor>, ui: &mut Ui, args: &Metrics) -> Result<
         if !args.watch || ui.broken || args.rounds.is_some_and(|rounds| round >= rounds) {
             return Ok(code);
         }
-        tokio::select! {
-            () = tokio::time::sleep(args.interval) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(exit::OK),
-        }
+        tokio::time::sleep(args.interval).await;
     }
 }

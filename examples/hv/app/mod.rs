@@ -72,11 +72,12 @@ pub(crate) async fn run(args: impl IntoIterator<Item = OsString>, world: &World,
     };
     ui.choose(&cli.global, world);
     let waiter = Waiter::new(&cli.global, &ui);
+    let follows = cli.command.follows();
     let outcome = tokio::select! {
-        // What ends by Ctrl-C of its own accord is asked first.
-        biased;
         outcome = Box::pin(dispatch(cli, world, &mut ui, &waiter)) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Stop::Interrupted),
+        // That is how it ends.
+        _ = tokio::signal::ctrl_c(), if follows => Ok(exit::OK),
+        _ = tokio::signal::ctrl_c(), if !follows => Err(Stop::Interrupted),
     };
     match outcome {
         Ok(code) => code,
