@@ -69,6 +69,10 @@ impl Stage {
             if !lines.is_empty() {
                 lines.push(Line::new());
             }
+            if args == ["metrics"] {
+                // A machine that boots has something to do.
+                self.hv(&["reset", "db-1"])?;
+            }
             lines.push(prompt(args));
             lines.extend(self.record(args)?);
         }
@@ -232,7 +236,7 @@ fn svg(lines: &[Line]) -> String {
             let count = span.text.chars().count();
             if !span.text.trim().is_empty() {
                 let (x, y) = (across(column) + 20, row * HIGH + 56);
-                let weight = if span.bold { " font-weight=\"bold\"" } else { "" };
+                let weight = if span.bold { " style=\"font-weight:bold\"" } else { "" };
                 let faint = if span.dim { " opacity=\"0.6\"" } else { "" };
                 let text = span.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
                 // Writing into a String cannot fail.

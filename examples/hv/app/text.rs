@@ -59,5 +59,5 @@ pub(crate) fn percent(part: f64) -> String {
 
 /// A bar of ten places.
 pub(crate) fn gauge(part: f64) -> String {
-    (1..=10_u8).map(|place| if part * 10.0 + 0.5 >= f64::from(place) { '█' } else { '░' }).collect()
+    (1..=10_u8).map(|place| if part * 10.0 + 0.5 >= f64::from(place) { '█' } else { '·' }).collect()
 }
