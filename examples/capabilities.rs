@@ -1,12 +1,12 @@
 //! Prints what each backend can do, as the Markdown between README's `capabilities` marks.
 //!
 //! `cargo run --example capabilities` shows the backends that are compiled in; a URL as argument shows one connection instead:
-//! `cargo run --features libvirt --example capabilities -- qemu:///system`.
+//! `cargo run --features libvirt --example capabilities -- qemu:///system`. With `--errors`, the catalogue of errors of `docs/errors.md`.
 
 use std::fmt::Write as _;
 
 use hypervisor::model::{Capabilities, Capability, Feature, Support};
-use hypervisor::{Operation, Result};
+use hypervisor::{Effect, Error, ErrorKind, Operation, Result, Retry};
 
 /// The first operation of each area; an area goes on until the next one begins.
 const AREAS: &[(&str, Operation)] = &[
@@ -35,12 +35,43 @@ struct Column {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let columns = match std::env::args().nth(1) {
-        Some(url) => vec![connected(&url).await?],
+    let columns = match std::env::args().nth(1).as_deref() {
+        Some("--errors") => {
+            print!("{}", catalogue());
+            return Ok(());
+        }
+        Some(url) => vec![connected(url).await?],
         None => compiled_in().await?,
     };
     print!("{}", render(&columns));
     Ok(())
+}
+
+fn catalogue() -> String {
+    let mut out = String::new();
+    for kind in ErrorKind::ALL {
+        let error = Error::new(*kind, "");
+        let effect = match error.effect() {
+            Effect::None => "nothing was changed",
+            _ => "unknown: it may have been done",
+        };
+        let retry = match error.retry() {
+            Retry::Safe => "a later try may succeed, and repeating is safe",
+            Retry::IfIdempotent => "only what may be done twice: a read, a resize, a delete; not a create",
+            _ => "the same call gets the same answer",
+        };
+        // Writing into a String cannot fail.
+        let _ = write!(
+            out,
+            "## `{kind:?}`\n\n{} On wires and in logs: `{}`.\n\n- **Likely cause**: {}\n- **What to do**: {}\n\
+             - **Effect**: {effect}. **Again?** {retry}.\n\n",
+            kind.meaning(),
+            kind.as_str(),
+            kind.likely_cause(),
+            kind.remedy(),
+        );
+    }
+    out
 }
 
 async fn connected(url: &str) -> Result<Column> {

@@ -1,115 +1,80 @@
-//! What there is on one hypervisor or on several: `cargo run --features libvirt --example inventory -- qemu:///system test:///default`.
+//! What there is on several hypervisors, as one list: `cargo run --features libvirt --example inventory -- qemu:///system test:///default`.
+//! Without a URL, on two in memory.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, ValueEnum};
+use futures::future::join_all;
 use hypervisor::handle::Listing;
-use hypervisor::model::PoolQuery;
-use hypervisor::{Hypervisor, Result, VmQuery};
+use hypervisor::memory::Memory;
+use hypervisor::{ByteSize, Hypervisor, Result, VmInfo, VmQuery, VmSpec};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum What {
-    Hosts,
-    Guests,
-    Pools,
-}
-
-/// Lists hosts, guests and storage pools.
-#[derive(Debug, Parser)]
-struct Options {
-    /// Where to look: memory://, qemu:///system, test:///default, …
-    #[arg(default_value = "memory://")]
-    urls: Vec<String>,
-    /// Only these.
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<What>,
+/// A hypervisor, and what it is called here.
+struct Source {
+    name: String,
+    hv: Result<Arc<dyn Hypervisor>>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = Options::parse();
-    let mut good = true;
-    // One that cannot be reached is no reason to say nothing about the others.
-    for url in &options.urls {
-        if let Err(error) = inventory(url, &options.only).await {
-            eprintln!("{error}");
-            good = false;
+    let urls: Vec<String> = std::env::args().skip(1).collect();
+    let sources = if urls.is_empty() {
+        vec![imagined("berlin", &["web-1", "web-2"]).await, imagined("lyon", &["db-1"]).await]
+    } else {
+        join_all(urls.into_iter().map(connected)).await
+    };
+
+    // All at once. One that cannot be reached is no reason to say nothing about the others.
+    let lists = join_all(sources.iter().map(list)).await;
+    let mut complete = true;
+    let mut all: Vec<(&str, VmInfo)> = Vec::new();
+    for (source, list) in sources.iter().zip(lists) {
+        match list {
+            Ok(list) => {
+                for away in &list.unreachable {
+                    eprintln!("{}: host {} cannot be reached: {}", source.name, away.host, away.reason);
+                    complete = false;
+                }
+                all.extend(list.into_iter().map(|vm| (source.name.as_str(), vm)));
+            }
+            Err(error) => {
+                eprintln!("{}: {error}", source.name);
+                complete = false;
+            }
         }
     }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
 
-async fn inventory(url: &str, only: &[What]) -> Result<()> {
-    let hv = hypervisor::connect(url).await?;
-    let wanted = |what: What| only.is_empty() || only.contains(&what);
-    println!("{}", hv.info().endpoint);
-    if wanted(What::Hosts) {
-        hosts(&hv).await?;
+    all.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+    println!("{:<20} {:<20} {:<10} {:>4} {:>9}  SOURCE", "NAME", "HOST", "STATE", "CPUS", "MEMORY");
+    for (source, vm) in &all {
+        let host = vm.host.as_ref().map(ToString::to_string).unwrap_or_default();
+        let memory = vm.memory.map(|memory| memory.to_string()).unwrap_or_default();
+        let state = vm.state.to_string();
+        println!("{:<20} {host:<20} {state:<10} {:>4} {memory:>9}  {source}", vm.name, vm.cpus.unwrap_or(0));
     }
-    if wanted(What::Guests) {
-        guests(&hv).await?;
-    }
-    if wanted(What::Pools) {
-        pools(&hv).await?;
-    }
-    Ok(())
+    let memory = all.iter().filter_map(|(_, vm)| vm.memory).fold(ByteSize::ZERO, ByteSize::saturating_add);
+    println!("{} machines with {memory} on {} hypervisors", all.len(), sources.len());
+    if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn hosts(hv: &Arc<dyn Hypervisor>) -> Result<()> {
-    let rows = listed(hv.hosts().all().await?).map(|host| {
-        let version = or_dash(host.version);
-        [host.id.to_string(), host.state.to_string(), or_dash(host.cpus), or_dash(host.memory), version]
-    });
-    table(["HOST", "STATE", "CPUS", "MEMORY", "VERSION"], rows);
-    Ok(())
+async fn connected(url: String) -> Source {
+    let hv = hypervisor::connect(&url).await;
+    // The endpoint holds no credentials; the URL may.
+    let name = hv.as_ref().map_or("not connected", |hv| hv.info().endpoint.as_str()).to_owned();
+    Source { name, hv }
 }
 
-async fn guests(hv: &Arc<dyn Hypervisor>) -> Result<()> {
-    let rows = listed(hv.vms().all(&VmQuery::all()).await?).map(|vm| {
-        let [id, state] = [vm.id.to_string(), vm.state.to_string()];
-        [id, vm.name, state, or_dash(vm.host), or_dash(vm.cpus), or_dash(vm.memory)]
-    });
-    table(["GUEST", "NAME", "STATE", "HOST", "CPUS", "MEMORY"], rows);
-    Ok(())
+async fn list(source: &Source) -> Result<Listing<VmInfo>> {
+    source.hv.clone()?.vms().all(&VmQuery::all()).await
 }
 
-async fn pools(hv: &Arc<dyn Hypervisor>) -> Result<()> {
-    let rows = listed(hv.pools().all(&PoolQuery::all()).await?).map(|pool| {
-        let active = if pool.active { "active" } else { "inactive" };
-        let [capacity, available] = [pool.capacity, pool.available].map(or_dash);
-        [pool.id.to_string(), pool.kind.to_string(), active.to_owned(), capacity, available]
-    });
-    table(["POOL", "KIND", "STATE", "CAPACITY", "FREE"], rows);
-    Ok(())
-}
-
-/// The items, after a word about the hosts that could not be asked.
-fn listed<T>(listing: Listing<T>) -> impl Iterator<Item = T> {
-    for away in &listing.unreachable {
-        eprintln!("host {} cannot be reached, what is on it is missing: {}", away.host, away.reason);
-    }
-    listing.into_iter()
-}
-
-/// Columns as wide as their widest cell.
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) {
-    let rows: Vec<[String; N]> = rows.collect();
-    let lines = || std::iter::once(head).chain(rows.iter().map(|row| row.each_ref().map(String::as_str)));
-    let mut widths = [0; N];
-    for line in lines() {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.chars().count().max(*width);
+async fn imagined(name: &str, vms: &[&str]) -> Source {
+    let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+    for vm in vms {
+        let spec = VmSpec::new(*vm).memory(ByteSize::gib(2)).start(true);
+        if let Err(error) = hv.create_vm(&spec).await {
+            return Source { name: name.to_owned(), hv: Err(error) };
         }
     }
-    for line in lines() {
-        let cells: Vec<String> =
-            line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("  {}", cells.join("  ").trim_end());
-    }
-    println!();
-}
-
-fn or_dash(value: Option<impl ToString>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+    Source { name: name.to_owned(), hv: Ok(hv) }
 }

@@ -30,6 +30,36 @@
 //! - `proxmox`: the driver for Proxmox VE.
 //! - `client`: clients of REST gateways: our own (`hypervisor-gateway`), HyperSDK, Virtumancer, virtualization-mcp.
 //! - `conformance`: the suite that every backend runs, for writing one's own.
+//! - `fake`: servers on loopback that answer as Proxmox VE and the gateways do, for tests; those of the drivers that are on.
+//!
+//! # First steps
+//! ```
+//! use std::time::Duration;
+//! use hypervisor::model::GuestAddress;
+//! use hypervisor::{ByteSize, DeleteVm, DiskSpec, NicSpec, SnapshotSpec, VmChange, VmSpec};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> hypervisor::Result<()> {
+//! # let hv = hypervisor::connect("memory://").await?;
+//! // A machine with a disk and a NIC, and where it can be reached.
+//! let spec = VmSpec::new("web-1").disk(DiskSpec::new_volume(ByteSize::gib(20))).nic(NicSpec::network("default"));
+//! let vm = hv.vms().create(&spec.start(true)).await?.wait().await?;
+//! let address = vm.wait_for_address(Duration::from_secs(60), GuestAddress::is_reachable).await?;
+//! println!("{}", address.address);
+//!
+//! // A change, with a way back; long work tells how far it is.
+//! vm.snapshots().create(&SnapshotSpec::new("before")).await?.wait().await?;
+//! let outcome = vm.update(&VmChange::new().memory(ByteSize::gib(2))).await?.wait().await?;
+//! println!("{outcome:?}");
+//!
+//! // Many at once, each with its outcome.
+//! let report = hv.batch().create(VmSpec::new("web-2")).create(VmSpec::new("web-3")).run().await?;
+//! assert!(report.all_done());
+//! vm.delete(&DeleteVm::with_disks().power_off(true).snapshots(true)).await?.wait().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The repository's `examples/` go on from here, and `examples/hv` is a whole program.
 
 mod connect;
 

@@ -1,5 +1,6 @@
 //! The one error type of the SDK: what happened, to what, whether it may have had an effect, and what to do.
 
+mod catalogue;
 pub(crate) mod wire;
 
 use std::borrow::Cow;

@@ -4,6 +4,36 @@
 //! virtual machines and containers. What Proxmox has beyond the traits are methods of [`Proxmox`], and [`Proxmox::api`] is the
 //! API as it is.
 //!
+//! ```no_run
+//! use std::sync::Arc;
+//! use hypervisor_core::Hypervisor;
+//! use hypervisor_core::model::{MigrateSpec, VmQuery};
+//! use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
+//! # async fn example() -> hypervisor_core::Result<()> {
+//! // The secret of the token comes from PROXMOX_TOKEN_SECRET.
+//! let config = ProxmoxConfig::new("proxmox://sdk@pve!app@pve1.example.org:8006")?.with_env()?;
+//! let hv: Arc<dyn Hypervisor> = Arc::new(Proxmox::connect(config).await?);
+//! let vm = hv.vms().by_name("web-1").await?;
+//! vm.migrate(&MigrateSpec::to("pve2").live(true)).await?.await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Who may connect
+//! An API token of a user for the program alone, with a role that has what it does; a user with a password (and a second factor) where the
+//! release opens consoles only to these. What the token may not do is `Unsupported` from the start. The certificate is checked:
+//! `fingerprint=` pins the one that Proxmox makes for itself, `ca=` trusts an authority of yours.
+//!
+//! # What differs from other backends
+//! - **Guests are found wherever they are**: an id is the VMID and names no node. VMIDs are used again; a handle from `vms().get(id)` remembers
+//!   the `uid` and refuses another machine.
+//! - **Names need not be unique**: `by_name` is `Conflict` where several have it.
+//! - **Tasks are the server's**: their ids (UPIDs) can be stored and waited for by another process. Operations that the driver builds from
+//!   several calls (`chain:` ids) go on in this process only.
+//! - **Lists are up to 10 s old**, as the cluster's own; guests that this connection has changed are looked at again.
+//! - **There are no events**: one look every few seconds serves all readers, and what begins and ends in between is not seen.
+//! - **Disks go with their guest**, and volumes cannot be read. Bridges are changed on the hosts, not here.
+//! - Options that only Proxmox knows are [`VmOptions`].
+//!
 //! Below that is [`wire`], what is sent to a server and what its answers mean, which is pure: text and JSON in, the model of
 //! `hypervisor-core` out, and the other way round. [`Upid`] is the id of a task taken apart.
 //!

@@ -11,6 +11,7 @@ mod env;
 mod guest;
 mod live;
 mod paths;
+mod picture;
 mod readme;
 mod run;
 mod setup;
@@ -57,15 +58,17 @@ enum Command {
     Bench(bench::Options),
     /// Licences, banned crates and sources of all dependencies; public API changes.
     Audit,
-    /// Write the generated parts of README.md, or check that they are up to date.
+    /// Write the generated parts of README.md and `docs/`, or check that they are up to date.
     Readme {
-        /// Fail where README.md differs from what the code says (the default).
+        /// Fail where they differ from what the code says (the default).
         #[arg(long, conflicts_with = "write")]
         check: bool,
-        /// Write README.md.
+        /// Write them.
         #[arg(long)]
         write: bool,
     },
+    /// Draw `docs/hv.svg` from what `hv` prints in a terminal against a libvirtd of our own.
+    Picture,
     /// Print where the test guest's kernel and initramfs are, making them first where missing.
     Guest {
         /// Make the initramfs here and stop.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::command(&options),
         Command::Audit => audit::command(),
         Command::Readme { check: _, write } => readme::command(write),
+        Command::Picture => picture::command(),
         Command::Guest { out } => guest::command(out.as_deref()),
     };
     match done {

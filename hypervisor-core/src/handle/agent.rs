@@ -8,6 +8,21 @@ use crate::operation::Operation;
 
 /// What goes through the agent inside one guest. Every call is `InvalidState` for a guest that does not run and `AgentUnavailable` where
 /// the agent does not answer; [`Vm::wait_for_agent`] waits for it.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use std::time::Duration;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// use hypervisor_core::model::{ByteSize, VmSpec, WriteFile};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+/// let vm = hv.vms().create(&VmSpec::new("web-1").agent(true).start(true)).await?.await?;
+/// vm.wait_for_agent(Duration::from_secs(60)).await?;
+/// vm.agent().write_file("/etc/motd", "welcome", &WriteFile::replace()).await?;
+/// assert_eq!(vm.agent().read_file("/etc/motd", ByteSize::kib(4)).await?, "welcome");
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Agent {
     link: Link,

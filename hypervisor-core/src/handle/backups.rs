@@ -15,6 +15,22 @@ use crate::operation::Operation;
 use crate::traits::Hypervisor;
 
 /// All backups. They are made by [`Vm::back_up`].
+///
+/// ```
+/// # use std::sync::Arc;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// use hypervisor_core::model::{BackupQuery, BackupSpec, DeleteVm, RestoreBackup, VmSpec};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+/// let vm = hv.vms().create(&VmSpec::new("ledger")).await?.await?;
+/// let backup = vm.back_up(&BackupSpec::new()).await?.await?;
+/// vm.delete(&DeleteVm::with_disks().keep_backups(true)).await?.await?;
+/// let again = hv.backups().restore(&backup, &RestoreBackup::new_vm("ledger")).await?.await?;
+/// assert!(again.exists().await?);
+/// assert_eq!(hv.backups().all(&BackupQuery::all()).await?.len(), 1);
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Backups {
     link: Link,

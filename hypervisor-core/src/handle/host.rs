@@ -16,6 +16,20 @@ use crate::operation::Operation;
 use crate::traits::Hypervisor;
 
 /// All hosts.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+/// for host in hv.hosts().all().await? {
+///     let load = hv.host(&host.id).metrics().await?;
+///     println!("{} is {}: {:?} of {:?} in use", host.id, host.state, load.memory_used, load.memory_total);
+/// }
+/// assert!(hv.cluster().await?.quorate);
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Hosts {
     link: Link,

@@ -13,6 +13,23 @@ use crate::operation::Operation;
 use crate::traits::Hypervisor;
 
 /// All networks.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// use hypervisor_core::model::{NetworkSpec, NicSpec, VmSpec};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+/// let lab = NetworkSpec::nat("lab", "10.20.30.1/24".parse().unwrap()).dhcp_from_cidr();
+/// let network = hv.networks().create(&lab).await?.await?;
+/// network.start().await?.await?;
+/// assert!(network.info().await?.active);
+/// let vm = hv.vms().create(&VmSpec::new("web-1").nic(NicSpec::network("lab")).start(true)).await?.await?;
+/// println!("{:?}", network.leases().await?);
+/// # vm.power_off().await?.await?;
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Networks {
     link: Link,

@@ -9,6 +9,24 @@ use crate::model::{
 use crate::operation::Operation;
 
 /// The snapshots of one guest.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// use hypervisor_core::model::{DeleteSnapshot, RevertSnapshot, SnapshotSpec, VmSpec};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+/// let vm = hv.vms().create(&VmSpec::new("web-1")).await?.await?;
+/// vm.snapshots().create(&SnapshotSpec::new("installed").description("before the upgrade")).await?.await?;
+/// vm.snapshots().create(&SnapshotSpec::new("upgraded")).await?.await?;
+/// let tree = vm.snapshots().list().await?;
+/// assert_eq!(tree.current().map(|snapshot| snapshot.id.as_str()), Some("upgraded"));
+/// vm.snapshots().revert("installed", &RevertSnapshot::new()).await?.await?;
+/// vm.snapshots().delete("installed", &DeleteSnapshot::with_children()).await?.await?;
+/// assert!(vm.snapshots().list().await?.is_empty());
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     link: Link,

@@ -29,6 +29,25 @@ pub struct Pool {
 }
 
 /// All volumes of the backend.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// use hypervisor_core::model::{ByteSize, ByteStream, DownloadVolume, ResizeVolume, UploadVolume, VolumeSpec};
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+/// // A stream of known length goes in, and comes out again; nothing has to fit into memory.
+/// let image = VolumeSpec::new("default", "motd.img", ByteSize::kib(4));
+/// let content = ByteStream::from_bytes("welcome");
+/// let volume = hv.volumes().upload(&UploadVolume::Create(image), content).await?.await?;
+/// volume.resize(&ResizeVolume::grow_to(ByteSize::mib(1))).await?.await?;
+/// let start = DownloadVolume::all().length(ByteSize::bytes(7));
+/// assert_eq!(volume.download(&start).await?.collect(100).await?, "welcome");
+/// assert_eq!(hv.pool("default").volumes().await?.len(), 1);
+/// volume.delete().await?.await?;
+/// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Volumes {
     link: Link,

@@ -22,7 +22,19 @@ use crate::workspace::{Workspace, cargo};
 use crate::{env, paths, readme};
 
 /// Examples that run by themselves, need no server, and end.
-const EXAMPLES: &[&str] = &["quickstart", "custom_backend"];
+const EXAMPLES: &[&str] = &[
+    "quickstart",
+    "fleet",
+    "inventory",
+    "snapshot_rollback",
+    "watch",
+    "cloud_init",
+    "backup_restore",
+    "migrate",
+    "escape_hatch",
+    "custom_backend",
+    "testing_your_app",
+];
 /// The facade's test target that runs the conformance suite.
 const CONFORMANCE: &str = "conformance";
 
