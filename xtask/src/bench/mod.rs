@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::Value;
 
@@ -25,6 +25,8 @@ use crate::workspace::{Workspace, cargo};
 use crate::{env, paths, run};
 
 const REPORT: &str = "benches/RESULTS.md";
+/// The crate of the benches beside peers.
+const COMPARE: &str = "hypervisor-compare";
 
 /// One of the benches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -56,6 +58,9 @@ pub(crate) struct Options {
     /// Few samples: to see that it works.
     #[arg(long)]
     quick: bool,
+    /// Build as for tests, without optimisation, which is much faster: to see that it works.
+    #[arg(long)]
+    unoptimized: bool,
 }
 
 impl Options {
@@ -104,7 +109,7 @@ fn benches(options: &Options, figures: &mut Figures) -> Result<()> {
     }
     let workspace = Workspace::read(libvirt.is_ok())?;
     let began = Instant::now();
-    let built = build(&workspace)?;
+    let built = build(&workspace, options)?;
     println!("bench: built in {:.0} s", began.elapsed().as_secs_f64());
 
     let mut vars: BTreeMap<String, String> = BTreeMap::new();
@@ -174,18 +179,51 @@ fn quick(options: &Options) -> &'static [&'static str] {
     if options.quick { &["--quick"] } else { &[] }
 }
 
-/// Builds all benches, optimised; the programs by name.
-fn build(workspace: &Workspace) -> Result<BTreeMap<String, PathBuf>> {
+/// The benches that a run needs.
+fn needed(options: &Options) -> impl Fn(&str) -> bool {
+    move |name| {
+        options.wants_any(match name {
+            "core" => &[Part::Dispatch],
+            "compare" => &[Part::Cluster, Part::Libvirt, Part::Batch, Part::Streams, Part::Growth],
+            "libvirt" => &[Part::Libvirt],
+            "gateway" => &[Part::Gateway],
+            _ => &[],
+        })
+    }
+}
+
+/// Builds the benches, optimised, with no more features than they need; the programs by name.
+fn build(workspace: &Workspace, options: &Options) -> Result<BTreeMap<String, PathBuf>> {
+    let needed = needed(options);
     let mut command = cargo(&["bench", "--no-run", "--message-format", "json-render-diagnostics"]);
-    command.args(workspace.everything());
-    let names: Vec<&str> = workspace
-        .buildable()
-        .flat_map(|package| &package.targets)
-        .filter(|(kind, _)| kind == "bench")
-        .map(|(_, name)| name.as_str())
-        .collect();
-    ensure!(!names.is_empty(), "the workspace has no benches");
-    command.args(names.iter().flat_map(|name| ["--bench", name]));
+    if options.unoptimized {
+        // With the features of the tests, so that what they have built is used again.
+        command.args(["--profile", "dev"]).args(workspace.everything());
+    }
+    let mut any = false;
+    for package in workspace.buildable() {
+        let benches: Vec<&str> = package
+            .targets
+            .iter()
+            .filter(|(kind, name)| kind == "bench" && needed(name))
+            .map(|(_, name)| name.as_str())
+            .collect();
+        if benches.is_empty() {
+            continue;
+        }
+        any = true;
+        command.args(benches.iter().flat_map(|name| ["--bench", name]));
+        if options.unoptimized {
+            continue;
+        }
+        command.args(["-p", &package.name]);
+        if workspace.libvirt && package.name == COMPARE {
+            command.args(["--features", &format!("{COMPARE}/libvirt")]);
+        }
+    }
+    if !any {
+        return Ok(BTreeMap::new());
+    }
     println!("bench: {}", run::line(&command));
     let text = run::piped(&mut command)?;
     let built = text.lines().filter_map(|line| program(&serde_json::from_str(line).ok()?));

@@ -23,6 +23,11 @@ pub(super) fn write(figures: &Figures, options: &Options, load: &str, took: Dura
         "Made by `cargo xtask bench`; every figure was read from what the benches wrote. Times are medians. What is compared took \
          turns in one run on one machine.\n\n",
     );
+    if options.unoptimized {
+        out.push_str(
+            "**This was built without optimisation, to see that it works. Its figures mean nothing.**\n\n",
+        );
+    }
     if options.quick {
         out.push_str(
             "**This was a quick run: few samples, to see that it works. Its figures are no measurements to rely on.**\n\n",
@@ -277,8 +282,8 @@ fn batch(out: &mut String, figures: &Figures) -> Result<()> {
     }
     out.push_str(
         "## Batch\n\n1,000 starts, 32 at a time, on the fake Proxmox VE, which answers after 20 ms and works 200 ms on each. The bound is \
-         32 rounds of both. The least requests are one for each start, or for each round where one call takes many, and one look for \
-         each round.\n\n",
+         32 rounds of both. The least requests are one for each start, or for each round where one call takes many, with one look at its \
+         task; and in each round one look at each of the four hosts.\n\n",
     );
     out.push_str("| how | time | bound | beside it | requests | least |\n|---|---|---|---|---|---|\n");
     for row in rows(figures, "batch") {
