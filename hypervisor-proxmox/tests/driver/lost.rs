@@ -27,7 +27,7 @@ async fn five_hundred_creates_with_three_in_ten_answers_lost_make_five_hundred_g
     const MANY: usize = 500;
     let pve = FakePve::builder()
         .seed(30)
-        .task_time_of("qmcreate", Duration::from_secs(1))
+        .task_time_of("qmcreate", Duration::from_millis(400))
         .storage("big", "dir", &["images"])
         .start()
         .await
@@ -47,7 +47,7 @@ async fn five_hundred_creates_with_three_in_ten_answers_lost_make_five_hundred_g
     let (lost, again) = (pve.faults().struck(), pve.count("POST", "/nodes/*/qemu") - MANY);
     pve.faults().clear();
     assert!(lost > MANY / 5 && again > 0, "{lost} answers were lost, {again} creates were sent again");
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let by_id: BTreeMap<u32, String> =
         made.into_iter().map(|(name, made)| (made.output.as_str().parse().unwrap(), name)).collect();
     assert_eq!(by_id.len(), MANY, "two creates were answered with one guest");
