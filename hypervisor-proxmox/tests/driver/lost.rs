@@ -131,3 +131,22 @@ async fn a_copy_whose_answer_is_lost_is_marked_and_started_once_it_is_there() {
     assert!(pve.guest(id.as_str().parse().unwrap()).unwrap().running);
     assert_eq!(pve.count("POST", "/nodes/*/qemu/*/clone"), 1);
 }
+
+#[tokio::test]
+async fn a_lost_create_that_is_to_start_is_not_started_twice() {
+    let pve = FakePve::builder()
+        .task_time_of("qmcreate", Duration::from_millis(200))
+        .task_time_of("qmstart", Duration::from_millis(300))
+        .start()
+        .await
+        .unwrap();
+    let proxmox = connect(&pve).await;
+    let spec = VmSpec::new("web-1").client_token("Job-3").start(true);
+    pve.faults().on("POST", "/nodes/*/qemu").drop_after();
+    proxmox.create_vm(&spec).await.unwrap_err();
+    let again = proxmox.create_vm(&spec).await.unwrap();
+    assert_eq!(done(&proxmox, again).await, TaskState::Succeeded);
+    assert!(pve.guests().len() == 1 && pve.guests()[0].running);
+    // The server was told to start it when it was made.
+    assert_eq!(pve.count("POST", "/nodes/*/qemu/*/status/start"), 0);
+}
