@@ -11,6 +11,7 @@ use hypervisor_core::model::{ByteStream, TaskId};
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::auth::{Session, refusal};
@@ -30,7 +31,14 @@ struct Inner {
     session: Session,
     /// The tasks that calls of this connection have started, the latest first.
     begun: Mutex<VecDeque<(TaskId, Instant)>>,
+    reads: Semaphore,
+    writes: Semaphore,
 }
+
+/// How many calls are under way at a time. The daemon has three workers and carries out one call after the other in each: what waits there
+/// for more than 30 s is given up on with 596, and nobody knows what has become of it. So it waits here.
+const READS: usize = 32;
+const WRITES: usize = 12;
 
 /// How many tasks are remembered as just started, and for how long they count as that.
 const BEGUN: usize = 512;
@@ -128,7 +136,13 @@ impl Api {
     pub(crate) fn new(config: &ProxmoxConfig) -> Result<Self> {
         let login = config.login()?;
         let http = Http::new(config.http()?).map_err(|error| error.with_backend(crate::BACKEND))?;
-        Ok(Self(Arc::new(Inner { http, session: Session::new(login), begun: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            http,
+            session: Session::new(login),
+            begun: Mutex::default(),
+            reads: Semaphore::new(READS),
+            writes: Semaphore::new(WRITES),
+        })))
     }
 
     /// Reads `path`.
@@ -221,7 +235,11 @@ impl Api {
             let pass =
                 session.pass(http).await.map_err(|error| call.failed(error).with_effect(Effect::None))?;
             let request = session.sign(call.request(), &pass, call.method != Method::GET);
+            let turn = if call.reads { &self.0.reads } else { &self.0.writes };
+            // Nobody closes it.
+            let turn = turn.acquire().await;
             let response = http.send(request).await.map_err(|error| call.failed(error))?;
+            drop(turn);
             let Err(error) = settled(&response) else { return Ok(response.into_bytes()) };
             // A ticket that has run out is refused before anything is done; more than one new login would be a loop.
             let expired = error.kind() == ErrorKind::Unauthenticated && response.status() == 401;

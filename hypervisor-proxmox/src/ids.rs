@@ -102,13 +102,16 @@ impl Intents {
         self.all().remove(vm);
     }
 
-    /// Puts the mark on a guest that was meant.
-    pub(crate) fn mark(&self, vm: &mut VmInfo) {
-        if vm.client_token.is_some() {
+    /// Puts their marks on the guests that were meant.
+    pub(crate) fn mark<'a>(&self, guests: impl IntoIterator<Item = &'a mut VmInfo>) {
+        let all = self.all();
+        if all.is_empty() {
             return;
         }
-        if let Some(intent) = self.all().get(&vm.id).filter(|intent| intent.name == vm.name) {
-            vm.client_token = Some(intent.token.clone());
+        for vm in guests.into_iter().filter(|vm| vm.client_token.is_none()) {
+            if let Some(intent) = all.get(&vm.id).filter(|intent| intent.name == vm.name) {
+                vm.client_token = Some(intent.token.clone());
+            }
         }
     }
 }

@@ -67,8 +67,9 @@ fn privileges(permissions: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-const BRIDGES: &str = "networks are bridges of the hosts and vnets of the cluster, which come into force when a host's network is \
-                       reloaded: use `create_bridge`, `create_vnet` and `apply_networks` of `Proxmox`";
+const BRIDGES: &str = "networks are bridges of one host, of up to 15 characters, and vnets of a zone, of up to 8, and come into force \
+                       only when all that waits of a host or the cluster is applied: use `create_bridge`, `create_vnet`, \
+                       `apply_networks` and `apply_sdn` of `Proxmox`";
 
 /// What a release can do for a caller with these privileges; `None` for all.
 pub(crate) fn capabilities(release: (u32, u32), privileges: Option<&BTreeSet<String>>) -> Capabilities {
@@ -111,7 +112,7 @@ pub(crate) fn capabilities(release: (u32, u32), privileges: Option<&BTreeSet<Str
         .unsupported([O::StartNetwork, O::StopNetwork], BRIDGES)
         .unsupported(
             [O::ListLeases],
-            "the hosts hand out no addresses; leases of SDN zones are not in the API",
+            "the hosts hand out no addresses; what SDN zones have handed out is in `/cluster/sdn/ipams/pve/status` of `api()`",
         )
         .emulated(
             [O::Watch],

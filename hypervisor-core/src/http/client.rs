@@ -32,6 +32,8 @@ pub struct Http(Arc<Inner>);
 struct Inner {
     config: HttpConfig,
     client: reqwest::Client,
+    /// For WebSockets: each on a connection of its own.
+    sockets: reqwest::Client,
     /// The endpoint that answered last.
     good: AtomicUsize,
 }
@@ -55,17 +57,20 @@ impl Http {
     /// [`Config`](ErrorKind::Config) where the certificates of [`HttpConfig::trust`] cannot be used.
     pub fn new(config: HttpConfig) -> Result<Self> {
         let tls = trust::client_config(&config)?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(config.connect_timeout)
-            .pool_idle_timeout(config.idle_timeout)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .user_agent(&config.user_agent)
-            .build()
-            .map_err(|error| config_error(format!("the HTTP client cannot be set up: {}", cause(&error))))?;
-        Ok(Self(Arc::new(Inner { config, client, good: AtomicUsize::new(0) })))
+        let client = |idle: usize| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .http1_only()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(config.connect_timeout)
+                .pool_idle_timeout(config.idle_timeout)
+                .pool_max_idle_per_host(idle)
+                .user_agent(&config.user_agent)
+                .build()
+                .map_err(|error| config_error(format!("the HTTP client cannot be set up: {}", cause(&error))))
+        };
+        let (client, sockets) = (client(IDLE_CONNECTIONS)?, client(0)?);
+        Ok(Self(Arc::new(Inner { config, client, sockets, good: AtomicUsize::new(0) })))
     }
 
     /// The endpoint that answered last.
@@ -203,9 +208,18 @@ impl Http {
         url
     }
 
-    pub(super) async fn once(&self, request: &Request, url: Url) -> Result<Head> {
+    async fn once(&self, request: &Request, url: Url) -> Result<Head> {
+        self.once_by(&self.0.client, request, url).await
+    }
+
+    /// Sends a request on a connection that no other was sent on.
+    pub(super) async fn alone(&self, request: &Request, url: Url) -> Result<Head> {
+        self.once_by(&self.0.sockets, request, url).await
+    }
+
+    async fn once_by(&self, client: &reqwest::Client, request: &Request, url: Url) -> Result<Head> {
         let wait = request.deadline.unwrap_or(self.0.config.request_timeout);
-        let call = self.0.client.request(request.method.clone(), url).headers(request.headers.clone());
+        let call = client.request(request.method.clone(), url).headers(request.headers.clone());
         let (call, stream) = match &request.body {
             Body::Empty => (call, None),
             Body::Whole(bytes) => (call.body(bytes.clone()), None),

@@ -150,7 +150,7 @@ impl Http {
 
     /// The handshake is a request like any other: the WebSocket library would write its headers, credentials included, into a log.
     async fn open(&self, request: &Request, key: &str, first: Option<&SecretString>) -> Result<WebSocket> {
-        let head = self.once(request, self.url(request, self.base())).await?;
+        let head = self.alone(request, self.url(request, self.base())).await?;
         if head.raw.status().as_u16() != 101 {
             return Err(self.whole(request, head).await?.error());
         }

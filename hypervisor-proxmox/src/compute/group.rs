@@ -13,6 +13,11 @@ fn path(group: &GroupId) -> Result<String> {
     Ok(format!("/pools/{}", segment("group", group.as_str())?))
 }
 
+/// A group within a group.
+fn is_nested(group: &GroupId) -> bool {
+    group.as_str().contains('/')
+}
+
 /// The query that names a group, whose own path is deprecated since it cannot have a slash in it.
 fn named(group: &GroupId) -> Form {
     Form::new().text("poolid", group.as_str())
@@ -25,7 +30,7 @@ pub(crate) async fn list(inner: &Inner, page: &PageRequest) -> Result<Page<Group
 }
 
 pub(crate) async fn get(inner: &Inner, group: &GroupId) -> Result<GroupInfo> {
-    if group.as_str().contains('/') {
+    if is_nested(group) {
         let call = Call::get("/pools").query(named(group)).operation(Operation::GetGroup);
         let found = pool::groups(&inner.api.bytes(&call).await.map_err(of(group))?)?;
         return found.into_iter().find(|found| found.id == *group).ok_or_else(|| group.not_found());
@@ -53,7 +58,12 @@ pub(crate) async fn update(inner: &Inner, group: &GroupId, change: &GroupChange)
         inner.find(operation, vm).await?;
     }
     for form in pool::update(change)? {
-        let call = Call::put(path(group)?, form).operation(operation);
+        let call = if is_nested(group) {
+            Call::put("/pools", form.text("poolid", group.as_str()))
+        } else {
+            Call::put(path(group)?, form)
+        };
+        let call = call.operation(operation);
         inner.api.bytes(&call).await.map_err(of(group))?;
     }
     for vm in &change.add_vms {
@@ -66,7 +76,12 @@ pub(crate) async fn update(inner: &Inner, group: &GroupId, change: &GroupChange)
 }
 
 pub(crate) async fn delete(inner: &Inner, group: &GroupId) -> Result<Started<()>> {
-    let call = Call::delete(path(group)?, Form::new()).operation(Operation::DeleteGroup);
+    let call = if is_nested(group) {
+        Call::delete("/pools", named(group))
+    } else {
+        Call::delete(path(group)?, Form::new())
+    };
+    let call = call.operation(Operation::DeleteGroup);
     inner.api.bytes(&call).await.map_err(of(group))?;
     Ok(Started::done(()))
 }

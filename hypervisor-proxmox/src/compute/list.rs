@@ -62,7 +62,7 @@ pub(crate) async fn refresh(
     let stale = |vm: &VmInfo| {
         vm.state != VmState::Unreachable
             && (matches!(vm.state, VmState::Unknown(_))
-                || vmid(&vm.id).is_ok_and(|number| changed.contains(&number)))
+                || (!changed.is_empty() && vmid(&vm.id).is_ok_and(|number| changed.contains(&number))))
     };
     let hosts: BTreeSet<(HostId, bool)> = guests
         .iter()
@@ -85,7 +85,7 @@ pub(crate) async fn refresh(
             Err(_) => {}
         }
     }
-    guests.iter_mut().for_each(|vm| inner.intents.mark(vm));
+    inner.intents.mark(guests);
 }
 
 /// What the node says counts; only the group stands in the cluster's list alone.
@@ -140,7 +140,7 @@ async fn of_host(
     }
     let wanted = guests.into_iter().map(|mut vm| {
         vm.group = inner.locator.group(&vm.id);
-        inner.intents.mark(&mut vm);
+        inner.intents.mark([&mut vm]);
         vm
     });
     Ok(Page::cut(wanted.filter(|vm| query.matches(vm)).collect(), page, key))
@@ -204,5 +204,5 @@ async fn complete(inner: &Inner, operation: Operation, vm: &mut VmInfo) {
     // A guest without its group is better than none.
     let _ = inner.locator.view(&inner.api, operation, now.checked_sub(GROUPS).unwrap_or(now)).await;
     vm.group = inner.locator.group(&vm.id);
-    inner.intents.mark(vm);
+    inner.intents.mark([vm]);
 }

@@ -1,5 +1,7 @@
 //! Starts that the server makes at the end of another task: as tasks of their own, about which the first one says nothing.
 
+use std::time::SystemTime;
+
 use hypervisor_core::model::{GuestKind, TaskId, TaskInfo, VmId};
 use hypervisor_core::{Operation, Result};
 
@@ -44,14 +46,14 @@ pub(crate) async fn now(inner: &Inner, link: &Link, found: &Found, what: &str) -
     link.follow(inner, what, task).await
 }
 
-/// The latest start of a guest that was begun after a task.
+/// The latest start of a guest that was begun after a task; where that is not known, one that goes on.
 async fn begun(
     inner: &Inner,
     operation: Operation,
     found: &Found,
     after: Option<&TaskId>,
 ) -> Result<Option<TaskId>> {
-    let Some(after) = after.and_then(|task| Upid::try_from(task).ok()) else { return Ok(None) };
+    let after = after.and_then(|task| Upid::try_from(task).ok()).map(|upid| upid.started());
     let kind = if found.place.kind == GuestKind::Container { "vzstart" } else { "qmstart" };
     let form = Form::new()
         .number("vmid", found.number.into())
@@ -61,7 +63,11 @@ async fn begun(
     let path = format!("/nodes/{}/tasks", segment("host", found.place.host.as_str())?);
     let call = Call::get(path).query(form).operation(operation);
     let (tasks, _) = task::tasks(&inner.api.bytes(&call).await?)?;
-    let start = |info: &TaskInfo| Some((Upid::try_from(&info.id).ok()?.started(), info.id.clone()));
-    let later = tasks.iter().filter_map(start).filter(|(when, _)| *when >= after.started());
-    Ok(later.max().map(|(_, id)| id))
+    let start = |info: TaskInfo| Some((Upid::try_from(&info.id).ok()?.started(), info));
+    let fits = |(when, info): &(SystemTime, TaskInfo)| match after {
+        Some(after) => *when >= after,
+        None => !info.state.is_final(),
+    };
+    let latest = tasks.into_iter().filter_map(start).filter(fits).max_by_key(|(when, _)| *when);
+    Ok(latest.map(|(_, info)| info.id))
 }

@@ -146,3 +146,27 @@ async fn power_verbs_of_a_batch_go_as_one_native_call_and_other_releases_get_one
         assert_eq!(pve.count("POST", "/nodes/*/qemu/*/status/start"), single, "{version}");
     }
 }
+
+/// The daemon of a real server has three workers: what waits there for more than 30 s ends in 596.
+#[tokio::test]
+async fn many_creates_at_once_wait_here_and_not_at_the_server() {
+    let pve = FakePve::builder().task_time(Duration::from_millis(5)).start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    pve.faults().on("POST", "/nodes/*/qemu").always().delay(Duration::from_millis(40));
+    let creates = (0..60).map(|n| {
+        let proxmox = proxmox.clone();
+        async move { proxmox.create_vm(&VmSpec::new(format!("many-{n}"))).await.unwrap().output }
+    });
+    let mut most = 0;
+    let watch = async {
+        while pve.guests().len() < 60 {
+            let begun = pve.requests().iter().filter(|seen| seen.method == "POST").count();
+            let answered =
+                pve.requests().iter().filter(|seen| seen.method == "POST" && seen.status.is_some()).count();
+            most = most.max(begun - answered.min(begun));
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    };
+    futures::join!(futures::future::join_all(creates), watch);
+    assert!((1..=12).contains(&most), "{most} creates at a time");
+}

@@ -27,7 +27,7 @@ async fn five_hundred_creates_with_three_in_ten_answers_lost_make_five_hundred_g
     const MANY: usize = 500;
     let pve = FakePve::builder()
         .seed(30)
-        .task_time_of("qmcreate", Duration::from_secs(1))
+        .task_time_of("qmcreate", Duration::from_millis(400))
         .storage("big", "dir", &["images"])
         .start()
         .await
@@ -47,7 +47,7 @@ async fn five_hundred_creates_with_three_in_ten_answers_lost_make_five_hundred_g
     let (lost, again) = (pve.faults().struck(), pve.count("POST", "/nodes/*/qemu") - MANY);
     pve.faults().clear();
     assert!(lost > MANY / 5 && again > 0, "{lost} answers were lost, {again} creates were sent again");
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let by_id: BTreeMap<u32, String> =
         made.into_iter().map(|(name, made)| (made.output.as_str().parse().unwrap(), name)).collect();
     assert_eq!(by_id.len(), MANY, "two creates were answered with one guest");
@@ -130,4 +130,23 @@ async fn a_copy_whose_answer_is_lost_is_marked_and_started_once_it_is_there() {
     assert_eq!((info.name.as_str(), info.client_token.as_deref()), ("copy", Some("Job-7")));
     assert!(pve.guest(id.as_str().parse().unwrap()).unwrap().running);
     assert_eq!(pve.count("POST", "/nodes/*/qemu/*/clone"), 1);
+}
+
+#[tokio::test]
+async fn a_lost_create_that_is_to_start_is_not_started_twice() {
+    let pve = FakePve::builder()
+        .task_time_of("qmcreate", Duration::from_millis(200))
+        .task_time_of("qmstart", Duration::from_millis(300))
+        .start()
+        .await
+        .unwrap();
+    let proxmox = connect(&pve).await;
+    let spec = VmSpec::new("web-1").client_token("Job-3").start(true);
+    pve.faults().on("POST", "/nodes/*/qemu").drop_after();
+    proxmox.create_vm(&spec).await.unwrap_err();
+    let again = proxmox.create_vm(&spec).await.unwrap();
+    assert_eq!(done(&proxmox, again).await, TaskState::Succeeded);
+    assert!(pve.guests().len() == 1 && pve.guests()[0].running);
+    // The server was told to start it when it was made.
+    assert_eq!(pve.count("POST", "/nodes/*/qemu/*/status/start"), 0);
 }

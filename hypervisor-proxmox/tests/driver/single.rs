@@ -1,7 +1,7 @@
 //! Single exchanges, where one answer is all that matters.
 
 use hypervisor_core::ErrorKind;
-use hypervisor_core::model::{ConsoleKind, VmChange};
+use hypervisor_core::model::{ConsoleKind, GroupChange, VmChange};
 use hypervisor_core::traits::Compute as _;
 use hypervisor_proxmox::Proxmox;
 use hypervisor_proxmox::fake::{Exchange, FakeGuest, FakePve, SingleServer};
@@ -75,6 +75,18 @@ async fn what_is_wrong_with_a_parameter_is_said_of_it() {
     let sent = server.requests().await;
     let last = sent.last().unwrap();
     assert_eq!((last.0.as_str(), last.1.as_str()), ("PUT", "/nodes/pve1/qemu/100/config"));
+}
+
+#[tokio::test]
+async fn a_group_within_a_group_is_named_by_a_parameter() {
+    let (server, proxmox) = server().await;
+    let group = "prod/web".into();
+    server
+        .mount(Exchange::put("/pools").with("poolid", "prod/web").with("comment", "x").answers(json!(null)))
+        .await;
+    server.mount(Exchange::delete("/pools").with("poolid", "prod/web").answers(json!(null))).await;
+    let _done = proxmox.update_group(&group, &GroupChange::new().description("x")).await.unwrap();
+    let _gone = proxmox.delete_group(&group).await.unwrap();
 }
 
 #[test]

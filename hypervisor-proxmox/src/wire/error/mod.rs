@@ -120,6 +120,10 @@ pub fn task_failure(exit: &str) -> Error {
         "job errors" => {
             failed.with_hint("the cause is in the lines of the task's log that begin with ERROR:")
         }
+        text if text.contains("KVM virtualisation configured, but not available") => failed.with_hint(
+            "the host has no KVM: make its machines with `kvm` = 0, for all of a connection by `machine_default` or `default.kvm=0` in \
+             its URL",
+        ),
         text if text.starts_with("download failed") => {
             failed.with_hint("the node could not fetch it: the task's log has the words of the tool")
         }

@@ -106,6 +106,8 @@ fn a_failed_task_means_what_a_refused_call_means() {
     let tool =
         task_failure("download failed: open3: exec of wget failed: No such file or directory at Tools.pm");
     assert_eq!(tool.kind(), ErrorKind::TaskFailed);
+    let kvm = "KVM virtualisation configured, but not available. Either disable in VM configuration or enable in BIOS.";
+    assert!(task_failure(kvm).hint().unwrap().contains("default.kvm=0"));
     assert!(task_failure("job errors").hint().unwrap().contains("ERROR:"));
     assert_eq!(task_failure("snapshot name 's1' already used").target(), Some("snapshot `s1`"));
 }
@@ -120,5 +122,194 @@ proptest! {
     #[test]
     fn no_body_panics(status in any::<u16>(), body in prop::collection::vec(any::<u8>(), 0..60)) {
         let _ = classify(&Reply::new(status, "", &body));
+    }
+}
+
+/// Each class of the refusals that a real server was recorded with: kind, whether to repeat, the object, the field; the message is always the
+/// server's own.
+#[test]
+fn every_recorded_class_has_its_meaning() {
+    use ErrorKind as K;
+    let never = Retry::Never;
+    let table = [
+        (
+            500,
+            "Configuration file 'nodes/pve1/qemu-server/999.conf' does not exist",
+            K::NotFound,
+            never,
+            Some("vm `999`"),
+        ),
+        (
+            500,
+            "Configuration file 'nodes/pve1/lxc/200.conf' does not exist",
+            K::NotFound,
+            never,
+            Some("vm `200`"),
+        ),
+        (500, "unable to find configuration file for VM 101", K::NotFound, never, Some("vm `101`")),
+        (500, "storage 'none' does not exist", K::NotFound, never, Some("pool `none`")),
+        (
+            500,
+            "delete storage failed: storage 'data' does not exist",
+            K::NotFound,
+            never,
+            Some("pool `data`"),
+        ),
+        (500, "pool 'none' does not exist", K::NotFound, never, Some("group `none`")),
+        (500, "snapshot 'none' does not exist", K::NotFound, never, Some("snapshot `none`")),
+        (500, "no such cluster node 'pve7'", K::NotFound, never, Some("host `pve7`")),
+        (
+            500,
+            "hostname lookup 'pve3' failed - failed to get address info for: pve3: Name or service not known",
+            K::NotFound,
+            never,
+            Some("host `pve3`"),
+        ),
+        (
+            500,
+            "unable to create VM 100 - VM 100 already exists on node 'pve1'",
+            K::AlreadyExists,
+            never,
+            Some("vm `100`"),
+        ),
+        (
+            500,
+            "unable to create VM 111: config file already exists",
+            K::AlreadyExists,
+            never,
+            Some("vm `111`"),
+        ),
+        (
+            500,
+            "create storage failed: storage ID 'data' already defined",
+            K::AlreadyExists,
+            never,
+            Some("pool `data`"),
+        ),
+        (500, "snapshot name 's1' already used", K::AlreadyExists, never, Some("snapshot `s1`")),
+        (
+            500,
+            "create user failed: user 'alice@pve' already exists",
+            K::AlreadyExists,
+            never,
+            Some("user `alice@pve`"),
+        ),
+        (500, "VM is locked (backup)", K::Locked, Retry::Safe, None),
+        (500, "CT is locked (snapshot)", K::Locked, Retry::Safe, None),
+        (
+            500,
+            "can't lock file '/var/lock/qemu-server/lock-101.conf' - got timeout",
+            K::Locked,
+            Retry::Safe,
+            None,
+        ),
+        (500, "checksum mismatch (file change by other user?)", K::Conflict, never, None),
+        (
+            500,
+            "detected modified configuration - file changed by other user? Try again.",
+            K::Conflict,
+            never,
+            None,
+        ),
+        (500, "VM 101 not running", K::InvalidState, never, Some("vm `101`")),
+        (500, "CT 200 not running", K::InvalidState, never, Some("vm `200`")),
+        (500, "VM 100 is running - destroy failed", K::InvalidState, never, Some("vm `100`")),
+        (500, "you can't start a vm if it's a template", K::InvalidState, never, None),
+        (500, "can't remove VM 101 - protection mode enabled", K::InvalidState, never, None),
+        (
+            500,
+            "base volume 'local:110/base-110-disk-0.raw' is still in use by linked cloned",
+            K::InvalidState,
+            never,
+            Some("volume `local:110/base-110-disk-0.raw`"),
+        ),
+        (
+            500,
+            "delete pool failed: pool 'prod' is not empty (contains VM 100)",
+            K::InvalidState,
+            never,
+            Some("group `prod`"),
+        ),
+        (500, "no spice port", K::InvalidState, never, None),
+        (500, "cluster not ready - no quorum?", K::InvalidState, never, None),
+        (
+            500,
+            "generating token failed: cfs-lock 'file-user_cfg' error: no quorum!",
+            K::InvalidState,
+            never,
+            None,
+        ),
+        (
+            500,
+            "unable to open file '/etc/pve/nodes/pve1/qemu-server/101.conf.tmp.2016' - Permission denied",
+            K::InvalidState,
+            never,
+            None,
+        ),
+        (
+            500,
+            "No QEMU guest agent configured",
+            K::AgentUnavailable,
+            Error::new(K::AgentUnavailable, "").retry(),
+            None,
+        ),
+        (
+            500,
+            "QEMU guest agent is not running",
+            K::AgentUnavailable,
+            Error::new(K::AgentUnavailable, "").retry(),
+            None,
+        ),
+        (
+            500,
+            "Linked clone feature is not supported for 'local:100/vm-100-disk-0.qcow2' (scsi0)",
+            K::Unsupported,
+            never,
+            None,
+        ),
+        (500, "snapshot feature is not available", K::Unsupported, never, None),
+        (500, "can't clone VM to node 'pve2' (VM uses local storage)", K::Unsupported, never, None),
+        (500, "only root can set 'lock' config", K::PermissionDenied, never, None),
+        (403, "Permission check failed (/vms/100, VM.Audit)", K::PermissionDenied, never, None),
+        (403, "Permission check failed", K::PermissionDenied, never, None),
+        (401, "No ticket", K::Unauthenticated, never, None),
+        (401, "authentication failure", K::Unauthenticated, never, None),
+        (401, "permission denied - invalid PVE ticket", K::Unauthenticated, never, None),
+        (401, "Permission denied - invalid csrf token", K::Unauthenticated, never, None),
+        (401, "token 't1' access expired", K::Unauthenticated, never, None),
+        (401, "user 'alice@pve' is disabled", K::Unauthenticated, never, None),
+        (501, "Method 'GET /nope' not implemented", K::Unsupported, never, None),
+        (501, "chunked transfer encoding not supported", K::Unsupported, never, None),
+        (501, "Unexpected content for method 'DELETE'", K::Unsupported, never, None),
+        (501, "for data too large", K::InvalidInput, never, None),
+        (506, "upload 'Content-Type 'text/plain' not implemented", K::Unsupported, never, None),
+        (595, "Connection refused", K::HostUnreachable, Retry::Safe, None),
+        (595, "No route to host", K::HostUnreachable, Retry::Safe, None),
+        (596, "Connection timed out", K::HostUnreachable, Retry::IfIdempotent, None),
+        (599, "Too many redirections", K::HostUnreachable, Retry::IfIdempotent, None),
+    ];
+    for (status, text, kind, retry, target) in table {
+        // Once with the message in the body, once in the status line alone, as older releases answer.
+        let body = serde_json::json!({ "data": null, "message": format!("{text}\n") }).to_string();
+        for body in [body.as_bytes(), b""] {
+            let error = classify(&Reply::new(status, text, body));
+            assert_eq!((error.kind(), error.retry(), error.target()), (kind, retry, target), "{text}");
+            assert_eq!((error.message(), error.code()), (text, Some(status.to_string().as_str())));
+        }
+    }
+    let fields = [
+        (500, "unable to use snapshot name 'current' (reserved name)", "snapname"),
+        (500, "missing value for required option 'path'", "path"),
+        (500, "unable to parse value of 'cores' - got undefined value", "cores"),
+        (
+            500,
+            "wrong field name 'file' for file upload, expected 'filename' at AnyEvent.pm line 1322.",
+            "filename",
+        ),
+    ];
+    for (status, text, field) in fields {
+        let error = classify(&Reply::new(status, text, b""));
+        assert_eq!(error.kind(), K::InvalidInput, "{text}");
+        assert!(error.fields().contains_key(field), "{text}: {:?}", error.fields());
     }
 }
