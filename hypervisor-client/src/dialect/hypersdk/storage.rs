@@ -13,7 +13,7 @@ use super::wire::{NewVolume, volume_id};
 use super::{AT_ONCE, HyperSdk, named, names};
 
 /// What the daemon counts volumes in.
-const UNIT: ByteSize = ByteSize::gib(1);
+pub(super) const UNIT: ByteSize = ByteSize::gib(1);
 
 #[async_trait]
 impl Storage for HyperSdk {
@@ -40,7 +40,8 @@ impl Storage for HyperSdk {
         self.volume(volume).await.map_err(named(O::GetVolume))
     }
 
-    /// The daemon counts in GiB: the capacity is rounded up to whole ones.
+    /// The daemon counts in GiB: the capacity is rounded up to whole ones. A raw volume takes all of its space at once, a qcow2 one none in
+    /// advance.
     async fn create_volume(&self, spec: &VolumeSpec) -> Result<Started<VolumeId>> {
         spec.validate()?;
         self.require(O::CreateVolume, &spec.needs())?;
@@ -80,7 +81,8 @@ impl Storage for HyperSdk {
         work.await.map_err(named(O::CloneVolume)).map(Started::done)
     }
 
-    /// The daemon counts in GiB: the capacity is rounded up to whole ones.
+    /// The daemon counts in GiB: the capacity is rounded up to whole ones. Below what it takes already libvirt lets no raw volume shrink:
+    /// `InvalidInput`.
     async fn resize_volume(&self, volume: &VolumeId, options: &ResizeVolume) -> Result<Started<()>> {
         let work = async {
             options.validate(None)?;
@@ -89,7 +91,14 @@ impl Storage for HyperSdk {
             options.validate((present.capacity > ByteSize::ZERO).then_some(present.capacity))?;
             let (pool, name) = names::volume(volume)?;
             let gib = options.capacity.div_ceil(UNIT);
-            self.api.resize_volume(pool, name, gib, options.allow_shrink).await
+            let resized = self.api.resize_volume(pool, name, gib, options.allow_shrink).await;
+            resized.map_err(|error| match error.kind() {
+                ErrorKind::InvalidInput if error.fields().is_empty() => {
+                    let why = error.message().to_owned();
+                    error.with_field("capacity", why)
+                }
+                _ => error,
+            })
         };
         work.await.map_err(named(O::ResizeVolume)).map(Started::done)
     }
