@@ -408,7 +408,7 @@ async fn ws() {
             use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 4096];
-            socket.read(&mut request).await.unwrap();
+            assert!(socket.read(&mut request).await.unwrap() > 0);
             let body = body.to_string();
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
             let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());

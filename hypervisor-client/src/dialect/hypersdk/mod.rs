@@ -12,7 +12,8 @@
 //! | [`TaskId`](hypervisor_core::model::TaskId) | a job, which exports a machine from a vCenter; all else is done when the call returns |
 //!
 //! The daemon works while the caller waits, and cuts the connection after 30 s. What takes longer (a copy of a large disk) ends in
-//! [`Transport`](hypervisor_core::ErrorKind::Transport) of unknown effect and goes on: look for the result before trying again.
+//! [`Transport`](hypervisor_core::ErrorKind::Transport) of unknown effect and goes on: look for the result before trying again. A call that
+//! waits for a disk or a guest may take half as long again as [`ClientConfig::timeout`] says: 45 s where nothing else was asked for.
 //!
 //! ```no_run
 //! # async fn run() -> hypervisor_core::Result<()> {

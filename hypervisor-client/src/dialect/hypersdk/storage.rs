@@ -9,7 +9,7 @@ use hypervisor_core::model::{
 use hypervisor_core::traits::Storage;
 use hypervisor_core::{Error, ErrorKind, Operation as O, Result};
 
-use super::wire::{NewVolume, volume_id};
+use super::wire::{LibvirtVolume, NewVolume, volume_id};
 use super::{AT_ONCE, HyperSdk, named, names};
 
 /// What the daemon counts volumes in.
@@ -153,20 +153,23 @@ impl HyperSdk {
             }
             Err(error) => return Err(error),
         };
-        let names: Vec<String> = listed.into_iter().map(|volume| volume.name).collect();
-        let Page { items, next, total, .. } = Page::cut(names, page, Clone::clone);
+        let Page { items, next, total, .. } = Page::cut(listed, page, |volume| volume.name.clone());
         let details: Vec<Result<Option<VolumeInfo>>> =
-            stream::iter(items).map(|name| self.listed(pool, name)).buffered(AT_ONCE).collect().await;
+            stream::iter(items).map(|volume| self.listed(pool, volume)).buffered(AT_ONCE).collect().await;
         let items = details.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>>>()?;
         let page = Page::new(items, next);
         Ok(total.into_iter().fold(page, Page::with_total))
     }
 
-    /// A volume of a list in full; none if it is gone meanwhile.
-    async fn listed(&self, pool: &PoolId, name: String) -> Result<Option<VolumeInfo>> {
-        match self.api.volume(pool.as_str(), &name).await {
-            Ok(volume) => Ok(Some(volume.info(pool.as_str()))),
-            Err(error) if error.is_not_found() => Ok(None),
+    /// A volume of a list in full; none if it is gone meanwhile. One whose name the daemon's list has cut at a space (there is no path behind
+    /// it then), or that cannot be asked for by it, stays as the list has it.
+    async fn listed(&self, pool: &PoolId, volume: LibvirtVolume) -> Result<Option<VolumeInfo>> {
+        match self.api.volume(pool.as_str(), &volume.name).await {
+            Ok(found) => Ok(Some(found.info(pool.as_str()))),
+            Err(error) if error.is_not_found() && volume.path.starts_with('/') => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+                Ok(Some(volume.info(pool.as_str())))
+            }
             Err(error) => Err(error),
         }
     }
