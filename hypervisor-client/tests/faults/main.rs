@@ -27,12 +27,13 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use subject::Subject;
 
 type Ended = Result<(), String>;
+type Cell = fn(FaultCase) -> Ended;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of a cell is waiting.
     arguments.test_threads.get_or_insert(8);
-    let dialects: [(&str, fn(FaultCase) -> Ended); 4] =
+    let dialects: [(&str, Cell); 4] =
         [("v1", v1), ("hypersdk", hypersdk), ("virtumancer", virtumancer), ("virtualization-mcp", mcp)];
     let mut trials = Vec::new();
     for (name, run) in dialects {
