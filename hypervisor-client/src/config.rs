@@ -268,12 +268,31 @@ impl ClientConfig {
 
     /// Checks what must not go together, and makes the HTTP client.
     pub(crate) fn client(&self) -> Result<Http> {
-        let anonymous = matches!(self.credentials, Credentials::None);
-        if !anonymous && !self.http.is_encrypted() && !self.plain_credentials {
-            return Err(bad("the credentials would go over plain http, where anybody on the way can read them")
-                .with_hint("Use https, or say that you want this (`allow_plain_http_credentials`, hv_plain_credentials=1)"));
+        if !matches!(self.credentials, Credentials::None) {
+            self.privacy().check()?;
         }
         Http::new(self.http.clone())
+    }
+
+    /// Whether secrets may be sent over the connection.
+    pub(crate) fn privacy(&self) -> Privacy {
+        Privacy(self.http.is_encrypted() || self.plain_credentials)
+    }
+}
+
+/// Whether a connection is one for secrets: over TLS, or somebody has said that plain http will do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Privacy(bool);
+
+impl Privacy {
+    /// Passes where secrets may be sent.
+    pub(crate) fn check(self) -> Result<()> {
+        if self.0 {
+            return Ok(());
+        }
+        Err(bad("the credentials would go over plain http, where anybody on the way can read them").with_hint(
+            "Use https, or say that you want this (`allow_plain_http_credentials`, hv_plain_credentials=1)",
+        ))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! No Virtumancer deletes a guest, and most make none, so that by itself it can run few of the cases. Each generation therefore runs twice:
 //! as it is (`virtumancer-…`), and with guests made and deleted behind its back (`furnished-…`), which leaves everything else to the
-//! driver and the server.
+//! driver and the server. `virtumancer-live::` is the server that `HYPERVISOR_TEST_URL` names, as it is.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::process::ExitCode;
@@ -31,9 +31,31 @@ const GENERATIONS: [(&str, Generation); 3] =
 /// What cannot be made behind the server's back.
 const NO_DEVICES: &str = "neither disks nor NICs behind the server's back";
 
+const LIVE: &str = "HYPERVISOR_TEST_URL";
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    let live = std::env::var(LIVE).ok().filter(|url| url.contains("+virtumancer://"));
+    if live.is_none() {
+        eprintln!("\nSKIPPED: {LIVE} is not set to a Virtumancer: nothing was run against a real one\n");
+    }
     let mut trials = Vec::new();
+    for case in live.iter().flat_map(|url| cases().into_iter().map(move |case| (case, url.clone()))) {
+        let (case, url) = case;
+        trials.push(Trial::ignorable_test(format!("virtumancer-live::{}", case.name), move || {
+            let outcome = in_runtime(async {
+                let config = ClientConfig::new(&url).map_err(|error| error.to_string());
+                match config.map(hypervisor_client::connect) {
+                    Ok(connecting) => match connecting.await {
+                        Ok(hv) => case.run(&hv, &Settings::from_env()).await,
+                        Err(error) => Outcome::Failed(error.to_string()),
+                    },
+                    Err(error) => Outcome::Failed(error),
+                }
+            });
+            completed(outcome)
+        }));
+    }
     for (name, generation) in GENERATIONS {
         for furnished in [false, true] {
             let kind = if furnished { "furnished" } else { "virtumancer" };
@@ -44,18 +66,21 @@ fn main() -> ExitCode {
             });
             for (lacking, case) in lacking {
                 let trial = Trial::ignorable_test(format!("{kind}-{name}::{}", case.name), move || {
-                    let outcome = lacking.map_or_else(|| run(generation, furnished, &case), Outcome::Skipped);
-                    match outcome {
-                        Outcome::Passed => Ok(Completion::Completed),
-                        Outcome::Skipped(reason) => Ok(Completion::ignored_with(reason)),
-                        other => Err(Failed::from(other.reason().unwrap_or("it failed").to_owned())),
-                    }
+                    completed(lacking.map_or_else(|| run(generation, furnished, &case), Outcome::Skipped))
                 });
                 trials.push(trial);
             }
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn completed(outcome: Outcome) -> std::result::Result<Completion, Failed> {
+    match outcome {
+        Outcome::Passed => Ok(Completion::Completed),
+        Outcome::Skipped(reason) => Ok(Completion::ignored_with(reason)),
+        other => Err(Failed::from(other.reason().unwrap_or("it failed").to_owned())),
+    }
 }
 
 fn in_runtime<F: Future>(work: F) -> F::Output {

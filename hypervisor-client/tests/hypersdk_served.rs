@@ -17,7 +17,7 @@ use std::time::Duration;
 use hypersdk::{call, done, healthy, sent};
 use hypervisor_client::dialect::hypersdk::HyperSdk;
 use hypervisor_client::dialect::hypersdk::wire::{
-    DomainAction, JobDefinition, JobQuery, JobStatus, NewBackup, NewSchedule, VCenter,
+    DomainAction, FeedFrame, JobDefinition, JobQuery, JobStatus, NewBackup, NewSchedule, VCenter,
 };
 use hypervisor_client::fake::Fake;
 use hypervisor_core::model::{ByteSize, TaskState, VmState};
@@ -375,6 +375,66 @@ async fn schedules_live_their_life() {
     assert_eq!(bad.kind(), ErrorKind::InvalidInput, "{bad}");
     let off = api.webhooks().await.unwrap_err();
     assert_eq!((off.kind(), off.message()), (ErrorKind::Unsupported, "webhooks not enabled"));
+}
+
+#[tokio::test]
+async fn schedules_stats() {
+    let answer = ok(json!({"total": 1, "enabled": 1}));
+    let stats = call("GET /schedules/stats", Value::Null, answer, async |hv: &HyperSdk| {
+        hv.api().schedule_stats().await
+    });
+    assert_eq!(stats.await["total"], 1);
+}
+
+/// The frames as they were recorded, with the password that the daemon repeats.
+#[tokio::test]
+async fn ws() {
+    use futures::{SinkExt as _, StreamExt as _};
+    use tokio_tungstenite::tungstenite::Message;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let frames = [
+        json!({"type": "status", "timestamp": "2026-11-20T17:52:26.865008763Z",
+            "data": {"completed_jobs": 0, "failed_jobs": 5, "running_jobs": 0, "total_jobs": 5}}),
+        json!({"type": "jobs", "timestamp": "2026-11-20T17:52:26.86503973Z", "data": {"jobs": [recorded_job()]}}),
+        json!({"type": "metrics", "timestamp": "2026-11-20T17:52:26.990379326Z", "data": {"raw": {
+            "alerts": [], "jobs_failed": 5, "memory_usage": 3_444_896, "provider_stats": {}, "system_health": "healthy",
+            "recent_jobs": [{"id": "de1835f3", "name": "export-1", "status": "failed", "progress": 0}]}}}),
+        json!("no frame"),
+    ];
+    let server = tokio::spawn(async move {
+        // The connection looks at the daemon's health and status first.
+        for body in [json!({"status": "healthy"}), json!({"version": "0.0.1"})] {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            assert!(socket.read(&mut request).await.unwrap() > 0);
+            let body = body.to_string();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+            let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(socket).await.unwrap();
+        for frame in frames {
+            socket.send(Message::text(format!("{frame}\n"))).await.unwrap();
+        }
+        socket.close(None).await.unwrap();
+    });
+    let url = format!("http+hypersdk://{address}");
+    let hypersdk = HyperSdk::connect(hypervisor_client::ClientConfig::new(&url).unwrap()).await.unwrap();
+    let feed = hypersdk.api().feed().await.unwrap();
+    let said: Vec<_> = feed.collect().await;
+    server.await.unwrap();
+    assert!(!format!("{said:?}").contains("canary"));
+    let [Ok(FeedFrame::Status(counts)), Ok(FeedFrame::Jobs(jobs)), Ok(FeedFrame::Load(load)), Err(error)] =
+        said.as_slice()
+    else {
+        panic!("{said:?}")
+    };
+    assert_eq!((counts.failed_jobs, jobs[0].status.as_str(), load.jobs_failed), (5, "failed", 5));
+    assert_eq!(load.recent_jobs[0].status, Some(JobStatus::Failed));
+    assert_eq!(error.kind(), ErrorKind::Protocol);
 }
 
 #[tokio::test]

@@ -62,6 +62,26 @@ async fn post_auth_tokens_with_a_wrong_password() {
     assert_eq!(error.request_id(), Some("req_1234567890"));
 }
 
+/// Of the sibling document about authentication.
+#[tokio::test]
+async fn post_auth_login() {
+    let bench = Bench::new().await;
+    let wanted = json!({ "data": { "mfa_required": true, "session_id": "s-1", "access_token": null } });
+    bench.answer("POST", "/v1/auth/login", 200, wanted).await;
+    let error = bench.v1.login("admin", &"pw".into(), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "a password over plain http: {error}");
+    let config = ClientConfig::new(&bench.server.uri()).unwrap().allow_plain_http_credentials();
+    let v1 = V1::connect(config).await.unwrap();
+    let session = v1.login("admin", &"pw".into(), None).await.unwrap();
+    assert!(session.mfa_required && session.access_token.is_none());
+    assert_eq!(bench.last().await.json(), json!({ "username": "admin", "password": "pw" }));
+    v1.login("admin", &"pw".into(), Some(&"123456".into())).await.unwrap();
+    assert_eq!(
+        bench.last().await.json(),
+        json!({ "username": "admin", "password": "pw", "mfa_token": "123456" })
+    );
+}
+
 #[tokio::test]
 async fn delete_auth_token() {
     let bench = Bench::new().await;

@@ -11,9 +11,10 @@ use hypervisor_client::ClientConfig;
 use hypervisor_client::dialect::v1::V1;
 use hypervisor_core::http::Message;
 use hypervisor_core::model::{
-    BatchOp, ByteSize, ByteStream, Capabilities, ConsoleKind, DeleteVm, DownloadVolume, EventKind,
-    EventQuery, Feature, HostInfo, HostState, PageRequest, PowerAction, SnapshotInfo, SnapshotTree, Started,
-    TaskId, TaskInfo, TaskState, UploadVolume, VmId, VmInfo, VmMetrics, VmQuery, VmSpec, VmState, VolumeId,
+    BackendInfo, BatchOp, ByteSize, ByteStream, Capabilities, ConsoleKind, DeleteVm, DownloadVolume,
+    EventKind, EventQuery, Feature, HostInfo, HostState, PageRequest, PowerAction, SnapshotInfo,
+    SnapshotTree, Started, TaskId, TaskInfo, TaskState, UploadVolume, VmId, VmInfo, VmMetrics, VmQuery,
+    VmSpec, VmState, VolumeId,
 };
 use hypervisor_core::{
     Batch as _, Compute as _, Error, ErrorKind, Events as _, Hypervisor as _, Metrics as _, Operation, Retry,
@@ -34,9 +35,14 @@ fn data(key: &str, value: impl serde::Serialize) -> Value {
 async fn capabilities_are_those_of_the_backend() {
     let capabilities =
         Capabilities::new().native([Operation::ListVms]).unsupported([Feature::Tpm], "no swtpm");
-    let told = json!({ "capabilities": capabilities, "extensions": ["native-v1", "more"] });
+    let behind =
+        BackendInfo::new("hypersdk", "http://h").volume_unit(ByteSize::gib(1)).networks_need_dhcp(true);
+    let told =
+        json!({ "capabilities": capabilities, "extensions": ["native-v1", "more"], "backend": behind });
     let bench = Bench::with_info(json!({ "data": told })).await;
     assert!(bench.v1.is_native());
+    let info = bench.v1.info();
+    assert_eq!((info.volume_unit, info.networks_need_dhcp), (Some(ByteSize::gib(1)), true));
     assert_eq!(bench.v1.capabilities(), &capabilities);
     let error =
         bench.v1.clone_vm(&"a".into(), &hypervisor_core::model::CloneSpec::new("b")).await.unwrap_err();

@@ -465,10 +465,36 @@ async fn what_is_beyond_the_traits_has_methods() {
     let error =
         virtumancer.set_metrics_settings(&serde_json::json!({"cpuSmoothAlpha": 5})).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::InvalidInput, Some("VALIDATION_ERROR")), "{error}");
+    assert!(virtumancer.dashboard_overview().await.unwrap()["stats"].is_object());
+    assert!(virtumancer.stored_metrics_settings().await.unwrap().is_object());
     virtumancer.refresh_host_capabilities(&host).await.unwrap();
     assert!(virtumancer.host_capabilities(&host).await.unwrap().is_object());
     let raw = virtumancer.raw(Request::new(Method::PUT, "/api/v1/hosts")).await.unwrap();
     assert_eq!((raw.status(), raw.header("allow")), (405, Some("GET")));
+}
+
+#[tokio::test]
+async fn devices_are_listed_as_they_come() {
+    let fake = fake(Generation::Current).start().await.unwrap();
+    let virtumancer = connect(&fake).await;
+    let (host, vm) = (hypervisor_core::model::HostId::from("kvmsrv"), VmId::from("kvmsrv/web-01"));
+    let asked = |path: &str| requests(&fake).last().unwrap().1 == format!("/api/v1/{path}");
+    let disks = virtumancer.disk_attachments().await.unwrap();
+    assert!(disks[0]["disk"]["path"].is_string() && asked("storage/disk-attachments"));
+    let ports = virtumancer.ports(None).await.unwrap();
+    assert!(ports[0]["network_id"].is_string() && asked("ports"));
+    assert!(virtumancer.ports(Some(&host)).await.unwrap().is_empty() && asked("hosts/kvmsrv/ports"));
+    let all = virtumancer.port_attachments(None).await.unwrap();
+    assert!(all[0]["port"]["mac_address"].is_string() && asked("port-attachments"));
+    let own = virtumancer.port_attachments(Some(&vm)).await.unwrap();
+    assert!(own.len() == 1 && asked("hosts/kvmsrv/vms/web-01/port-attachments"));
+    assert!(virtumancer.video_models().await.unwrap()[0]["ModelName"] == "vga" && asked("video/models"));
+    let cards = virtumancer.video_devices(&host).await.unwrap();
+    assert!(cards.is_empty() && asked("hosts/kvmsrv/video/devices"));
+    let cards = virtumancer.video_attachments(&vm).await.unwrap();
+    assert!(cards[0]["VideoModel"]["Heads"] == 1 && asked("hosts/kvmsrv/vms/web-01/video-attachments"));
+    let early = connect(&self::fake(Generation::Early).start().await.unwrap()).await;
+    assert!(early.video_models().await.unwrap_err().is_unsupported());
 }
 
 #[tokio::test]

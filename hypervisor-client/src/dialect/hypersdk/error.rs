@@ -67,6 +67,7 @@ const TEXTS: &[(&str, ErrorKind, Option<&str>)] = {
         ("operation not supported", K::Unsupported, None),
         ("this function is not supported", K::Unsupported, None),
         ("unsupported configuration", K::Unsupported, None),
+        ("can't shrink capacity below existing allocation", K::InvalidInput, None),
         ("unsupported algorithm", K::InvalidInput, None),
         ("xml error", K::InvalidInput, None),
         ("invalid cron schedule", K::InvalidInput, None),

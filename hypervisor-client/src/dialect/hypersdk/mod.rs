@@ -12,7 +12,8 @@
 //! | [`TaskId`](hypervisor_core::model::TaskId) | a job, which exports a machine from a vCenter; all else is done when the call returns |
 //!
 //! The daemon works while the caller waits, and cuts the connection after 30 s. What takes longer (a copy of a large disk) ends in
-//! [`Transport`](hypervisor_core::ErrorKind::Transport) of unknown effect and goes on: look for the result before trying again.
+//! [`Transport`](hypervisor_core::ErrorKind::Transport) of unknown effect and goes on: look for the result before trying again. A call that
+//! waits for a disk or a guest may take half as long again as [`ClientConfig::timeout`] says: 45 s where nothing else was asked for.
 //!
 //! ```no_run
 //! # async fn run() -> hypervisor_core::Result<()> {
@@ -52,7 +53,7 @@ use hypervisor_core::{Error, ErrorKind, Hypervisor, Operation, Result};
 
 use crate::ClientConfig;
 
-pub use api::Api;
+pub use api::{Api, Feed};
 
 /// The backend's name.
 pub(crate) const BACKEND: &str = "hypersdk";
@@ -77,7 +78,7 @@ impl HyperSdk {
     /// [`Config`](ErrorKind::Config) where something else answers, or for credentials that the daemon has no use for; otherwise what
     /// connecting says.
     pub async fn connect(config: ClientConfig) -> Result<Self> {
-        let api = Api::new(config.client()?, config.who())?;
+        let api = Api::new(config.client()?, config.who(), config.privacy())?;
         let backend = |error: Error| error.with_backend(BACKEND);
         let health = api.health().await.map_err(|error| backend(not_the_daemon(error)))?;
         let version = match api.status().await {
@@ -86,7 +87,8 @@ impl HyperSdk {
             Err(error) => return Err(backend(error)),
         };
         tracing::debug!(status = health.status, version, "connected to hypervisord");
-        let mut info = BackendInfo::new(BACKEND, config.to_string());
+        let info = BackendInfo::new(BACKEND, config.to_string());
+        let mut info = info.volume_unit(storage::UNIT).networks_need_dhcp(true);
         info.version = version.filter(|version| !version.is_empty());
         let events = events::poller(&api);
         Ok(Self { api, info, capabilities: capabilities::claims(), events })

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use hypervisor_core::model::{NetworkId, NetworkInfo, NetworkSpec, Page, PageRequest, Started};
 use hypervisor_core::traits::Network;
-use hypervisor_core::{Effect, Error, Operation as O, Result};
+use hypervisor_core::{Effect, Error, ErrorKind, Operation as O, Result};
 
 use super::wire::{LibvirtNetwork, NewNetwork};
 use super::{AT_ONCE, HyperSdk, named};
@@ -79,11 +79,12 @@ impl HyperSdk {
         Ok(total.into_iter().fold(page, Page::with_total))
     }
 
-    /// A network of a list in full; none if it is gone meanwhile.
+    /// A network of a list in full; none if it is gone meanwhile. One that cannot be asked for by its name stays as the list has it.
     async fn listed_network(&self, network: LibvirtNetwork) -> Result<Option<NetworkInfo>> {
         match self.api.network(&network.name).await {
             Ok(found) => Ok(Some(found.info())),
             Err(error) if error.is_not_found() => Ok(None),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(Some(network.info())),
             Err(error) => Err(error),
         }
     }

@@ -127,9 +127,12 @@ routes! {
     SCHEDULE_ENABLE POST "/schedules/{id}/enable";
     SCHEDULE_DISABLE POST "/schedules/{id}/disable";
     SCHEDULE_TRIGGER POST "/schedules/{id}/trigger";
+    SCHEDULE_STATS GET "/schedules/stats";
     WEBHOOKS GET "/webhooks";
     WEBHOOK_CREATE POST "/webhooks";
     WEBHOOK_DELETE DELETE "/webhooks/{index}";
+
+    FEED GET "/ws";
 
     WORKFLOW_STATUS GET "/api/workflow/status";
     WORKFLOW_JOBS GET "/api/workflow/jobs";

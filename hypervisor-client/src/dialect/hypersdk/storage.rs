@@ -9,11 +9,11 @@ use hypervisor_core::model::{
 use hypervisor_core::traits::Storage;
 use hypervisor_core::{Error, ErrorKind, Operation as O, Result};
 
-use super::wire::{NewVolume, volume_id};
+use super::wire::{LibvirtVolume, NewVolume, volume_id};
 use super::{AT_ONCE, HyperSdk, named, names};
 
 /// What the daemon counts volumes in.
-const UNIT: ByteSize = ByteSize::gib(1);
+pub(super) const UNIT: ByteSize = ByteSize::gib(1);
 
 #[async_trait]
 impl Storage for HyperSdk {
@@ -40,7 +40,8 @@ impl Storage for HyperSdk {
         self.volume(volume).await.map_err(named(O::GetVolume))
     }
 
-    /// The daemon counts in GiB: the capacity is rounded up to whole ones.
+    /// The daemon counts in GiB: the capacity is rounded up to whole ones. A raw volume takes all of its space at once, a qcow2 one none in
+    /// advance.
     async fn create_volume(&self, spec: &VolumeSpec) -> Result<Started<VolumeId>> {
         spec.validate()?;
         self.require(O::CreateVolume, &spec.needs())?;
@@ -80,7 +81,8 @@ impl Storage for HyperSdk {
         work.await.map_err(named(O::CloneVolume)).map(Started::done)
     }
 
-    /// The daemon counts in GiB: the capacity is rounded up to whole ones.
+    /// The daemon counts in GiB: the capacity is rounded up to whole ones. Below what it takes already libvirt lets no raw volume shrink:
+    /// `InvalidInput`.
     async fn resize_volume(&self, volume: &VolumeId, options: &ResizeVolume) -> Result<Started<()>> {
         let work = async {
             options.validate(None)?;
@@ -89,7 +91,14 @@ impl Storage for HyperSdk {
             options.validate((present.capacity > ByteSize::ZERO).then_some(present.capacity))?;
             let (pool, name) = names::volume(volume)?;
             let gib = options.capacity.div_ceil(UNIT);
-            self.api.resize_volume(pool, name, gib, options.allow_shrink).await
+            let resized = self.api.resize_volume(pool, name, gib, options.allow_shrink).await;
+            resized.map_err(|error| match error.kind() {
+                ErrorKind::InvalidInput if error.fields().is_empty() => {
+                    let why = error.message().to_owned();
+                    error.with_field("capacity", why)
+                }
+                _ => error,
+            })
         };
         work.await.map_err(named(O::ResizeVolume)).map(Started::done)
     }
@@ -144,20 +153,23 @@ impl HyperSdk {
             }
             Err(error) => return Err(error),
         };
-        let names: Vec<String> = listed.into_iter().map(|volume| volume.name).collect();
-        let Page { items, next, total, .. } = Page::cut(names, page, Clone::clone);
+        let Page { items, next, total, .. } = Page::cut(listed, page, |volume| volume.name.clone());
         let details: Vec<Result<Option<VolumeInfo>>> =
-            stream::iter(items).map(|name| self.listed(pool, name)).buffered(AT_ONCE).collect().await;
+            stream::iter(items).map(|volume| self.listed(pool, volume)).buffered(AT_ONCE).collect().await;
         let items = details.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>>>()?;
         let page = Page::new(items, next);
         Ok(total.into_iter().fold(page, Page::with_total))
     }
 
-    /// A volume of a list in full; none if it is gone meanwhile.
-    async fn listed(&self, pool: &PoolId, name: String) -> Result<Option<VolumeInfo>> {
-        match self.api.volume(pool.as_str(), &name).await {
-            Ok(volume) => Ok(Some(volume.info(pool.as_str()))),
-            Err(error) if error.is_not_found() => Ok(None),
+    /// A volume of a list in full; none if it is gone meanwhile. One whose name the daemon's list has cut at a space (there is no path behind
+    /// it then), or that cannot be asked for by it, stays as the list has it.
+    async fn listed(&self, pool: &PoolId, volume: LibvirtVolume) -> Result<Option<VolumeInfo>> {
+        match self.api.volume(pool.as_str(), &volume.name).await {
+            Ok(found) => Ok(Some(found.info(pool.as_str()))),
+            Err(error) if error.is_not_found() && volume.path.starts_with('/') => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+                Ok(Some(volume.info(pool.as_str())))
+            }
             Err(error) => Err(error),
         }
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::error;
 use super::wire::envelope::{Envelope, Key, Keyed, Listed, Meta, Native, key};
-use crate::config::Credentials;
+use crate::config::{Credentials, Privacy};
 use crate::oauth::{Grant, OAuth};
 
 /// The most items that the documented API gives at a time, and an extended one.
@@ -27,6 +27,7 @@ pub(super) struct Link {
     http: Http,
     prefix: &'static str,
     auth: Auth,
+    privacy: Privacy,
     rate: Mutex<Option<RateLimit>>,
 }
 
@@ -44,7 +45,7 @@ impl fmt::Debug for Link {
 
 impl Link {
     /// `encrypted`: whether all that is sent goes over TLS.
-    pub(super) fn new(http: Http, who: &Credentials, encrypted: bool) -> Result<Self> {
+    pub(super) fn new(http: Http, who: &Credentials, encrypted: bool, privacy: Privacy) -> Result<Self> {
         let prefix = if http.base().path().trim_end_matches('/').ends_with("/v1") { "" } else { "/v1" };
         let auth = match who {
             Credentials::Bearer(token) => Auth::Header(bearer(token)),
@@ -63,7 +64,12 @@ impl Link {
             }
             _ => Auth::None,
         };
-        Ok(Self { http, prefix, auth, rate: Mutex::new(None) })
+        Ok(Self { http, prefix, auth, privacy, rate: Mutex::new(None) })
+    }
+
+    /// Whether secrets may be sent.
+    pub(super) fn privacy(&self) -> Privacy {
+        self.privacy
     }
 
     pub(super) fn prefix(&self) -> &'static str {

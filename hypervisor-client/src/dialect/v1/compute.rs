@@ -1,17 +1,14 @@
 //! Hosts and machines.
 
-use std::collections::BTreeSet;
-
 use async_trait::async_trait;
 use hypervisor_core::http::Request;
 use hypervisor_core::model::{
-    ApplyPolicy, ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec,
-    DetachDisk, DiskId, DiskSpec, ExportSpec, ExportedVm, GroupChange, GroupId, GroupInfo, GroupSpec, HostId,
-    HostInfo, MigrateSpec, NetworkId, NicChange, NicId, NicSource, NicSpec, Page, PageRequest, PowerAction,
-    Screenshot, Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
-    VmState,
+    ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
+    DiskSpec, ExportSpec, ExportedVm, GroupChange, GroupId, GroupInfo, GroupSpec, HostId, HostInfo,
+    MigrateSpec, NetworkId, NicChange, NicId, NicSource, NicSpec, Page, PageRequest, PowerAction, Screenshot,
+    Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec, VmState,
 };
-use hypervisor_core::{Compute, Effect, Error, ErrorKind, Operation as O, Result, Snapshots as _};
+use hypervisor_core::{Compute, Effect, Error, Operation as O, Result, Snapshots as _};
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,7 +16,8 @@ use super::V1;
 use super::call::{about, body, json};
 use super::wire::envelope::key;
 use super::wire::network::NetworkRecord;
-use super::wire::vm::{self, VmRecord};
+use super::wire::vm::VmRecord;
+use super::wire::vm_body as body_of;
 
 #[async_trait]
 impl Compute for V1 {
@@ -61,13 +59,13 @@ impl Compute for V1 {
         spec.validate()?;
         self.needs(O::CreateVm, &spec.needs())?;
         if self.native {
-            let mut sent = vm::best_body(spec);
-            vm::put_some(&mut sent, "spec", Some(spec));
+            let mut sent = body_of::best_body(spec);
+            body_of::put_some(&mut sent, "spec", Some(spec));
             let request = marked(self.request(O::CreateVm, &[])?, spec.client_token.as_deref()).json(&sent);
             return self.link.started(request).await.map_err(about(VmId::NOUN, &spec.name));
         }
         let vlan = self.vlan_of(&spec.nics).await?;
-        let request = self.request(O::CreateVm, &[])?.json(&vm::create_body(spec, vlan)?);
+        let request = self.request(O::CreateVm, &[])?.json(&body_of::create_body(spec, vlan)?);
         let made = self.make(request).await.map_err(about(VmId::NOUN, &spec.name))?.map(VmId::from);
         if spec.start { self.follow_with_start(made).await } else { Ok(made) }
     }
@@ -86,7 +84,7 @@ impl Compute for V1 {
             PowerAction::Shutdown(shutdown) => {
                 let mut stop = json!({ "graceful": true });
                 let seconds = shutdown.power_off_after.map(|after| after.as_millis().div_ceil(1000));
-                vm::put_some(
+                body_of::put_some(
                     &mut stop,
                     "timeout_seconds",
                     seconds.and_then(|seconds| u64::try_from(seconds).ok()),
@@ -182,7 +180,7 @@ impl Compute for V1 {
             let request = marked(request, spec.clone.client_token.as_deref()).json(&body("spec", spec)?);
             return self.link.started(request).await.map_err(about(VmId::NOUN, template));
         }
-        let sent = vm::deploy_body(template.as_str(), spec)?;
+        let sent = body_of::deploy_body(template.as_str(), spec)?;
         let request = self.request(O::DeployTemplate, &[])?.json(&sent);
         let made = self.make(request).await.map_err(|error| {
             let what = if error.is_not_found() { template.as_str() } else { spec.clone.name.as_str() };
@@ -360,65 +358,5 @@ impl V1 {
             error.with_effect(Effect::Partial).with_hint("The machine is there, but it was not started")
         })?;
         Ok(started.map(|()| vm))
-    }
-
-    async fn update_documented(&self, vm: &VmId, change: &VmChange) -> Result<Started<UpdateOutcome>> {
-        if change.apply != ApplyPolicy::AllowPending {
-            return Err(Error::invalid("apply", "the gateway decides itself when a change comes into force"));
-        }
-        // What cannot be said is refused before anything is asked.
-        vm::update_body(change, None)?;
-        let present = self.details(O::UpdateVm, vm).await?;
-        present.to_info().check_uid(change.expected_uid.as_deref())?;
-        if change.is_empty() {
-            return Ok(Started::done(UpdateOutcome::new(Vec::new(), Vec::new())));
-        }
-        let tags = self.tags_after(&present, change).await?;
-        let request =
-            self.request(O::UpdateVm, &[vm.as_str()])?.json(&vm::update_body(change, tags.as_ref())?);
-        let written = self.write(request).await.map_err(|error| match &change.name {
-            Some(name) if error.kind() == ErrorKind::Conflict => {
-                let taken = Error::already_exists(VmId::NOUN, name).with_operation(O::UpdateVm);
-                taken.with_code(error.code().unwrap_or_default().to_owned())
-            }
-            _ => error.with_target(VmId::NOUN, vm),
-        })?;
-        let fields = [
-            ("name", change.name.is_some(), false),
-            ("description", change.description.is_some(), false),
-            ("tags", tags.is_some(), false),
-            ("cpus", change.cpus.is_some(), true),
-            ("memory", change.memory.is_some(), true),
-        ];
-        // The gateway does not say what of a running machine it has changed: the hardware is taken to wait.
-        let running = present.state().is_active();
-        let (pending, applied): (Vec<_>, Vec<_>) = fields
-            .into_iter()
-            .filter(|(_, changed, _)| *changed)
-            .partition(|(_, _, hardware)| *hardware && running);
-        let names =
-            |fields: Vec<(&str, bool, bool)>| fields.into_iter().map(|(name, ..)| name.to_owned()).collect();
-        Ok(written.started(UpdateOutcome::new(names(applied), names(pending))))
-    }
-
-    /// All tags that a machine is to have: the documented update replaces them. The details do not always tell those that it has.
-    async fn tags_after(&self, present: &VmRecord, change: &VmChange) -> Result<Option<BTreeSet<String>>> {
-        if change.add_tags.is_empty() && change.remove_tags.is_empty() {
-            return Ok(None);
-        }
-        let tags = match &present.tags {
-            Some(tags) => tags.clone(),
-            None => {
-                let listed = self.find(O::ListVms, |record: &VmRecord| record.id == present.id).await?;
-                listed.and_then(|record| record.tags).ok_or_else(|| {
-                    let why = "the gateway does not tell the machine's tags, which a change would replace";
-                    Error::new(ErrorKind::Protocol, why).with_effect(Effect::None)
-                })?
-            }
-        };
-        let mut tags: BTreeSet<String> = tags.into_iter().collect();
-        tags.retain(|tag| !change.remove_tags.contains(tag));
-        tags.extend(change.add_tags.iter().cloned());
-        Ok(Some(tags))
     }
 }

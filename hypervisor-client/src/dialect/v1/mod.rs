@@ -33,6 +33,7 @@ mod routes;
 mod snapshots;
 mod storage;
 mod tasks;
+mod update;
 mod wire;
 
 pub use own::VmFilter;
@@ -44,14 +45,12 @@ pub use wire::metrics::Metric;
 pub use wire::network::{AddressRange, FirewallRule, NetworkRecord, V1NetworkOptions};
 pub use wire::own::{
     GatewayInfo, GenerateContext, GenerateSpec, GeneratedCode, Health, Scan, ScanOptions, ScanSpec,
-    SecurityAnalysis, Token, TokenSpec, Webhook, WebhookSpec,
+    SecurityAnalysis, Session, Token, TokenSpec, Webhook, WebhookSpec,
 };
 pub use wire::pool::PoolRecord;
 pub use wire::snapshot::SnapshotRecord;
-pub use wire::vm::{
-    BackupPlan, V1Options, VmBackup, VmConfiguration, VmDisk, VmInterface, VmPerformance, VmRecord,
-    VmSecurity,
-};
+pub use wire::vm::{VmBackup, VmConfiguration, VmDisk, VmInterface, VmPerformance, VmRecord, VmSecurity};
+pub use wire::vm_body::{BackupPlan, V1Options};
 
 use hypervisor_core::http::{RateLimit, Request, Response};
 use hypervisor_core::model::{BackendInfo, Capabilities, Feature};
@@ -92,7 +91,7 @@ impl V1 {
     pub async fn connect(config: ClientConfig) -> Result<Self> {
         let encrypted = config.endpoint().scheme() == "https";
         let endpoint = config.to_string();
-        let link = Link::new(config.client()?, config.who(), encrypted)?;
+        let link = Link::new(config.client()?, config.who(), encrypted, config.privacy())?;
         let told = link.data::<GatewayInfo>(Request::get(format!("{}/info", link.prefix()))).await;
         let told = match told {
             Ok(told) => told,
@@ -110,6 +109,10 @@ impl V1 {
         let native = told.is_native();
         let mut info = BackendInfo::new(BACKEND, endpoint);
         info.version = told.version;
+        if let Some(behind) = told.backend.filter(|_| native) {
+            info.volume_unit = behind.volume_unit;
+            info.networks_need_dhcp = behind.networks_need_dhcp;
+        }
         let capabilities = match told.capabilities {
             Some(capabilities) if native => capabilities,
             _ => capabilities::documented(),

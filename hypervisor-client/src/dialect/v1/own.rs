@@ -3,7 +3,7 @@
 use hypervisor_core::http::{Method, segment};
 use hypervisor_core::model::{MetricsHistory, MetricsPeriod, Page, PageRequest, Started, TaskId, VmId};
 use hypervisor_core::{Error, Operation, Result};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::V1;
@@ -12,9 +12,11 @@ use super::wire::envelope::{Keyed, Listed, Pagination, key};
 use super::wire::job::JobRecord;
 use super::wire::metrics::{self, Metric};
 use super::wire::own::{
-    GatewayInfo, GenerateSpec, GeneratedCode, Health, Scan, ScanSpec, Token, TokenSpec, Webhook, WebhookSpec,
+    GatewayInfo, GenerateSpec, GeneratedCode, Health, Scan, ScanSpec, Session, Token, TokenSpec, Webhook,
+    WebhookSpec,
 };
-use super::wire::vm::{VmRecord, put_some};
+use super::wire::vm::VmRecord;
+use super::wire::vm_body::put_some;
 
 /// Which machines are wanted, in what order, from where. Every field of the documented list.
 ///
@@ -69,6 +71,23 @@ impl V1 {
     /// `Unauthenticated`, `PermissionDenied`, `InvalidInput`.
     pub async fn create_token(&self, spec: &TokenSpec) -> Result<Token> {
         self.link.data(self.own(Method::POST, "/auth/tokens").json(spec)).await
+    }
+
+    /// Begins a session of a user (`POST /v1/auth/login`), with the code of a second factor where the gateway wants one
+    /// ([`Session::mfa_required`]). Its token is one for [`ClientConfig::token`](crate::ClientConfig::token).
+    ///
+    /// # Errors
+    /// `Unauthenticated`; `Config` where the password would go over plain http and nobody has allowed that.
+    pub async fn login(
+        &self,
+        user: &str,
+        password: &SecretString,
+        mfa_token: Option<&SecretString>,
+    ) -> Result<Session> {
+        self.link.privacy().check()?;
+        let mut body = json!({ "username": user, "password": password.expose_secret() });
+        put_some(&mut body, "mfa_token", mfa_token.map(|code| code.expose_secret()));
+        self.link.data(self.own(Method::POST, "/auth/login").json(&body)).await
     }
 
     /// Revokes an API token (`DELETE /v1/auth/tokens/{token_id}`).

@@ -36,6 +36,8 @@ impl Storage for V1 {
         Ok(found.to_info())
     }
 
+    /// The document names the route and shows no body: `{name, type, path, …}` is written after what it says of pools elsewhere, and no
+    /// server is known that could confirm it. An extended gateway takes the spec as it is.
     async fn create_pool(&self, spec: &PoolSpec) -> Result<Started<PoolId>> {
         spec.validate()?;
         self.needs(O::CreatePool, &[])?;

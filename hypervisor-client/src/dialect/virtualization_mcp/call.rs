@@ -107,8 +107,18 @@ impl Link {
         Ok(response)
     }
 
-    /// Sends a request; an answer of failure, whatever its status is, is an error.
+    /// Sends a request; an answer of failure, whatever its status is, is an error. So is one that is neither JSON nor empty: the server tells
+    /// failures by JSON with status 200, so that only JSON can say that all is well.
     pub(super) async fn send(&self, request: Request) -> Result<(Response, Value)> {
+        let (response, body) = self.any(request).await?;
+        if body.is_null() && !response.bytes().trim_ascii().is_empty() {
+            response.json::<Value>()?;
+        }
+        Ok((response, body))
+    }
+
+    /// As [`send`](Self::send), for an answer that need not be JSON.
+    pub(super) async fn any(&self, request: Request) -> Result<(Response, Value)> {
         let response = self.raw(request).await?;
         let body = serde_json::from_slice::<Value>(response.bytes());
         let failed = match &body {
@@ -127,11 +137,7 @@ impl Link {
 
     /// What an answer carries: `data` of the document's envelope, or the answer itself.
     pub(super) async fn value(&self, request: Request) -> Result<Value> {
-        let (response, body) = self.send(request).await?;
-        if body.is_null() && !response.bytes().is_empty() {
-            // Not JSON: the error says what came instead.
-            return response.json();
-        }
+        let (_, body) = self.send(request).await?;
         Ok(wire::data(body))
     }
 
@@ -156,9 +162,6 @@ impl Link {
             Place::After(_) => request,
         };
         let (response, body) = self.send(request).await?;
-        if body.is_null() && !response.bytes().is_empty() {
-            response.json::<Value>()?;
-        }
         let items: Vec<T> = typed(&wire::list(wire::data(body), key))?;
         let number = |name: &str| response.header(name)?.trim().parse::<u64>().ok();
         let total = number("x-total-count");

@@ -38,10 +38,16 @@ impl Compute for VirtualizationMcp {
         Ok(self.link.find(O::GetVm, vm).await?.to_info())
     }
 
-    /// A description is not kept: the gateway has no place for it. A machine without a disk gets its template's.
+    /// A description is not kept: the gateway has no place for it, and the log says so. A machine without a disk gets its template's.
     async fn create_vm(&self, spec: &VmSpec) -> Result<Started<VmId>> {
         spec.validate()?;
         self.needs(O::CreateVm, &spec.needs())?;
+        if spec.description.is_some() {
+            tracing::warn!(
+                vm = spec.name,
+                "the gateway has no place for a machine's description: it is left out"
+            );
+        }
         let request = self.link.request(Method::POST, "/vms").operation(O::CreateVm);
         let request = request.json(&wire::create_body(spec)?);
         let made = self.link.value(request).await.map_err(about(VmId::NOUN, &spec.name))?;
@@ -118,7 +124,7 @@ impl Compute for VirtualizationMcp {
         running(&state, vm, O::ScreenshotVm)?;
         let path = format!("/vms/{}/screenshot", segment(vm.as_str())?);
         let request = self.link.request(Method::GET, &path).operation(O::ScreenshotVm);
-        let (response, _) = self.link.send(request).await.map_err(about(VmId::NOUN, vm))?;
+        let (response, _) = self.link.any(request).await.map_err(about(VmId::NOUN, vm))?;
         let kind = response.header("content-type").unwrap_or("image/png").to_owned();
         if !kind.starts_with("image/") {
             let error =

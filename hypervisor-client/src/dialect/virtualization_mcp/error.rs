@@ -61,7 +61,7 @@ pub(super) fn of(body: &Value, response: &Response) -> Error {
     if !tips.is_empty() {
         error = error.with_hint(tips.join(". "));
     }
-    if operation.is_none_or(|operation| operation.class() == OperationClass::Read) {
+    if response.reads() || operation.is_some_and(|operation| operation.class() == OperationClass::Read) {
         error = error.with_effect(Effect::None);
     }
     match operation {

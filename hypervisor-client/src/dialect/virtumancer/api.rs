@@ -9,7 +9,7 @@ use hypervisor_core::http::{Http, Method, Request, Response, WebSocket};
 use hypervisor_core::model::{Unreachable, VmId};
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::BACKEND;
 use super::routes::{self, Generation};
@@ -135,6 +135,10 @@ impl Api {
             let error =
                 Error::new(ErrorKind::Protocol, "a page of the web interface came where the API is expected");
             return Err(finish(error, response.error().operation(), reads, about));
+        }
+        if response.is_json() && !response.bytes().trim_ascii().is_empty() {
+            // Nothing of it is wanted, but one that breaks off may have been about to say something else.
+            response.json::<IgnoredAny>().map_err(|error| finish(error, None, reads, about))?;
         }
         Ok(())
     }

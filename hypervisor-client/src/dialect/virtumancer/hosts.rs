@@ -1,5 +1,6 @@
 //! The hosts that the server manages: beyond the shared traits.
 
+use std::fmt;
 use std::time::Duration;
 
 use hypervisor_core::http::{Method, Request};
@@ -13,13 +14,13 @@ use super::BACKEND;
 use super::api::About;
 use super::backend::Virtumancer;
 use super::routes::Generation;
-use super::wire::{HostFacts, HostLoad, HostRecord};
+use super::wire::{HostFacts, HostLoad, HostRecord, shown_uri};
 
 /// How often a host is looked at that is waited for.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A host to add.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AddHost {
     /// Its id, which becomes part of the ids of its guests; current servers make one up where there is none.
@@ -27,6 +28,13 @@ pub struct AddHost {
     pub id: Option<String>,
     /// How its libvirt is reached: `qemu+ssh://user@host/system`, `qemu+tcp://host/system`, `qemu:///system`, `qemu+unix://…`.
     pub uri: String,
+}
+
+/// Without a password that somebody may have put into the URI.
+impl fmt::Debug for AddHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddHost").field("id", &self.id).field("uri", &shown_uri(&self.uri)).finish()
+    }
 }
 
 impl AddHost {
@@ -100,7 +108,7 @@ impl Virtumancer {
             Some(_) => {}
         }
         let request = Request::post(self.path("/hosts", &[])?).json(host);
-        let about = About::Host(host.id.clone().unwrap_or_else(|| host.uri.clone()));
+        let about = About::Host(host.id.clone().unwrap_or_else(|| shown_uri(&host.uri)));
         self.inner.api.json(request, &about).await.map_err(|error| match error.kind() {
             ErrorKind::InvalidInput => {
                 let why = error.message().to_owned();

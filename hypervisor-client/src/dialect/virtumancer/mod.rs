@@ -22,6 +22,7 @@ mod backend;
 mod compute;
 mod console;
 mod create;
+mod devices;
 mod discovery;
 mod events;
 mod hosts;

@@ -18,6 +18,14 @@ impl Virtumancer {
         self.read_json("/dashboard/stats", "the dashboard").await
     }
 
+    /// Reads figures and activities in one (`GET /dashboard/overview`).
+    ///
+    /// # Errors
+    /// What the server says; `Unsupported`.
+    pub async fn dashboard_overview(&self) -> Result<Value> {
+        self.read_json("/dashboard/overview", "the dashboard").await
+    }
+
     /// Reads the latest activities (`GET /dashboard/activity`), at most `limit`.
     ///
     /// # Errors
@@ -30,6 +38,14 @@ impl Virtumancer {
         }
         let page: ActivityPage = self.inner.api.json(request, &About::Nothing).await?;
         Ok(page.activities)
+    }
+
+    /// Reads the stored settings of how load is smoothed and shown (`GET /settings/metrics`).
+    ///
+    /// # Errors
+    /// What the server says; `Unsupported`.
+    pub async fn stored_metrics_settings(&self) -> Result<Value> {
+        self.read_json("/settings/metrics", "settings").await
     }
 
     /// Reads how load is smoothed and shown now (`GET /settings/metrics/runtime`).

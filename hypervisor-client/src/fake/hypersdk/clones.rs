@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::route::{Call, Handled};
-use super::state::{Power, State, path};
+use super::state::{FakeDomain, Power, State, path};
 
 /// `virt-clone --original <source> --name <target> --auto-clone`: what it writes where it fails.
 fn virt_clone(state: &mut State, source: &str, target: &str, keep_disks: bool) -> Result<(), String> {
@@ -25,7 +25,7 @@ fn virt_clone(state: &mut State, source: &str, target: &str, keep_disks: bool) -
             "ERROR    Invalid name for new guest: Guest name '{target}' is already in use.\n"
         ));
     }
-    state.add_vm(target, false);
+    state.add_vm(&FakeDomain::new(target).disks(original.disks.len()));
     if let Some(copy) = state.find_mut(target) {
         (copy.cpus, copy.memory) = (original.cpus, original.memory);
     }

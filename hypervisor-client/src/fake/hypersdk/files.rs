@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, nanos, stamp};
 use super::domains::no_domain;
 use super::route::{Call, Handled};
-use super::state::{Backup, Power, State};
+use super::state::{Backup, FakeDomain, Power, State};
 
 const ISOS: &str = "/var/lib/libvirt/images/isos";
 const BACKUPS: &str = "/var/lib/libvirt/backups";
@@ -145,7 +145,7 @@ pub(super) fn restore_backup(state: &mut State, call: &Call) -> Handled {
             return Ok(Answer::tool("define VM", &wrote));
         }
         Some(_) => {}
-        None => state.add_vm(&vm, false),
+        None => state.add_vm(&FakeDomain::new(vm.as_str())),
     }
     if start && state.find(&vm).is_some_and(|found| found.power == Power::Off) {
         state.power_on(&vm, false);

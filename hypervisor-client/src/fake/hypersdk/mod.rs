@@ -37,6 +37,8 @@ use crate::{ClientConfig, Dialect};
 use answer::Answer;
 use state::State;
 
+pub use state::FakeDomain;
+
 /// What the fake has when it starts: the pool `default`, the network `default` (up), and what is added.
 #[derive(Debug, Default)]
 #[must_use = "nothing answers before `start`"]
@@ -54,7 +56,13 @@ impl super::Fake {
 impl HyperSdkFake {
     /// Adds a machine of two CPUs, 256 MiB, a disk in the pool `default` and a NIC in the network `default`.
     pub fn with_vm(mut self, name: &str, running: bool) -> Self {
-        self.state.add_vm(name, running);
+        self.state.add_vm(&FakeDomain::new(name).running(running));
+        self
+    }
+
+    /// Adds a machine as it is described.
+    pub fn with_domain(mut self, domain: &FakeDomain) -> Self {
+        self.state.add_vm(domain);
         self
     }
 
@@ -134,6 +142,11 @@ impl RunningHyperSdk {
     /// Ends a job that is at work: well, or with this error.
     pub fn end_job(&self, id: &str, error: Option<&str>) {
         lock(&self.state).end_job(id, error);
+    }
+
+    /// Adds a machine behind the daemon's back, as `virsh define` on its host would.
+    pub fn add_domain(&self, domain: &FakeDomain) {
+        lock(&self.state).add_vm(domain);
     }
 
     /// Has a machine power off by itself.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Instant, SystemTime};
 
+use hypervisor_core::model::ByteSize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -108,6 +109,45 @@ pub(super) struct State {
     next_vnet: u32,
 }
 
+/// A machine of the fake: two CPUs, 256 MiB, one disk in the pool `default`, a NIC in the network `default`, off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeDomain {
+    pub(super) name: String,
+    pub(super) running: bool,
+    pub(super) cpus: u32,
+    /// In MiB.
+    pub(super) memory: u64,
+    pub(super) disks: usize,
+}
+
+impl FakeDomain {
+    /// A machine of this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), running: false, cpus: 2, memory: 256, disks: 1 }
+    }
+
+    /// It runs.
+    #[must_use]
+    pub fn running(mut self, running: bool) -> Self {
+        self.running = running;
+        self
+    }
+
+    /// How many CPUs, and how much memory in whole MiB.
+    #[must_use]
+    pub fn size(mut self, cpus: u32, memory: ByteSize) -> Self {
+        (self.cpus, self.memory) = (cpus, memory.div_ceil(ByteSize::mib(1)));
+        self
+    }
+
+    /// How many disks.
+    #[must_use]
+    pub fn disks(mut self, disks: usize) -> Self {
+        self.disks = disks;
+        self
+    }
+}
+
 /// Where volumes of a pool lie.
 pub(super) fn path(pool: &str, volume: &str) -> String {
     if pool == "default" {
@@ -135,27 +175,34 @@ impl State {
         self.networks.insert(name.to_owned(), network);
     }
 
-    pub(super) fn add_vm(&mut self, name: &str, running: bool) {
-        let file = format!("{name}.qcow2");
-        let disk = path("default", &file);
-        let volume = Volume { capacity: 1 << 30, allocation: 200_704, format: "qcow2".to_owned() };
-        self.pools.entry("default".to_owned()).or_default().insert(file, volume);
+    pub(super) fn add_vm(&mut self, domain: &FakeDomain) {
+        let FakeDomain { name, running, cpus, memory, disks } = domain;
+        let files = (1..=*disks).map(|index| match index {
+            1 => format!("{name}.qcow2"),
+            index => format!("{name}-{index}.qcow2"),
+        });
+        let files: Vec<String> = files.collect();
+        let paths = files.iter().map(|file| path("default", file)).collect();
+        for file in files {
+            let volume = Volume { capacity: 1 << 30, allocation: 200_704, format: "qcow2".to_owned() };
+            self.pools.entry("default".to_owned()).or_default().insert(file, volume);
+        }
         let interface = Interface { device: String::new(), mac: mac() };
         let vm = Vm {
-            name: name.to_owned(),
+            name: name.clone(),
             uuid: Uuid::new_v4().to_string(),
             id: None,
             power: Power::Off,
-            cpus: 2,
-            memory: 256,
+            cpus: (*cpus).into(),
+            memory: *memory,
             autostart: false,
-            disks: vec![disk],
+            disks: paths,
             interfaces: vec![interface],
             snapshots: Vec::new(),
             current: None,
         };
-        self.vms.insert(name.to_owned(), vm);
-        if running {
+        self.vms.insert(name.clone(), vm);
+        if *running {
             self.power_on(name, false);
         }
     }

@@ -4,8 +4,11 @@
 //! only.
 
 mod answer;
+mod devices;
+mod guest;
 mod routes;
 mod socket;
+mod table;
 mod world;
 
 use std::net::SocketAddr;
@@ -21,7 +24,8 @@ use super::Fake;
 use crate::dialect::virtumancer::Generation;
 use world::{Server, World};
 
-pub use world::{FakeHost, FakeVm};
+pub use guest::FakeVm;
+pub use world::FakeHost;
 
 impl Fake {
     /// A Virtumancer with no host yet, of the current generation.

@@ -10,79 +10,11 @@ use serde_json::{Map, Value, json};
 
 use super::Seen;
 use super::answer::{done, failed, json, no_page, not_allowed, refused, text};
+use super::devices;
 use super::socket;
+use super::table::{CURRENT, DOCUMENTED, EARLY, fits};
 use super::world::{FakeHost, Server};
 use crate::dialect::virtumancer::Generation;
-
-/// Methods and paths of the document.
-const DOCUMENTED: &[(&str, &str)] = &[
-    ("GET", "hosts"),
-    ("POST", "hosts"),
-    ("DELETE", "hosts/*"),
-    ("GET", "hosts/*/info"),
-    ("GET", "hosts/*/vms"),
-    ("GET", "hosts/*/vms/*/hardware"),
-    ("POST", "hosts/*/vms/*/action"),
-];
-
-/// Of the early generation.
-const EARLY: &[(&str, &str)] = &[
-    ("GET", "health"),
-    ("GET", "hosts"),
-    ("POST", "hosts"),
-    ("DELETE", "hosts/*"),
-    ("GET", "hosts/*/info"),
-    ("GET", "hosts/*/vms"),
-    ("GET", "hosts/*/vms/*/hardware"),
-    ("GET", "hosts/*/vms/*/stats"),
-    ("POST", "hosts/*/vms/*/start"),
-    ("POST", "hosts/*/vms/*/shutdown"),
-    ("POST", "hosts/*/vms/*/reboot"),
-    ("POST", "hosts/*/vms/*/forceoff"),
-    ("POST", "hosts/*/vms/*/forcereset"),
-    ("GET", "hosts/*/vms/*/console"),
-    ("GET", "hosts/*/vms/*/spice"),
-];
-
-/// What the current generation has beyond that.
-const CURRENT: &[(&str, &str)] = &[
-    ("PATCH", "hosts/*"),
-    ("POST", "hosts/*/connect"),
-    ("POST", "hosts/*/disconnect"),
-    ("GET", "hosts/*/stats"),
-    ("GET", "hosts/*/capabilities"),
-    ("POST", "hosts/*/capabilities/refresh"),
-    ("POST", "hosts/*/vms"),
-    ("GET", "discovered-vms"),
-    ("POST", "discovered-vms/refresh"),
-    ("GET", "hosts/*/discovered-vms"),
-    ("DELETE", "hosts/*/discovered-vms"),
-    ("POST", "hosts/*/vms/*/import"),
-    ("POST", "hosts/*/vms/import-all"),
-    ("POST", "hosts/*/vms/import-selected"),
-    ("POST", "hosts/*/vms/*/sync-from-libvirt"),
-    ("POST", "hosts/*/vms/*/rebuild-from-db"),
-    ("PUT", "hosts/*/vms/*/state"),
-    ("GET", "hosts/*/vms/*/hardware/extended"),
-    ("GET", "storage/pools"),
-    ("GET", "hosts/*/storage/pools"),
-    ("GET", "storage/volumes"),
-    ("GET", "hosts/*/storage/volumes"),
-    ("DELETE", "storage/volumes/*"),
-    ("GET", "storage/disk-attachments"),
-    ("GET", "networks"),
-    ("GET", "hosts/*/networks"),
-    ("GET", "dashboard/stats"),
-    ("GET", "dashboard/activity"),
-    ("PUT", "settings/metrics"),
-    ("GET", "settings/metrics/runtime"),
-];
-
-fn fits(pattern: &str, parts: &[&str]) -> bool {
-    let pattern: Vec<&str> = pattern.split('/').collect();
-    pattern.len() == parts.len()
-        && pattern.iter().zip(parts).all(|(wanted, part)| *wanted == "*" || wanted == part)
-}
 
 fn decoded(part: &str) -> String {
     let pair = format!("v={}", part.replace('+', "%2B"));
@@ -210,10 +142,25 @@ impl Call<'_> {
                 let limit = query.strip_prefix("limit=").and_then(|limit| limit.parse().ok());
                 json(200, &world().activity(limit.unwrap_or(10)))
             }
-            ("GET", ["settings", "metrics", "runtime"]) => json(
+            ("GET", ["dashboard", "overview"]) => {
+                let stats = world().dashboard();
+                let activity = world().activity(10);
+                json(200, &json!({"stats": stats, "activity": activity}))
+            }
+            ("GET", ["settings", "metrics"] | ["settings", "metrics", "runtime"]) => json(
                 200,
                 &json!({"cpuDisplayDefault": "host", "cpuSmoothAlpha": 0.3, "diskSmoothAlpha": 0.3, "netSmoothAlpha": 0.6}),
             ),
+            ("GET", ["video", "models"]) => json(200, &devices::video_models()),
+            ("GET", ["hosts", _, "ports"] | ["hosts", _, "video", "devices"]) => json(200, &json!([])),
+            ("GET", ["ports"]) => json(200, &devices::ports(&world())),
+            ("GET", ["port-attachments"]) => json(200, &devices::port_attachments(&world(), None)),
+            ("GET", ["hosts", host, "vms", vm, "port-attachments"]) => {
+                json(200, &devices::port_attachments(&world(), Some((host, vm))))
+            }
+            ("GET", ["hosts", host, "vms", vm, "video-attachments"]) => {
+                json(200, &devices::video_attachments(&world(), host, vm))
+            }
             ("PUT", ["settings", "metrics"]) => self.set_metrics(),
             _ => no_page(),
         }
@@ -458,7 +405,7 @@ impl Call<'_> {
         match found.and_then(|row| row.get("name")?.as_str().map(str::to_owned)) {
             Some(name) => {
                 world.hosts.iter_mut().for_each(|host| {
-                    host.vms.iter_mut().filter(|vm| vm.name == name).for_each(super::world::FakeVm::lose_disk)
+                    host.vms.iter_mut().filter(|vm| vm.name == name).for_each(super::guest::FakeVm::lose_disk)
                 });
                 done()
             }

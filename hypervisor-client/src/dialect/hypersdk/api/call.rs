@@ -13,8 +13,11 @@ use crate::dialect::hypersdk::error::{self, About};
 use crate::dialect::hypersdk::routes::Route;
 use crate::dialect::hypersdk::wire::envelope;
 
-/// For what waits for a disk or a guest: longer than the 30 s after which the daemon itself gives up.
-const SLOW: Duration = Duration::from_secs(45);
+/// What waits for a disk or a guest may take half as long again as another call: with the usual deadline 45 s, which is longer than the 30 s
+/// after which the daemon itself gives up.
+fn slow(usual: Duration) -> Duration {
+    usual.saturating_add(usual / 2)
+}
 
 /// A call that may be sent more than once.
 pub(crate) struct Call {
@@ -80,7 +83,7 @@ impl Call {
         self
     }
 
-    pub(super) fn request(&self) -> Request {
+    pub(super) fn request(&self, usual: Duration) -> Request {
         let mut request = Request::new(self.method.clone(), self.path.clone());
         for (name, value) in &self.query {
             request = request.query(*name, value);
@@ -89,7 +92,7 @@ impl Call {
             request = request.bytes(kind, body.clone());
         }
         if self.slow {
-            request = request.deadline(SLOW);
+            request = request.deadline(slow(usual));
         }
         if self.reads { request.reads() } else { request }
     }

@@ -28,11 +28,13 @@ impl Api {
     /// Begins a session (`POST /api/login`). The daemon as shipped gives one for any password of a user that its host knows, and asks for none.
     ///
     /// # Errors
-    /// `Unauthenticated` for an unknown user.
+    /// `Unauthenticated` for an unknown user, `Config` where the password would go over plain http and nobody has allowed that.
     pub async fn login(&self, username: &str, password: &SecretString) -> Result<Session> {
+        self.privacy.check()?;
         let body = serde_json::json!({"username": username, "password": password.expose_secret()});
         let call = Call::new(&routes::LOGIN).json(&body)?;
-        let response = self.http.send(call.request()).await.map_err(|error| call.without_answer(error))?;
+        let response =
+            self.http.send(self.unsigned(&call)).await.map_err(|error| call.without_answer(error))?;
         call.answer(response)?.object()
     }
 
@@ -47,11 +49,12 @@ impl Api {
     /// Ends a session (`POST /api/logout`).
     ///
     /// # Errors
-    /// `Unauthenticated` where the token is missing.
+    /// `Unauthenticated` where the token is missing, `Config` as for [`login`](Self::login).
     pub async fn logout(&self, token: &SecretString) -> Result<()> {
+        self.privacy.check()?;
         let call = Call::new(&routes::LOGOUT);
         let bearer = SecretString::from(format!("Bearer {}", token.expose_secret()));
-        let request = call.request().secret_header("authorization", &bearer);
+        let request = self.unsigned(&call).secret_header("authorization", &bearer);
         let response = self.http.send(request).await.map_err(|error| call.without_answer(error))?;
         call.answer(response)?.done()
     }

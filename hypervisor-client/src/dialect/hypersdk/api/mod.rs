@@ -5,6 +5,7 @@ mod clones;
 mod console;
 mod core;
 mod domains;
+mod feed;
 mod isos;
 mod jobs;
 mod networks;
@@ -20,9 +21,10 @@ use hypervisor_core::http::{Http, Request, Response};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 
-use crate::config::Credentials;
+use crate::config::{Credentials, Privacy};
 
 pub(crate) use call::{Answer, Call};
+pub use feed::Feed;
 
 /// The daemon's own API: one method for each of its routes, with its own words and units. The traits are built on it; what it offers beyond
 /// them (jobs, schedules, workflows, keys, ISO images, …) is here alone.
@@ -35,6 +37,7 @@ pub(crate) use call::{Answer, Call};
 pub struct Api {
     http: Http,
     who: Arc<Who>,
+    privacy: Privacy,
 }
 
 /// Who we are. The daemon as shipped asks nobody.
@@ -57,7 +60,7 @@ impl fmt::Debug for Api {
 }
 
 impl Api {
-    pub(crate) fn new(http: Http, credentials: &Credentials) -> Result<Self> {
+    pub(crate) fn new(http: Http, credentials: &Credentials, privacy: Privacy) -> Result<Self> {
         let who = match credentials {
             Credentials::None => Who::Nobody,
             Credentials::Bearer(token) => Who::Bearer(token.clone()),
@@ -72,7 +75,7 @@ impl Api {
                 ));
             }
         };
-        Ok(Self { http, who: Arc::new(who) })
+        Ok(Self { http, who: Arc::new(who), privacy })
     }
 
     /// Sends any request with our credentials, and gives the answer whatever its status.
@@ -124,8 +127,12 @@ impl Api {
         call.answer(response)
     }
 
+    fn unsigned(&self, call: &Call) -> Request {
+        call.request(self.http.config().timeout())
+    }
+
     async fn once(&self, call: &Call, token: Option<&SecretString>) -> Result<Response> {
-        let request = self.signed(call.request(), token);
+        let request = self.signed(self.unsigned(call), token);
         self.http.send(request).await.map_err(|error| call.without_answer(error))
     }
 }

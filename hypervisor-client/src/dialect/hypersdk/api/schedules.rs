@@ -17,6 +17,11 @@ impl Api {
         self.send(Call::new(&routes::SCHEDULES)).await?.list("schedules")
     }
 
+    /// How the schedules are doing, as it comes (`GET /schedules/stats`).
+    pub async fn schedule_stats(&self) -> Result<serde_json::Value> {
+        self.send(Call::new(&routes::SCHEDULE_STATS)).await?.object()
+    }
+
     /// Reads one schedule (`GET /schedules/{id}`).
     ///
     /// # Errors

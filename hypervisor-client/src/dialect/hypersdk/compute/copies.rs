@@ -62,6 +62,11 @@ impl HyperSdk {
     pub(super) async fn template(&self, vm: &VmId, spec: &TemplateSpec) -> Result<VmId> {
         let domain = self.domain(vm).await?;
         let Some(name) = &spec.name else {
+            // The name alone makes a template, so that one of such a name is one already.
+            if domain.is_template() && !spec.seal && spec.description.is_none() {
+                check_off(vm, &domain)?;
+                return Ok(VmId::from(domain.name));
+            }
             return Err(Error::invalid("name", "hypervisord makes templates as copies only: name the copy"));
         };
         if !name.to_ascii_lowercase().contains("template") {

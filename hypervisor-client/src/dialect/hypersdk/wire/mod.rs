@@ -11,6 +11,7 @@ mod core;
 mod definition;
 mod domain;
 pub(crate) mod envelope;
+mod feed;
 mod job;
 mod network;
 mod schedule;
@@ -32,6 +33,7 @@ pub use console::{ConsoleInfo, Iso, SerialDevice, VncConsole};
 pub use core::{DaemonStatus, ExportMethod, ExportMethods, Health, Session};
 pub use definition::{JobDefinition, JobQuery, VCenter};
 pub use domain::{Domain, DomainAction};
+pub use feed::{DaemonLoad, FeedFrame, JobCounts, RecentJob};
 pub use job::{
     Cancelled, Job, JobEta, JobLog, JobLogLine, JobProgress, JobResult, JobStatus, Reasons, Submitted,
 };

@@ -33,6 +33,11 @@ pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Ok(Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Yes or no; no for `null`.
+pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<bool>::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// A time that may be missing; one that cannot be read is none.
 pub(crate) fn at(text: Option<&String>) -> Option<SystemTime> {
     time::parse(text?)

@@ -12,3 +12,4 @@ pub(crate) mod snapshot;
 #[cfg(test)]
 mod tests;
 pub(crate) mod vm;
+pub(crate) mod vm_body;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::lenient;
-use super::vm::{put, put_some};
+use super::vm_body::{put, put_some};
 use crate::dialect::v1::BACKEND;
 
 /// A network. Every field but the id may be missing.

@@ -40,7 +40,7 @@ impl TokenSpec {
 }
 
 /// An API token that was just made. The gateway shows its text only once; `Debug` never does.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[non_exhaustive]
 pub struct Token {
     /// By which it is revoked.
@@ -60,6 +60,34 @@ pub struct Token {
     /// What else the gateway says.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+/// The gateway may say more than one token: of the rest the names alone are shown.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("token_id", &self.token_id)
+            .field("expires_at", &self.expires_at)
+            .field("permissions", &self.permissions)
+            .field("rest", &self.rest.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session of a user, or the wish for a second factor.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Session {
+    /// The token; none where a second factor is wanted first.
+    pub access_token: Option<SecretString>,
+    /// How long it is good for, in seconds.
+    pub expires_in: Option<u64>,
+    /// Whether a second factor is wanted.
+    #[serde(deserialize_with = "lenient::flag")]
+    pub mfa_required: bool,
+    /// By which the gateway knows the session.
+    pub session_id: Option<SecretString>,
 }
 
 /// What is scanned, and for what.
@@ -219,7 +247,7 @@ impl fmt::Debug for WebhookSpec {
 }
 
 /// A webhook.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
 pub struct Webhook {
     /// Its id.
@@ -237,6 +265,19 @@ pub struct Webhook {
     /// What else the gateway says.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+/// The gateway may repeat the secret: of the rest the names alone are shown.
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook")
+            .field("id", &self.id)
+            .field("url", &self.url)
+            .field("events", &self.events)
+            .field("active", &self.active)
+            .field("rest", &self.rest.keys())
+            .finish()
+    }
 }
 
 /// How the gateway is.

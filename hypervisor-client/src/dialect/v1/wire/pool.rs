@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::lenient;
-use super::vm::put_some;
+use super::vm_body::put_some;
 use crate::dialect::v1::BACKEND;
 
 /// A storage pool. Every field but the id may be missing.

@@ -49,10 +49,22 @@ impl fmt::Debug for HostRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HostRecord")
             .field("id", &self.id)
-            .field("uri", &self.shown_uri())
+            .field("uri", &shown_uri(&self.uri))
             .field("state", &self.state)
             .field("connected", &self.connected)
             .finish_non_exhaustive()
+    }
+}
+
+/// A libvirt URI without a password that somebody may have put into it.
+pub(crate) fn shown_uri(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
+    match rest.split_once('@') {
+        Some((user, host)) if user.contains(':') && !user.contains('/') => {
+            let user = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{host}")
+        }
+        _ => uri.to_owned(),
     }
 }
 
@@ -66,17 +78,6 @@ impl HostRecord {
             _ => None,
         };
         self.connected.or_else(of_state)
-    }
-
-    fn shown_uri(&self) -> String {
-        let Some((scheme, rest)) = self.uri.split_once("://") else { return self.uri.clone() };
-        match rest.split_once('@') {
-            Some((user, host)) if user.contains(':') && !user.contains('/') => {
-                let user = user.split(':').next().unwrap_or_default();
-                format!("{scheme}://{user}:***@{host}")
-            }
-            _ => self.uri.clone(),
-        }
     }
 
     /// Why it cannot be asked, in the server's words.
@@ -98,7 +99,7 @@ impl HostRecord {
                 info.extra.insert(BACKEND, "hostname", hostname.as_str());
             }
         }
-        info.extra.insert(BACKEND, "uri", self.shown_uri());
+        info.extra.insert(BACKEND, "uri", shown_uri(&self.uri));
         for (key, value) in [("name", &self.name), ("state", &self.state), ("task_state", &self.task_state)] {
             if let Some(value) = value {
                 info.extra.insert(BACKEND, key, value.as_str());

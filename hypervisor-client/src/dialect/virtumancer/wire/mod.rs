@@ -21,7 +21,7 @@ pub use vm::DiscoveredVm;
 
 pub(crate) use error::{Blame, Said};
 pub(crate) use frame::{ServerFrame, Subscription};
-pub(crate) use host::Info;
+pub(crate) use host::{Info, shown_uri};
 pub(crate) use lenient::{Listed, Page as ActivityPage};
 pub(crate) use place::{Place, VolumePlace};
 pub(crate) use storage::{Attachment, NetworkRow, PoolRow, VolumeRow};
