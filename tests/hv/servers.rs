@@ -66,7 +66,7 @@ mod fakes {
         // Nobody waits: the task is another process's to follow.
         let started = hv(&pve, &["start", "web-1"]).good();
         let task = started.trim().rsplit(' ').next().unwrap();
-        assert!(started.starts_with("web-1: started goes on as task UPID:pve1:"), "{started}");
+        assert!(started.starts_with("web-1: begun as task UPID:pve1:"), "{started}");
         assert_eq!(hv(&pve, &["tasks", "follow", task]).good(), format!("{task}: done\n"));
         assert!(pve.guest(100).unwrap().running);
         assert!(hv(&pve, &["tasks", "log", task]).good().contains("TASK OK"));
