@@ -29,6 +29,7 @@ mod fakes {
             timed("ctrl_c_ends_what_follows", ctrl_c_ends_what_follows),
             timed("a_terminal_is_attached_to_and_detached_from", a_terminal),
             timed("a_terminal_gets_bars_colours_and_every_key", on_a_terminal),
+            timed("every_gateway_by_its_url", every_gateway),
             timed("what_a_server_refuses_has_its_codes", refusals),
             timed("a_secret_from_a_command_reaches_the_server", secret),
         ]
@@ -206,6 +207,33 @@ mod fakes {
         let shown = run("console web-2", true, &[b"a\x03b\x1ac", b"\x1d"]);
         assert!(shown.contains("detached from web-2"), "{shown:?}");
         assert!(shown.contains("a\u{3}b\u{1a}c"), "the far end echoes what was typed: {shown:?}");
+    }
+
+    async fn every_gateway() {
+        use hypervisor::client::fake::{Fake, FakeBox, FakeVm, virtumancer};
+        let v1 = Fake::v1().with_vm(FakeVm::new("100", "web-1")).start().await;
+        let hypersdk = Fake::hypersdk().with_vm("web-1", false).start().await;
+        let lab = Fake::virtumancer().with_host(virtumancer::FakeHost::new("lab"));
+        let lab = lab.with_vm(virtumancer::FakeVm::new("lab", "web-1")).start().await.unwrap();
+        let mcp = Fake::virtualization_mcp().with_vm(FakeBox::new("web-1")).start().await;
+        for url in [
+            v1.uri().replacen("http", "http+v1", 1),
+            hypersdk.url(),
+            lab.url(),
+            mcp.uri().replacen("http", "http+virtualization-mcp", 1),
+            // One that is asked which of these it is.
+            v1.uri(),
+        ] {
+            let hv = |args: &[&str]| tokio::task::block_in_place(|| ran(program(args).env("HV_URL", &url)));
+            let listed = hv(&["list"]).good();
+            assert!(listed.contains("\nweb-1 "), "{url}: {listed}");
+            let shown = hv(&["show", "web-1", "--json"]).json();
+            assert_eq!(shown["info"]["state"], "stopped", "{url}: {shown}");
+            let able = hv(&["capabilities", "--json"]).json();
+            if able["list_hosts"].get("unsupported").is_some() {
+                assert!(hv(&["hosts"]).bad(10).contains("nothing was changed"), "{url}");
+            }
+        }
     }
 
     /// A server that gives every request this answer, and what it was asked.
