@@ -28,6 +28,8 @@ mod fakes {
             timed("ctrl_c_leaves_the_task_and_says_how_to_follow_it", ctrl_c),
             timed("ctrl_c_ends_what_follows", ctrl_c_ends_what_follows),
             timed("a_terminal_is_attached_to_and_detached_from", a_terminal),
+            timed("a_terminal_gets_bars_colours_and_every_key", on_a_terminal),
+            timed("every_gateway_by_its_url", every_gateway),
             timed("what_a_server_refuses_has_its_codes", refusals),
             timed("a_secret_from_a_command_reaches_the_server", secret),
         ]
@@ -52,7 +54,7 @@ mod fakes {
         let guests = FakePve::builder().hosts(2).tls().task_time(task);
         guests
             .vm(FakeGuest::vm(100).name("web-1"))
-            .vm(FakeGuest::vm(101).name("web-2").running())
+            .vm(FakeGuest::vm(101).name("web-2").set("serial0", "socket").running())
             .start()
             .await
             .unwrap()
@@ -65,7 +67,7 @@ mod fakes {
         // Nobody waits: the task is another process's to follow.
         let started = hv(&pve, &["start", "web-1"]).good();
         let task = started.trim().rsplit(' ').next().unwrap();
-        assert!(started.starts_with("web-1: started goes on as task UPID:pve1:"), "{started}");
+        assert!(started.starts_with("web-1: begun as task UPID:pve1:"), "{started}");
         assert_eq!(hv(&pve, &["tasks", "follow", task]).good(), format!("{task}: done\n"));
         assert!(pve.guest(100).unwrap().running);
         assert!(hv(&pve, &["tasks", "log", task]).good().contains("TASK OK"));
@@ -161,6 +163,77 @@ mod fakes {
         assert!(out.contains("root") && !out.contains("more"), "{out:?}");
         let none = hv(&pve, &["console", "web-1", "--kind", "spice"]);
         assert!(!format!("{none:?}").contains("password  ey"), "{none:?}");
+    }
+
+    /// A command in a terminal of its own, in which this is typed.
+    fn in_a_terminal(pve: &FakePve, args: &str, color: bool, typed: &[&[u8]]) -> Ran {
+        use std::io::Write as _;
+        let line =
+            format!("stty cols 120 rows 40; exec '{}' {args}", std::env::current_exe().unwrap().display());
+        let known = at(pve, &[]);
+        let mut command = Command::new("script");
+        command.args(["-qefc", &line, "/dev/null"]).env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        if !color {
+            command.env("NO_COLOR", "1");
+        }
+        for (name, value) in known.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+            command.env(name, value);
+        }
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("`script`, of util-linux");
+        let mut keys = child.stdin.take().unwrap();
+        for part in typed {
+            // The terminal is made raw once the console is open.
+            std::thread::park_timeout(Duration::from_secs(2));
+            keys.write_all(part).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        drop(keys);
+        let code = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap();
+        Ran { code, out: String::from_utf8(output.stdout).unwrap(), err: String::new() }
+    }
+
+    async fn on_a_terminal() {
+        let pve = cluster(Duration::from_millis(1500)).await;
+        let run = |args: &'static str, color, typed: &'static [&'static [u8]]| {
+            tokio::task::block_in_place(|| in_a_terminal(&pve, args, color, typed)).good()
+        };
+        let shown = run("start web-1 --wait", true, &[]);
+        assert!(shown.contains("start_vm web-1") && shown.contains('━'), "{shown:?}");
+        assert!(shown.ends_with("web-1: started\r\n"), "{shown:?}");
+        assert!(run("list", true, &[]).contains("\x1b[32mrunning\x1b[0m"));
+        assert!(!run("list", false, &[]).contains('\x1b'));
+        // Ctrl-C and Ctrl-Z are keys like others; Ctrl-] detaches.
+        let shown = run("console web-2", true, &[b"a\x03b\x1ac", b"\x1d"]);
+        assert!(shown.contains("detached from web-2"), "{shown:?}");
+        assert!(shown.contains("a\u{3}b\u{1a}c"), "the far end echoes what was typed: {shown:?}");
+    }
+
+    async fn every_gateway() {
+        use hypervisor::client::fake::{Fake, FakeBox, FakeVm, virtumancer};
+        let v1 = Fake::v1().with_vm(FakeVm::new("100", "web-1")).start().await;
+        let hypersdk = Fake::hypersdk().with_vm("web-1", false).start().await;
+        let lab = Fake::virtumancer().with_host(virtumancer::FakeHost::new("lab"));
+        let lab = lab.with_vm(virtumancer::FakeVm::new("lab", "web-1")).start().await.unwrap();
+        let mcp = Fake::virtualization_mcp().with_vm(FakeBox::new("web-1")).start().await;
+        for url in [
+            v1.uri().replacen("http", "http+v1", 1),
+            hypersdk.url(),
+            lab.url(),
+            mcp.uri().replacen("http", "http+virtualization-mcp", 1),
+            // One that is asked which of these it is.
+            v1.uri(),
+        ] {
+            let hv = |args: &[&str]| tokio::task::block_in_place(|| ran(program(args).env("HV_URL", &url)));
+            let listed = hv(&["list"]).good();
+            assert!(listed.contains("\nweb-1 "), "{url}: {listed}");
+            let shown = hv(&["show", "web-1", "--json"]).json();
+            assert_eq!(shown["info"]["state"], "stopped", "{url}: {shown}");
+            let able = hv(&["capabilities", "--json"]).json();
+            if able["list_hosts"].get("unsupported").is_some() {
+                assert!(hv(&["hosts"]).bad(10).contains("nothing was changed"), "{url}");
+            }
+        }
     }
 
     /// A server that gives every request this answer, and what it was asked.

@@ -36,7 +36,7 @@ pub(crate) struct Global {
     /// Print JSON: objects of the SDK's model; errors as JSON on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Colours and progress bars.
+    /// Colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Colour,
     /// Wait for the end of the work, with a progress bar on terminals.

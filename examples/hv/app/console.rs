@@ -56,6 +56,10 @@ fn address(ui: &mut Ui, mut access: ConsoleAccess, password: bool) {
 }
 
 /// Both ends of an open console.
+#[cfg_attr(
+    not(any(feature = "libvirt", feature = "proxmox", feature = "client")),
+    allow(dead_code, reason = "no driver that has consoles is compiled in")
+)]
 struct Wire {
     from_guest: mpsc::Receiver<Result<Vec<u8>>>,
     to_guest: mpsc::Sender<Vec<u8>>,
@@ -86,7 +90,7 @@ async fn open(hv: &Arc<dyn Hypervisor>, vm: &Vm, args: &Console) -> Result<Wire>
     if let Some(gateway) = hv.backend::<hypervisor::client::dialect::v1::V1>() {
         return Ok(web_socket(gateway.open_console(vm.id(), &ConsoleKind::Serial).await?));
     }
-    let _ = args;
+    let _ = (hv, args);
     // A guest that has no such console is the nearer reason.
     vm.console(&ConsoleKind::Serial).await?;
     let why = "its serial ports cannot be attached to from here";

@@ -48,7 +48,7 @@ pub(crate) fn report<T>(
     let id = id.filter(|id| id != name).map(|id| format!(" ({id})")).unwrap_or_default();
     match task {
         None => ui.line(format!("{}{id}: {verb}", plain(name))),
-        Some(task) => ui.line(format!("{}{id}: {verb} goes on as task {task}", plain(name))),
+        Some(task) => ui.line(format!("{}{id}: begun as task {task}", plain(name))),
     }
     exit::OK
 }

@@ -37,6 +37,8 @@ pub(crate) struct Waiter {
     shown: bool,
     backend: OnceLock<String>,
     running: Mutex<BTreeMap<TaskId, String>>,
+    /// Calls that have not been answered yet.
+    calls: Mutex<Vec<String>>,
 }
 
 impl Waiter {
@@ -50,6 +52,7 @@ impl Waiter {
             shown,
             backend: OnceLock::new(),
             running: Mutex::default(),
+            calls: Mutex::default(),
         }
     }
 
@@ -77,7 +80,9 @@ impl Waiter {
         bar.set_style(style("{prefix:.bold} [{spinner:.cyan}] {elapsed}").tick_strings(&bounces()));
         bar.set_prefix(plain(label));
         bar.enable_steady_tick(TICK);
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(label.to_owned());
         let outcome = call.await;
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| other != label);
         bar.finish_and_clear();
         outcome
     }
@@ -166,6 +171,11 @@ impl Waiter {
     pub(crate) fn interrupted(&self, ui: &mut Ui) {
         if self.shown {
             let _ = self.bars.clear();
+        }
+        for label in std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner)) {
+            ui.note(format!(
+                "interrupted: {label}: it may have been done; look with `hv list` before acting again"
+            ));
         }
         let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
         for (task, label) in running {
