@@ -95,10 +95,14 @@ fn bare(conn: &Connect) -> usize {
 }
 
 /// The bulk call alone, as a C program makes it: it frees what it got, and looks at nothing.
-#[allow(unsafe_code, reason = "the bare C call that the driver is compared with")]
 fn bulk(conn: &Connect) -> usize {
+    bulk_of(conn, sys::VIR_DOMAIN_STATS_STATE)
+}
+
+/// The same with these groups of statistics; 0 stands for all.
+#[allow(unsafe_code, reason = "the bare C call that the driver is compared with")]
+fn bulk_of(conn: &Connect, groups: u32) -> usize {
     let mut records = std::ptr::null_mut();
-    let groups = sys::VIR_DOMAIN_STATS_STATE;
     // SAFETY: the connection is alive; the array is libvirt's, and freed once.
     let count = unsafe {
         let count = sys::virConnectGetAllDomainStats(conn.as_ptr(), groups, &raw mut records, 0);
@@ -207,6 +211,48 @@ fn inventory(_: &mut Criterion) {
     );
 
     remove(&runtime, &libvirt);
+}
+
+/// Statistics of guests that run, held before their first instruction: each group costs libvirtd a call to each QEMU.
+fn metrics(_: &mut Criterion) {
+    const RUNNING: usize = 8;
+    let runtime = runtime();
+    let Some(libvirt) = live(&runtime, "metrics") else { return };
+    let start = libvirt.with_connection(|conn| {
+        let mut domains = (0..RUNNING).map(|index| {
+            let cpu = "<cpu mode='custom'><model>qemu64</model></cpu></domain>";
+            let guest = definition(index).replace(">64<", ">32<").replace("</domain>", cpu);
+            Domain::create_xml(conn, &guest, sys::VIR_DOMAIN_START_PAUSED).map(drop)
+        });
+        domains.try_for_each(|domain| domain)
+    });
+    runtime.block_on(start).expect("guests that run");
+    let uri = std::env::var(URI).expect("checked above");
+    let mut conn = Connect::open(Some(&uri)).expect("a bare connection");
+    let first = PageRequest::first();
+    let [ours, state, all] = in_turn(
+        50,
+        [
+            &mut || {
+                let page = runtime.block_on(libvirt.list_vm_metrics(&first)).expect("metrics");
+                assert!(black_box(page).items.len() >= RUNNING);
+            },
+            &mut || assert!(bulk(&conn) >= RUNNING),
+            &mut || assert!(bulk_of(&conn, 0) >= RUNNING),
+        ],
+    );
+    println!(
+        "metrics of {RUNNING} running guests: {ours:.2?}; bare call with all groups {all:.2?}: {:.2}x; with the state alone {state:.2?}",
+        ratio(ours, all)
+    );
+    conn.close().expect("closed");
+    let end = libvirt.with_connection(|conn| {
+        let domains = conn.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)?;
+        let own =
+            domains.iter().filter(|domain| domain.get_name().is_ok_and(|name| name.starts_with(PREFIX)));
+        own.map(Domain::destroy).try_for_each(|end| end.map(drop))
+    });
+    runtime.block_on(end).expect("no guests left");
 }
 
 /// 5,000 guests of libvirt's test driver, where a call costs next to nothing and what we add shows most.
@@ -329,5 +375,5 @@ fn resident() -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-criterion_group!(benches, inventory, scale, upload);
+criterion_group!(benches, inventory, metrics, scale, upload);
 criterion_main!(benches);

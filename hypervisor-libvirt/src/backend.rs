@@ -15,6 +15,7 @@ use crate::config::LibvirtConfig;
 use crate::error::{Fail, Outcome, named};
 use crate::events::Hub;
 use crate::ffi::{self, Connection, JobInfo};
+use crate::leftovers::Leftovers;
 use crate::probe::{Probe, probe};
 use crate::tasks::TaskTable;
 
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     info: BackendInfo,
     pub(crate) tasks: TaskTable,
     pub(crate) events: Arc<Hub>,
+    /// What creates whose answers were lost may have made.
+    pub(crate) leftovers: Leftovers,
     /// Places for open consoles, each of which has a thread.
     pub(crate) consoles: Arc<Semaphore>,
 }
@@ -83,7 +86,9 @@ impl Libvirt {
         let events = Arc::<Hub>::default();
         let tasks = TaskTable::new(&events);
         let consoles = Arc::new(Semaphore::new(CONSOLES));
-        Ok(Self { inner: Arc::new(Inner { config, pool, probe, info, tasks, events, consoles }) })
+        let leftovers = Leftovers::default();
+        let inner = Inner { config, pool, probe, info, tasks, events, leftovers, consoles };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Runs something that the SDK does not offer on a connection of libvirt's own, on a thread that may block, within

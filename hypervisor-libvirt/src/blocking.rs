@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::lane::{BACK_OFF, LaneState, Live, MAX_BACK_OFF, Refusal, Slot};
+pub(crate) use self::threads::afterwards;
 use self::threads::{Abandon, Done, Held, Places, Threads};
 
 /// What is needed of a connection.

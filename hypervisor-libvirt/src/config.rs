@@ -163,6 +163,7 @@ impl LibvirtConfig {
         if uri.chars().any(char::is_control) {
             return Err(bad("a control character inside the URI"));
         }
+        refuse_plain_password(rest, query)?;
         let (rest, credentials) = take_password(rest)?;
         let mut config = Self {
             uri: String::new(),
@@ -384,6 +385,21 @@ fn take_password(rest: &str) -> Result<(String, Option<Credentials>)> {
     Ok((format!("{username}@{host}{path}"), Some(credentials)))
 }
 
+/// A password with a `/` or a `?` of its own ends the authority too early, and would stay in what is shown.
+fn refuse_plain_password(rest: &str, query: &str) -> Result<()> {
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let Some((_, after)) = authority.rsplit_once(':').filter(|_| !authority.contains('@')) else {
+        return Ok(());
+    };
+    let port = after.ends_with(']') || after.bytes().all(|byte| byte.is_ascii_digit());
+    if port && !path.contains('@') && (!path.is_empty() || !query.contains('@')) {
+        return Ok(());
+    }
+    Err(bad(
+        "what follows the colon is no port; in a password, write `/`, `?`, `#` and `@` as %2F, %3F, %23 and %40",
+    ))
+}
+
 fn decode(text: &str) -> Result<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -423,6 +439,8 @@ mod tests {
             "qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock",
             "qemu+tls://host.example:16514/system?pkipath=/etc/pki",
             "qemu+tcp://[::1]/system",
+            "qemu+tcp://[::1]:16509/system",
+            "qemu+ssh://host:22/system?keyfile=/a@b&no_tty=1",
             "qemu+ssh://root@host/system?keyfile=/root/.ssh/id&no_tty=1",
             "test:///default",
             "test:///tmp/node.xml",
@@ -474,7 +492,12 @@ mod tests {
         assert_eq!((known.username.as_str(), known.password.expose_secret()), ("ann", "c@nary"));
         let shown = format!("{config:?} {config} {:?}", config.credentials);
         assert!(!shown.contains("c@nary") && !shown.contains("c%40nary"), "{shown}");
-        let broken = LibvirtConfig::new("qemu+tcp://ann:canary%zz@host/system").unwrap_err();
-        assert!(!format!("{broken:?} {broken}").contains("canary"));
+        for password in
+            ["canary%zz", "canary/a", "canary?a", "1234/canary", "1234?canary", "?canary", "/canary"]
+        {
+            let broken = LibvirtConfig::new(&format!("qemu+tcp://ann:{password}@host/system")).unwrap_err();
+            assert_eq!(broken.kind(), ErrorKind::Config);
+            assert!(!format!("{broken:?} {broken}").contains("canary"));
+        }
     }
 }

@@ -30,7 +30,11 @@ impl std::fmt::Display for Fail {
 
 impl CallError for Fail {
     fn is_disconnect(&self) -> bool {
-        matches!(self, Self::Libvirt(error) if error.is_disconnect())
+        match self {
+            Self::Libvirt(error) => error.is_disconnect(),
+            // The same, once an object was named in it.
+            Self::Ours(error) => error.kind() == ErrorKind::Transport,
+        }
     }
 }
 
@@ -91,9 +95,7 @@ impl Fail {
 fn of_call(error: LibvirtError) -> Error {
     let kind = kind(&error);
     let ours = Error::new(kind, error.message.clone()).with_code(error.code.to_string());
-    // The library refuses before it sends once it knows that the socket is closed.
-    let unsent = error.code == sys::VIR_ERR_INTERNAL_ERROR && kind == ErrorKind::Transport;
-    let ours = if unsent { ours.with_retry(Retry::Safe) } else { ours };
+    let ours = if error.was_not_sent() { ours.with_retry(Retry::Safe) } else { ours };
     ours.with_source(error)
 }
 
@@ -281,6 +283,11 @@ mod tests {
         assert_eq!(Error::from(Fail::from(lost)).retry(), Retry::IfIdempotent);
         let closed = libvirt(1, sys::VIR_FROM_RPC, "internal error: client socket is closed");
         assert_eq!(Error::from(Fail::from(closed)).retry(), Retry::Safe);
+        for message in ["received hangup event on socket", "connection closed due to keepalive timeout"] {
+            let gone = libvirt(1, sys::VIR_FROM_RPC, &format!("internal error: {message}"));
+            let gone = Error::from(Fail::from(gone));
+            assert_eq!((gone.kind(), gone.retry()), (ErrorKind::Transport, Retry::IfIdempotent), "{message}");
+        }
         let refused = libvirt(38, sys::VIR_FROM_RPC, "Failed to connect socket: Connection refused");
         let open = Error::from(Failure::Open(Arc::new(Fail::from(refused))));
         assert_eq!((open.kind(), open.effect()), (ErrorKind::Connect, Effect::None));

@@ -44,6 +44,7 @@ mod facts;
 mod ffi;
 mod guest;
 mod jobs;
+mod leftovers;
 mod metrics;
 mod network;
 mod options;

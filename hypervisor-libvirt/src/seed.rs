@@ -4,7 +4,7 @@ use std::io::{Cursor, Read as _, Write as _};
 
 use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
 use hypervisor_core::model::{
-    ByteSize, CloudInit, DiskBus, DiskSource, DiskSpec, VmSpec, VolumeFormat, VolumeSpec,
+    ByteSize, CloudInit, DiskBus, DiskSource, DiskSpec, VmSpec, VolumeFormat, VolumeId, VolumeSpec,
 };
 use hypervisor_core::{Error, ErrorKind, Result};
 use virt::connect::Connect;
@@ -106,6 +106,15 @@ pub(crate) fn pool_of(spec: &VmSpec, default: &str) -> String {
     named.unwrap_or_else(|| default.to_owned())
 }
 
+fn file_of(guest: &str) -> String {
+    format!("{guest}-seed.img")
+}
+
+/// The volume that a guest's seed will be.
+pub(crate) fn volume_of(pool: &str, guest: &str) -> VolumeId {
+    volume_id(pool, &file_of(guest))
+}
+
 /// Makes a volume with a guest's seed, and writes it into the definition as the last disk, which nobody writes to.
 pub(crate) fn add(
     conn: &Connect,
@@ -117,7 +126,7 @@ pub(crate) fn add(
     let guest = definition.text_at("name").unwrap_or_default();
     let content = image(seed, &guest, &definition.text_at("uuid").unwrap_or_default())?;
     let (found, usual) = storage::usable_pool(conn, pool)?;
-    let name = format!("{guest}-seed.img");
+    let name = file_of(&guest);
     storage::refuse_taken_volume(&found, pool, &name)?;
     let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
     let spec = VolumeSpec::new(pool, &name, ByteSize::bytes(length));

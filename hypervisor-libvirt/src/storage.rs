@@ -116,7 +116,7 @@ fn info(pool: &str, volume: &StorageVol) -> Outcome<VolumeInfo> {
 }
 
 /// Refuses a volume that a guest uses, or that another volume of its pool starts from.
-fn refuse_used(conn: &Connect, volume: &StorageVol, id: &VolumeId) -> Outcome<()> {
+pub(crate) fn refuse_used(conn: &Connect, volume: &StorageVol, id: &VolumeId) -> Outcome<()> {
     let path = volume.get_path()?;
     let why = match pools::user_of(conn, |used| used == path)? {
         Some(guest) => format!("the guest `{guest}` uses it"),

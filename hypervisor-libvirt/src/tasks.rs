@@ -259,8 +259,10 @@ impl TaskTable {
             return Ok(());
         }
         let Some(abort) = entry.abort.take().filter(|_| info.can_cancel) else {
-            let why = "libvirt cannot end what it is at work on";
-            return Err(Error::new(ErrorKind::InvalidState, why).with_target(TaskId::NOUN, id));
+            let work = info.operation.map_or("work", |operation| operation.as_str());
+            let why = format!("libvirt has no call that ends its {work} before it is done");
+            let error = Error::new(ErrorKind::InvalidState, why).with_target(TaskId::NOUN, id);
+            return Err(error.with_hint("It goes on; wait for its end"));
         };
         abort.abort();
         drop(tasks);

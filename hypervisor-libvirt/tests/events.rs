@@ -198,6 +198,23 @@ async fn the_test_driver_tells_what_happens() {
     streams(libvirt, &VmSpec::new("c")).await;
 }
 
+/// libvirt's test driver has an adapter that virtual ones can be made on.
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_of_the_host_are_told() {
+    let libvirt = Libvirt::connect("test:///default".parse().unwrap()).await.unwrap();
+    let host = libvirt.list_hosts(&PageRequest::first()).await.unwrap().items.remove(0).id;
+    let mut events = libvirt.watch(&EventQuery::all()).await.unwrap();
+    let plug = libvirt.with_connection(|conn| {
+        let adapter = "<device><parent>scsi_host1</parent><capability type='scsi_host'><capability type='fc_host'>\
+             <wwpn>2100000000000001</wwpn><wwnn>2000000000000001</wwnn></capability></capability></device>";
+        hypervisor_libvirt::virt::nodedev::NodeDevice::create_xml(conn, adapter, 0)?.destroy()
+    });
+    plug.await.unwrap();
+    for _ in ["come", "gone"] {
+        up_to(&mut events, &EventKind::HostChanged(host.clone()), |_| true).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_host_tells_what_happens() {
     let Some(bench) = Bench::new("events").await else { return };

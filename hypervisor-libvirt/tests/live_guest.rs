@@ -100,6 +100,10 @@ async fn a_shell_answers_on_the_console() {
     let picture = bench.screenshot_vm(&vm).await.unwrap();
     let magic: &[u8] = if picture.media_type == "image/png" { b"\x89PNG" } else { b"P6" };
     assert!(picture.data.starts_with(magic), "{}", picture.media_type);
+
+    let spice = bench.make(&bench.idle("b").graphics(GraphicsKind::Spice).start(true)).await;
+    let screen = bench.get_console(&spice, &ConsoleKind::Spice).await.unwrap();
+    assert!(screen.port.unwrap() >= 5900 && screen.address.as_deref() == Some("127.0.0.1"), "{screen:?}");
     bench.end().await;
 }
 
@@ -320,15 +324,18 @@ async fn addresses_say_where_they_are_known_from() {
     let never = vm.wait_for_address(Duration::from_secs(2), |found| found.address.is_unspecified()).await;
     let error = never.unwrap_err();
     assert!(error.kind() == ErrorKind::Timeout && error.message().contains("10.77.9."), "{error}");
-    // The host has spoken with the guest, as its DHCP server.
+    // The host has spoken with the guest, as its DHCP server. Some kernels answer libvirt's question for their table in a way that it takes for
+    // malformed; there the driver says so, and that it does find an address goes untested.
     match vm.addresses_from(AddressSource::Arp).await {
         Ok(found) => {
             assert!(hv.capabilities().has(Feature::ArpAddresses));
             assert!(found.iter().all(|found| found.source == AddressSource::Arp), "{found:?}");
+            assert!(found.iter().any(|found| found.address == leased.address), "{found:?}");
         }
         Err(error) => {
             assert!(error.is_unsupported() && error.message().contains("ARP table"), "{error}");
             assert!(!hv.capabilities().has(Feature::ArpAddresses));
+            eprintln!("SKIPPED: an address from the host's ARP table: {error}");
         }
     }
     bench.end().await;

@@ -12,49 +12,15 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use common::session::{Folder, Server, free_port, refused};
+use common::session::{Folder, everything, refused, uri_to, with_password};
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
-use hypervisor_core::{Error, ErrorKind, Hypervisor};
+use hypervisor_core::{ErrorKind, Hypervisor};
 use hypervisor_libvirt::{Libvirt, LibvirtConfig, OpenConsole};
 
 fn live_uri(test: &str) -> Option<String> {
     common::needed(test, "HYPERVISOR_TEST_LIBVIRT_URI")
-}
-
-/// A session daemon that listens on TCP and asks for a password.
-fn with_password(user: &str, password: &str) -> Server {
-    let (folder, port) = (Folder::new("session"), free_port());
-    let at = folder.0.display().to_string();
-    let config = format!(
-        "listen_tls = 0\nlisten_tcp = 1\nlisten_addr = \"127.0.0.1\"\ntcp_port = \"{port}\"\nauth_tcp = \"sasl\"\n"
-    );
-    folder.file("libvirt.conf", &format!("mech_list: digest-md5\nsasldb_path: {at}/sasldb\n"));
-    let name = Command::new("uname").arg("-n").output().unwrap().stdout;
-    let mut account = Command::new("saslpasswd2");
-    account.args(["-p", "-c", "-a", "libvirt", "-f"]).arg(folder.0.join("sasldb"));
-    account.args(["-u", String::from_utf8(name).unwrap().trim(), user]).stdin(Stdio::piped());
-    let mut giving = account.spawn().expect("saslpasswd2 (Debian: sasl2-bin)");
-    std::io::Write::write_all(&mut giving.stdin.take().unwrap(), password.as_bytes()).unwrap();
-    assert!(giving.wait().unwrap().success());
-    Server::session(folder, port, &config)
-}
-
-fn uri(daemon: &Server, user: &str) -> String {
-    format!("qemu+tcp://{user}127.0.0.1:{}/session", daemon.port)
-}
-
-/// All that an error says, to whoever asks.
-fn everything(error: &Error) -> String {
-    let mut text = format!("{error} {error:?} {error:#?}");
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text.push_str(&format!(" {inner} {inner:?}"));
-        source = inner.source();
-    }
-    text
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,13 +29,13 @@ async fn a_session_daemon_asks_for_a_password_over_tcp() {
         return;
     }
     let daemon = with_password("alice", "correct horse");
-    let config: LibvirtConfig = uri(&daemon, "").parse().unwrap();
+    let config: LibvirtConfig = uri_to(&daemon, "").parse().unwrap();
     let libvirt = Libvirt::connect(config.clone().credentials("alice", "correct horse")).await.unwrap();
     let vm = VmSpec::new("over-tcp").memory(ByteSize::mib(64));
     let vm = libvirt.create_vm(&vm).await.unwrap().output;
     assert_eq!(libvirt.get_vm(&vm).await.unwrap().state, VmState::Stopped);
 
-    let inside: LibvirtConfig = uri(&daemon, "alice:correct%20horse@").parse().unwrap();
+    let inside: LibvirtConfig = uri_to(&daemon, "alice:correct%20horse@").parse().unwrap();
     assert!(!format!("{inside} {inside:?} {}", inside.uri()).contains("horse"));
     let other = Libvirt::connect(inside).await.unwrap();
     assert!(!format!("{other:?} {:?}", other.info()).contains("horse"));
@@ -83,7 +49,7 @@ async fn a_session_daemon_asks_for_a_password_over_tcp() {
 
     let wrong = refused(config.clone().credentials("alice", "wrong staple")).await;
     assert_eq!(wrong.kind(), ErrorKind::Unauthenticated, "{wrong}");
-    let inside = refused(uri(&daemon, "alice:wrong%20staple@").parse().unwrap()).await;
+    let inside = refused(uri_to(&daemon, "alice:wrong%20staple@").parse().unwrap()).await;
     assert_eq!(inside.kind(), ErrorKind::Unauthenticated, "{inside}");
     for error in [&wrong, &inside] {
         assert!(!everything(error).contains("staple"), "{error:?}");

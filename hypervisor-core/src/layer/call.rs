@@ -17,6 +17,7 @@ pub struct Call<'a> {
     backend: Option<&'a BackendInfo>,
     needs: Vec<Feature>,
     token: Option<&'a str>,
+    starts: bool,
     patience: Duration,
     idempotent: bool,
     repeat: bool,
@@ -35,6 +36,7 @@ impl<'a> Call<'a> {
             backend: None,
             needs: Vec::new(),
             token: None,
+            starts: false,
             patience: Duration::ZERO,
             idempotent: operation.is_idempotent(),
             repeat: true,
@@ -65,6 +67,16 @@ impl<'a> Call<'a> {
     pub(super) fn token(mut self, token: Option<&'a String>) -> Self {
         self.token = token.map(String::as_str);
         self
+    }
+
+    /// It starts the guest that it makes.
+    pub(super) fn starting(mut self, starts: bool) -> Self {
+        self.starts = starts;
+        self
+    }
+
+    pub(super) fn starts(&self) -> bool {
+        self.starts
     }
 
     /// The call itself asks the server to take this long.

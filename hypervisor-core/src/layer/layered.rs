@@ -69,10 +69,11 @@ impl<P: Policy> Layered<P> {
         };
         let marked = call.client_token().filter(|_| backend.capabilities().has(Feature::ClientToken));
         let mark = marked.zip(made);
+        let starts = call.starts();
         let finding = || -> Sending<'_, Option<T>> {
             Box::pin(async move {
                 let Some((token, made)) = mark else { return Ok(None) };
-                Ok(token::find(backend, token).await?.map(made))
+                Ok(token::find(backend, token, starts).await?.map(made))
             })
         };
         let attempt = Attempt::new(&sending).deletes(gone);

@@ -12,7 +12,7 @@ macro_rules! operations {
                 get_vm(vm: &VmId) -> VmInfo = Call::new(Operation::GetVm).at(VmId::NOUN, vm);
                 create_vm(spec: &VmSpec) -> Started<VmId> =
                     Call::new(Operation::CreateVm).at(VmId::NOUN, &spec.name).needs(spec.needs())
-                        .token(spec.client_token.as_ref()),
+                        .token(spec.client_token.as_ref()).starting(spec.start),
                     Recover::Token(std::convert::identity);
                 power_vm(vm: &VmId, action: &PowerAction) -> Started<()> =
                     Call::new(action.operation()).at(VmId::NOUN, vm).needs(action.needs()).patient(match action {
@@ -30,7 +30,7 @@ macro_rules! operations {
                     Call::new(Operation::UpdateVm).at(VmId::NOUN, vm).needs(change.needs());
                 clone_vm(vm: &VmId, spec: &CloneSpec) -> Started<VmId> =
                     Call::new(Operation::CloneVm).at(VmId::NOUN, vm).needs(spec.needs())
-                        .token(spec.client_token.as_ref()),
+                        .token(spec.client_token.as_ref()).starting(spec.start),
                     Recover::Token(std::convert::identity);
                 migrate_vm(vm: &VmId, spec: &MigrateSpec) -> Started<()> =
                     Call::new(Operation::MigrateVm).at(VmId::NOUN, vm).needs(spec.needs());
@@ -38,7 +38,7 @@ macro_rules! operations {
                     Call::new(Operation::CreateTemplate).at(VmId::NOUN, vm).needs(spec.needs());
                 deploy_template(template: &VmId, spec: &DeploySpec) -> Started<VmId> =
                     Call::new(Operation::DeployTemplate).at(VmId::NOUN, template).needs(spec.needs())
-                        .token(spec.clone.client_token.as_ref()),
+                        .token(spec.clone.client_token.as_ref()).starting(spec.clone.start),
                     Recover::Token(std::convert::identity);
                 export_vm(vm: &VmId, spec: &ExportSpec) -> Started<ExportedVm> =
                     Call::new(Operation::ExportVm).at(VmId::NOUN, vm);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hypervisor_core::model::{
     BackupId, ByteSize, RestoreBackup, RestoreTo, Started, VmId, VolumeFormat, VolumeSpec,
 };
-use hypervisor_core::{Error, Operation, Result};
+use hypervisor_core::{Effect, Error, Operation, Result};
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -206,7 +206,11 @@ impl Job {
         marks.write(&mut definition);
         let domain = Domain::define_xml(conn, &definition.to_string()).map_err(Fail::from)?;
         if self.options.start {
-            domain.create().map_err(|error| undefine(&domain, error.into()))?;
+            domain.create().map_err(|error| match undefine(&domain, error.into()) {
+                // Its definition is still there, and needs the disks.
+                Fail::Ours(error) if error.effect() == Effect::Partial => Left::Over(error.into()),
+                fail => Left::Failed(fail),
+            })?;
         }
         Ok(())
     }

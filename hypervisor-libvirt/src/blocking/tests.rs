@@ -109,6 +109,28 @@ async fn answers_and_reuses_its_threads_and_connection() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_what_is_left_for_afterwards() {
+    let (_daemon, pool) = pool(4);
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let ended = Arc::new(AtomicBool::new(false));
+    let late = Arc::clone(&ended);
+    let call = move |_: &Fake| {
+        afterwards(move || {
+            drop(receiver.recv());
+            late.store(true, Ordering::Release);
+        });
+        Ok(7)
+    };
+    assert_eq!(pool.run(Lane::Fast, "test", LONG, call).await.unwrap(), 7);
+    assert!(!ended.load(Ordering::Acquire));
+    // The thread is at work still, so that the next call has another one.
+    assert_eq!(pool.run(Lane::Fast, "test", LONG, |_: &Fake| Ok(8)).await.unwrap(), 8);
+    assert_eq!((pool.threads.count(), pool.threads.abandoned()), (2, 0));
+    drop(sender);
+    eventually("it is done", || ended.load(Ordering::Acquire)).await;
+}
+
+#[tokio::test]
 async fn a_hung_call_times_out_and_the_next_one_gets_another_connection() {
     let (daemon, pool) = pool(4);
     daemon.hang(false);

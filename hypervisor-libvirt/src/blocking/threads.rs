@@ -1,5 +1,6 @@
 //! Threads for calls that block, started when needed and ended when idle, abandoned or no longer wanted.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -102,6 +103,15 @@ pub(super) struct Done {
     /// The thread was abandoned, and is not used again.
     pub(super) retire: bool,
     pub(super) deliver: Box<dyn FnOnce() + Send>,
+}
+
+thread_local! {
+    static AFTERWARDS: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Leaves something to this thread of a pool for when the outcome of the job at hand is delivered: nobody waits for it.
+pub(crate) fn afterwards(work: impl FnOnce() + 'static) {
+    AFTERWARDS.with_borrow_mut(|left| left.push(Box::new(work)));
 }
 
 /// The threads of a pool.
@@ -209,8 +219,20 @@ impl Threads {
                 (done.deliver)();
                 break;
             }
-            self.lock().idle += 1;
-            (done.deliver)();
+            let left = AFTERWARDS.take();
+            if left.is_empty() {
+                self.lock().idle += 1;
+                (done.deliver)();
+            } else {
+                // Not idle yet: the next job gets another thread.
+                (done.deliver)();
+                for work in left {
+                    if let Err(panic) = catch(work) {
+                        tracing::debug!(panic, "clearing up after a libvirt call failed");
+                    }
+                }
+                self.lock().idle += 1;
+            }
             let wanted = |state: &mut State| state.queue.is_empty() && !state.closed;
             let waited = self.wake.wait_timeout_while(self.lock(), IDLE, wanted);
             let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);

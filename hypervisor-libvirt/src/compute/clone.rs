@@ -98,7 +98,7 @@ async fn sealed(inner: &Shared, operation: Operation, job: Arc<Job>) -> Result<(
     let (definition, made) = copies;
     let outcome = template::seal(inner, &definition).await.map_err(named(operation));
     let end = move |conn: &Connect| match outcome {
-        Ok(()) => job.define(conn, &definition).map_err(|fail| made.undo(fail)),
+        Ok(()) => job.define(conn, &definition).map_err(|fail| made.undo_undefined(fail)),
         // The copies are taken back: nothing is left that is half sealed.
         Err(error) => Err(made.undo(Fail::Ours(error.with_effect(Effect::None)))),
     };
@@ -148,7 +148,7 @@ impl Job {
 
     fn carry_out(&self, conn: &Connect) -> Outcome<()> {
         let (definition, made) = self.copy(conn)?;
-        self.define(conn, &definition).map_err(|fail| made.undo(fail))
+        self.define(conn, &definition).map_err(|fail| made.undo_undefined(fail))
     }
 
     /// Makes the copies, and the definition that names them.

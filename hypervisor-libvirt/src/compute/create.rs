@@ -10,9 +10,10 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt_sys as sys;
 
-use super::volumes::{Made, Plan, check_networks};
+use super::volumes::{Made, Plan, Planned, check_networks};
 use super::{Shared, lookup};
 use crate::backend::Inner;
+use crate::blocking::CallError as _;
 use crate::error::{Fail, Outcome, named};
 use crate::options::VmOptions;
 use crate::seed;
@@ -46,6 +47,8 @@ pub(super) async fn create(inner: &Shared, spec: VmSpec) -> Result<VmId> {
 fn make(inner: &Inner, conn: &Connect, spec: &VmSpec, options: &VmOptions, uuid: Uuid) -> Outcome<VmId> {
     let id = VmId::from(uuid.to_string());
     lookup::refuse_taken_name(conn, &spec.name)?;
+    let token = spec.client_token.as_deref();
+    token.map_or(Ok(()), |token| inner.leftovers.clear(conn, token))?;
     if spec.id.is_some() && lookup::domain(conn, &id).is_ok() {
         return Err(Error::already_exists(VmId::NOUN, &id).into());
     }
@@ -66,32 +69,54 @@ fn make(inner: &Inner, conn: &Connect, spec: &VmSpec, options: &VmOptions, uuid:
     let mut taken = Vec::new();
     let planned = spec.disks.iter().enumerate();
     let planned = planned.map(|(index, disk)| plan.disk(disk, &mut taken, &format!("disks[{index}]")));
-    let planned = planned.collect::<Outcome<Vec<_>>>()?;
+    let planned = planned.collect::<Outcome<Vec<_>>>();
+    let planned = planned.map_err(|fail| explain(inner, token, fail))?;
     let nics =
         spec.nics.iter().enumerate().map(|(index, nic)| {
             nic_element(nic, nic.mac.unwrap_or_else(random_mac), &format!("nics[{index}]"))
         });
     let nics = nics.collect::<Result<Vec<_>>>()?;
 
-    let mut made = Made::default();
-    let mut disks = Vec::with_capacity(planned.len());
-    for disk in planned {
-        match disk.realise(&mut made) {
-            Ok(disk) => disks.push(disk),
-            Err(fail) => return Err(made.undo(fail)),
+    let seed_pool = seed::pool_of(spec, &inner.config.pool);
+    let seed_volume = spec.cloud_init.iter().map(|_| seed::volume_of(&seed_pool, &spec.name));
+    let wanted: Vec<_> = planned.iter().filter_map(Planned::volume).chain(seed_volume).collect();
+    let carry_out = || -> Outcome<()> {
+        let mut made = Made::default();
+        let mut disks = Vec::with_capacity(planned.len());
+        for disk in planned {
+            match disk.realise(&mut made) {
+                Ok(disk) => disks.push(disk),
+                Err(fail) => return Err(made.undo(fail)),
+            }
         }
-    }
-    let mut definition = build(spec, &machine, &disks, nics);
-    options.write(&mut definition);
-    if let Some(seed) = &spec.cloud_init {
-        let pool = seed::pool_of(spec, &inner.config.pool);
-        if let Err(fail) = seed::add(conn, &pool, seed, &mut definition, &mut made) {
+        let mut definition = build(spec, &machine, &disks, nics);
+        options.write(&mut definition);
+        if let Some(seed) = &spec.cloud_init
+            && let Err(fail) = seed::add(conn, &seed_pool, seed, &mut definition, &mut made)
+        {
             return Err(made.undo(fail));
         }
+        define(conn, spec, &definition).map_err(|fail| made.undo_undefined(fail))
+    };
+    match (carry_out(), token) {
+        (Ok(()), token) => {
+            if let Some(token) = token {
+                inner.leftovers.forget(token);
+            }
+            Ok(id)
+        }
+        (Err(fail), Some(token)) if fail.is_disconnect() => {
+            inner.leftovers.keep(token, wanted);
+            Err(fail)
+        }
+        (Err(fail), token) => Err(explain(inner, token, fail)),
     }
-    match define(conn, spec, &definition) {
-        Ok(()) => Ok(id),
-        Err(fail) => Err(made.undo(fail)),
+}
+
+fn explain(inner: &Inner, token: Option<&str>, fail: Fail) -> Fail {
+    match token {
+        Some(token) => inner.leftovers.explain(token, fail),
+        None => fail,
     }
 }
 
@@ -117,6 +142,10 @@ fn define(conn: &Connect, spec: &VmSpec, definition: &Element) -> Outcome<()> {
 
 /// Removes a definition that is no longer wanted, and returns the failure that led to this.
 pub(crate) fn undefine(domain: &Domain, fail: Fail) -> Fail {
+    if fail.is_disconnect() {
+        // It may be defined and even run: whoever asks again finds it.
+        return fail;
+    }
     match domain.undefine_flags(sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE) {
         Ok(()) => fail,
         Err(left) => {

@@ -10,6 +10,7 @@ use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 use virt_sys as sys;
 
+use crate::blocking::CallError as _;
 use crate::error::{Fail, Outcome};
 use crate::storage::{self, find_pool, find_volume};
 use crate::xml::Element;
@@ -53,6 +54,9 @@ impl Made {
 
     /// Deletes them all, and returns the failure that led to this. What cannot be deleted is named in it.
     pub(crate) fn undo(self, fail: Fail) -> Fail {
+        if fail.is_disconnect() {
+            return self.left(fail);
+        }
         let mut left = Vec::new();
         for (id, volume) in self.0.into_iter().rev() {
             if let Err(error) = volume.delete(0) {
@@ -65,6 +69,24 @@ impl Made {
         }
         let error = Error::from(fail).with_effect(Effect::Partial);
         Fail::Ours(error.with_hint(format!("Delete what was left behind: {}", left.join(", "))))
+    }
+
+    /// The same after their guest could not be defined, or started: one whose definition is still there needs them.
+    pub(crate) fn undo_undefined(self, fail: Fail) -> Fail {
+        match fail {
+            Fail::Ours(error) if error.effect() == Effect::Partial => Fail::Ours(error),
+            fail => self.undo(fail),
+        }
+    }
+
+    /// The connection is gone: nothing can be deleted, and whether the guest is there is not known.
+    fn left(self, fail: Fail) -> Fail {
+        if self.0.is_empty() {
+            return fail;
+        }
+        let names: Vec<_> = self.0.iter().map(|(id, _)| id.to_string()).collect();
+        let hint = format!("If the guest is not there, delete what was made for it: {}", names.join(", "));
+        Fail::Ours(Error::from(fail).with_hint(hint))
     }
 }
 
@@ -184,6 +206,14 @@ impl Plan<'_> {
 }
 
 impl Planned {
+    /// The volume that will be made for it.
+    pub(crate) fn volume(&self) -> Option<VolumeId> {
+        match &self.source {
+            Source::Make { spec, .. } => Some(volume_id(spec.pool.as_str(), &spec.name)),
+            Source::There { .. } => None,
+        }
+    }
+
     /// Whether its volume is a copy, which takes time.
     pub(crate) fn slot(&self) -> &str {
         &self.target

@@ -56,11 +56,20 @@ impl LibvirtError {
             sys::VIR_ERR_RPC => self.domain == sys::VIR_FROM_RPC,
             sys::VIR_ERR_SYSTEM_ERROR => self.domain == sys::VIR_FROM_RPC,
             sys::VIR_ERR_INTERNAL_ERROR => {
-                self.message.contains("client socket is closed")
-                    || self.message.contains("connection closed due to keepalive timeout")
+                const GONE: [&str; 3] = [
+                    "connection closed due to keepalive timeout",
+                    "hangup event on socket",
+                    "error event on socket",
+                ];
+                self.was_not_sent() || GONE.iter().any(|text| self.message.contains(text))
             }
             _ => false,
         }
+    }
+
+    /// Whether the library has refused to send the call, because it knew that the socket is closed.
+    pub(crate) fn was_not_sent(&self) -> bool {
+        self.code == sys::VIR_ERR_INTERNAL_ERROR && self.message.contains("client socket is closed")
     }
 }
 

@@ -5,6 +5,7 @@
 pub(crate) mod bench;
 pub(crate) mod course;
 pub(crate) mod daemon;
+pub(crate) mod proxy;
 pub(crate) mod session;
 
 use std::time::Duration;

@@ -115,3 +115,37 @@ pub(crate) async fn refused(config: LibvirtConfig) -> Error {
         Err(error) => error,
     }
 }
+
+/// A session daemon that listens on TCP and asks for a password.
+pub(crate) fn with_password(user: &str, password: &str) -> Server {
+    let (folder, port) = (Folder::new("session"), free_port());
+    let at = folder.0.display().to_string();
+    let config = format!(
+        "listen_tls = 0\nlisten_tcp = 1\nlisten_addr = \"127.0.0.1\"\ntcp_port = \"{port}\"\nauth_tcp = \"sasl\"\n"
+    );
+    folder.file("libvirt.conf", &format!("mech_list: digest-md5\nsasldb_path: {at}/sasldb\n"));
+    let name = Command::new("uname").arg("-n").output().unwrap().stdout;
+    let mut account = Command::new("saslpasswd2");
+    account.args(["-p", "-c", "-a", "libvirt", "-f"]).arg(folder.0.join("sasldb"));
+    account.args(["-u", String::from_utf8(name).unwrap().trim(), user]).stdin(Stdio::piped());
+    let mut giving = account.spawn().expect("saslpasswd2 (Debian: sasl2-bin)");
+    std::io::Write::write_all(&mut giving.stdin.take().unwrap(), password.as_bytes()).unwrap();
+    assert!(giving.wait().unwrap().success());
+    Server::session(folder, port, &config)
+}
+
+/// The URI of it, with `user:password@` or nothing.
+pub(crate) fn uri_to(daemon: &Server, user: &str) -> String {
+    format!("qemu+tcp://{user}127.0.0.1:{}/session", daemon.port)
+}
+
+/// All that an error says, to whoever asks.
+pub(crate) fn everything(error: &Error) -> String {
+    let mut text = format!("{error} {error:?} {error:#?}");
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text.push_str(&format!(" {inner} {inner:?}"));
+        source = inner.source();
+    }
+    text
+}

@@ -228,6 +228,21 @@ async fn what_a_lost_create_has_made_is_found_by_its_token() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_create_that_came_to_the_guest_only_is_finished_by_its_start() {
+    let spec = marked().start(true);
+    let found = |state| [fail(ErrorKind::Transport), guests(vec![found(state)])];
+    let backend = Scripted::shared(
+        found(VmState::Stopped).into_iter().chain([answer(Started::running((), "t".into()))]),
+    );
+    let started = layered(&backend, policy()).create_vm(&spec).await.unwrap();
+    assert_eq!(started, Started::running("101".into(), "t".into()));
+    assert_eq!(backend.calls(), ["create_vm", "list_vms", "power_vm"]);
+    let backend = Scripted::shared(found(VmState::Running));
+    let _ = layered(&backend, policy()).create_vm(&spec).await.unwrap();
+    assert_eq!(backend.calls(), ["create_vm", "list_vms"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn clones_and_deployments_are_found_as_well() {
     let spec = CloneSpec::new("web-1").client_token("once-7");
     let backend = Scripted::shared([fail(ErrorKind::Timeout), guests(vec![found(VmState::Stopped)])]);
