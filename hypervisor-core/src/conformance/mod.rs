@@ -21,6 +21,8 @@ mod context;
 #[cfg(feature = "http")]
 mod faults;
 #[cfg(feature = "http")]
+mod harm;
+#[cfg(feature = "http")]
 mod proxy;
 mod report;
 mod settings;
@@ -33,6 +35,8 @@ pub use case::{Case, Outcome};
 pub use cases::cases;
 #[cfg(feature = "http")]
 pub use faults::{FaultCase, fault_cases};
+#[cfg(feature = "http")]
+pub use harm::{Harm, Injury};
 #[cfg(feature = "http")]
 pub use proxy::FaultProxy;
 pub use report::{Report, Row, run_all, run_cases};
