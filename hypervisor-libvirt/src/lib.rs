@@ -14,6 +14,9 @@ mod error;
 mod events;
 mod facts;
 mod ffi;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod jobs;
 mod metrics;

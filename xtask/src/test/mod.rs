@@ -95,7 +95,15 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
     if let Some(live) = live {
         session.check("live libvirtd down", || live.stop());
     }
+    if filter.is_none() {
+        soak(session, &workspace);
+    }
     Ok(())
+}
+
+/// A minute of many workers on each backend under faults.
+fn soak(session: &mut Session, workspace: &Workspace) {
+    session.check("soak", || run::visible(&mut crate::soak::soak(workspace, 60, Some(7))?));
 }
 
 /// Formatting, clippy for each set of features that a user can choose, what the default build pulls in, and docs.

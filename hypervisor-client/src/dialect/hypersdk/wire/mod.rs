@@ -11,6 +11,8 @@ mod core;
 mod definition;
 mod domain;
 pub(crate) mod envelope;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod job;
 mod network;
 mod schedule;

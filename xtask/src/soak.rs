@@ -1,0 +1,30 @@
+//! `cargo xtask soak`: many workers on each backend under faults, for so long.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::setup::{self, Level};
+use crate::workspace::{Workspace, cargo};
+use crate::{paths, run};
+
+/// What runs the workers.
+const PROGRAM: &str = "hypervisor-soak";
+
+/// Runs the soak and prints its closing line.
+pub(crate) fn command(minutes: u64, seed: Option<u64>) -> Result<()> {
+    let workspace = Workspace::read(setup::present(Level::Driver))?;
+    run::visible(&mut soak(&workspace, minutes.max(1).saturating_mul(60), seed)?)
+}
+
+/// Builds the program, with the features of every other step, and gives its command line.
+pub(crate) fn soak(workspace: &Workspace, seconds: u64, seed: Option<u64>) -> Result<Command> {
+    let mut build = cargo(&["build"]);
+    build.args(workspace.everything()).args(["--bin", PROGRAM]);
+    run::visible(&mut build)?;
+    let mut command = Command::new(paths::build()?.join(PROGRAM));
+    command
+        .args(["--seconds", &seconds.to_string()])
+        .args(seed.iter().flat_map(|seed| ["--seed".to_owned(), seed.to_string()]));
+    Ok(command)
+}
