@@ -23,9 +23,7 @@ async fn main() -> Result<()> {
         match event.transpose()?.map(|event| event.kind) {
             None => return Ok(()),
             Some(EventKind::VmStateChanged { vm, state }) => println!("{vm} is {state}"),
-            Some(EventKind::Resync { reason }) => {
-                println!("events were missed ({reason}): read again what matters")
-            }
+            Some(kind) if kind.is_gap() => println!("events were missed ({kind:?}): read again what matters"),
             Some(EventKind::VmDeleted(vm)) => {
                 println!("{vm} is gone");
                 if life.is_some() {

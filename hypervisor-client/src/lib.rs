@@ -34,6 +34,9 @@ mod config;
 pub mod dialect;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod oauth;
 mod probe;
 mod time;

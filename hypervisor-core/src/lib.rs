@@ -45,6 +45,9 @@ pub mod batch;
 pub mod conformance;
 pub mod error;
 pub mod feed;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handle;
 #[cfg(feature = "http")]
 pub mod http;

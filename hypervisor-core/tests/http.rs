@@ -473,6 +473,125 @@ async fn only_what_is_trusted_is_talked_to() {
     );
 }
 
+/// Signed by an authority of this name.
+fn signed(
+    names: &[&str],
+    authority: &rcgen::Issuer<'_, rcgen::KeyPair>,
+) -> rcgen::CertifiedKey<rcgen::KeyPair> {
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let cert = rcgen::CertificateParams::new(names).unwrap().signed_by(&signing_key, authority).unwrap();
+    rcgen::CertifiedKey { cert, signing_key }
+}
+
+#[tokio::test]
+async fn an_authority_vouches_for_what_it_has_signed_and_for_nothing_else() {
+    let authority = |name: &str| {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        (rcgen::Issuer::new(params, key), pem.into_bytes())
+    };
+    let ((ours, pem), (others, other_pem)) = (authority("ours"), authority("others"));
+    let trusting = |address, pem: &[u8]| {
+        let trust = Trust::Ca(pem.to_vec());
+        reached(address, |config| config.trust(trust))
+    };
+    let good = tls(&signed(&["127.0.0.1"], &ours)).await;
+    trusting(good, &pem).await.unwrap();
+    trusting(good, &[pem.clone(), other_pem.clone()].concat()).await.unwrap();
+    let future = certificate(&["127.0.0.1"], |params| params.not_before = rcgen::date_time_ymd(2999, 1, 1));
+    for (which, address, pem) in [
+        ("signed by another authority", tls(&signed(&["127.0.0.1"], &others)).await, &pem),
+        ("the authority is another one", good, &other_pem),
+        ("the name is another one", tls(&signed(&["10.0.0.1", "localhost"], &ours)).await, &pem),
+        ("it names nobody", tls(&signed(&[], &ours)).await, &pem),
+        ("it is not valid yet", tls(&future).await, &future.cert.pem().into_bytes()),
+    ] {
+        let error = trusting(address, pem).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::Connect, Effect::None), "{which}: {error}");
+    }
+}
+
+/// All that is traced, at every level.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<String>>);
+
+impl tracing::field::Visit for Heard {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().push_str(&format!("{field}={value:?} "));
+    }
+}
+
+impl tracing::Subscriber for Heard {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        span.record(&mut self.clone());
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.lock().unwrap().push_str(&format!("{} ", event.metadata().name()));
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn a_secret_is_in_no_trace_no_error_and_no_debug() {
+    let heard = Heard::default();
+    let _listening = tracing::subscriber::set_default(heard.clone());
+    let mut seen = String::new();
+    let secret = || SecretString::from("canary");
+    let request = || {
+        let form = [("password", "canary")];
+        Request::post("/login").secret_header("authorization", &secret()).query("ticket", "canary").form(form)
+    };
+    let refused = "HTTP/1.1 401 no ticket\r\nset-cookie: auth=canary\r\ncontent-length: 0\r\n\r\n";
+    let odd = "HTTP/1.1 200 OK\r\nx-secret: canary\r\ncontent-length: 2\r\n\r\n{]";
+    for act in
+        [OK, Act::Say(refused), Act::SayAndClose(odd), Act::Close, Act::SayAndClose("rubbish"), Act::Hang]
+    {
+        let server = Server::start(vec![act.clone(), act]).await;
+        let config = server.config().request_timeout(Duration::from_millis(200));
+        seen.push_str(&format!("{config:?} {:?} ", request()));
+        let http = Http::new(config).unwrap();
+        seen.push_str(&format!("{http:?} "));
+        match http.send(request()).await {
+            Ok(response) => {
+                let error = response.error();
+                seen.push_str(&format!(
+                    "{response:?} {error} {error:#?} {:?} ",
+                    decode::<u32>(response.bytes())
+                ));
+            }
+            Err(error) => seen.push_str(&format!("{error} {error:#?} ")),
+        }
+        match http.websocket(request()).await {
+            Ok(socket) => seen.push_str(&format!("{socket:?} ")),
+            Err(error) => seen.push_str(&format!("{error} {error:#?} ")),
+        }
+    }
+    assert!(seen.contains("401"), "{seen}");
+    assert!(!seen.contains("canary"), "{seen}");
+    let heard = heard.0.lock().unwrap().clone();
+    assert!(!heard.contains("canary"), "{heard}");
+}
+
 #[tokio::test]
 async fn the_first_certificate_is_remembered_and_another_refused() {
     let folder = tempfile::tempdir().unwrap();

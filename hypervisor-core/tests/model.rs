@@ -258,6 +258,7 @@ fn a_driver_elsewhere_can_report_all_there_is_about_the_rest() {
         EventKind::TaskChanged { task: "t".into(), state: TaskState::Forgotten },
         EventKind::HostChanged("h".into()),
         EventKind::Resync { reason: "slow".into() },
+        EventKind::Lagged { missed: 7 },
     ] {
         full(&Event::new(time(), kind).extra(extra()), &[]);
     }
@@ -428,7 +429,7 @@ fn what_is_asked_for_survives_the_wire() {
     }
     survives(&DetachDisk::with_volume());
     for op in operations() {
-        full(&BatchItem::new(op.clone()).after(vec![0]).key("k").compensate(op), &[]);
+        full(&BatchItem::new(op.clone()).after(vec![0]).key("k").compensate(op).delete_made(true), &[]);
     }
     let request = BatchRequest::new(operations()).concurrency(2).per_key(2).on_error(OnError::Compensate);
     full(&request.item_deadline(Duration::from_secs(5)), &[]);

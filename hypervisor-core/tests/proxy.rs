@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hypervisor_core::conformance::FaultProxy;
+use hypervisor_core::conformance::{FaultProxy, Harm, Injury};
 use hypervisor_core::http::{Http, HttpConfig, Request};
 use hypervisor_core::layer::Fault;
+use hypervisor_core::{Effect, ErrorKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -74,4 +75,76 @@ async fn each_fault_strikes_once_and_only_what_it_is_meant_for() {
         );
     }
     assert!(proxy.requests().iter().any(|line| line == "GET /read HTTP/1.1"), "{:?}", proxy.requests());
+}
+
+/// The server's answer, as long as it is.
+const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+
+#[tokio::test]
+async fn an_answer_that_is_harmed_at_any_byte_is_whole_or_an_error() {
+    let (upstream, _) = server().await;
+    let proxy = FaultProxy::start(upstream).await.unwrap();
+    let config = HttpConfig::parse(&format!("http://{}", proxy.address())).unwrap();
+    let http = Http::new(config.request_timeout(Duration::from_secs(5))).unwrap();
+    for at in 0..ANSWER.len() {
+        for injury in
+            [Injury::Cut, Injury::Truncate, Injury::Delay(Duration::from_millis(2)), Injury::Duplicate]
+        {
+            let before = proxy.struck();
+            proxy.harm(Harm::answer(injury, at), true, 1);
+            let outcome = http.send(Request::post("/write").bytes("text/plain", "body")).await;
+            assert_eq!(proxy.struck(), before + 1, "{injury:?} at {at}");
+            match outcome {
+                Ok(response) => {
+                    assert_eq!(response.text(), "hello", "{injury:?} at {at}");
+                    assert!(
+                        matches!(injury, Injury::Delay(_) | Injury::Duplicate),
+                        "{injury:?} at {at} is whole"
+                    );
+                }
+                Err(error) => {
+                    assert_eq!(
+                        (error.kind(), error.effect()),
+                        (ErrorKind::Transport, Effect::Unknown),
+                        "{injury:?} at {at}"
+                    );
+                    assert!(!matches!(injury, Injury::Delay(_)), "{error}");
+                }
+            }
+        }
+    }
+    proxy.harm(Harm::answer(Injury::Cut, ANSWER.len()), true, 1);
+    assert_eq!(http.send(Request::post("/write")).await.unwrap().text(), "hello", "there is no such byte");
+}
+
+#[tokio::test]
+async fn a_request_can_be_cut_and_can_arrive_twice() {
+    let (upstream, acted) = server().await;
+    let proxy = FaultProxy::start(upstream).await.unwrap();
+    let config = HttpConfig::parse(&format!("http://{}", proxy.address())).unwrap();
+    let http = Http::new(config.request_timeout(Duration::from_secs(5))).unwrap();
+    let post = || http.send(Request::post("/write").bytes("text/plain", "body"));
+    proxy.harm(Harm::request(Injury::Cut, 10), true, 1);
+    let error = post().await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Transport, Effect::Unknown));
+    let before = acted.load(Ordering::SeqCst);
+    proxy.harm(Harm::request(Injury::Duplicate, 0), true, 1);
+    assert_eq!(post().await.unwrap().text(), "hello");
+    assert_eq!(acted.load(Ordering::SeqCst), before + 2, "the server acts twice");
+    assert_eq!(post().await.unwrap().text(), "hello", "the connection goes on");
+}
+
+#[tokio::test]
+async fn connections_are_refused_and_taken_again() {
+    let (upstream, acted) = server().await;
+    let proxy = FaultProxy::start(upstream).await.unwrap();
+    let http = Http::new(HttpConfig::parse(&format!("http://{}", proxy.address())).unwrap()).unwrap();
+    assert!(http.send(Request::get("/read")).await.is_ok());
+    proxy.refuse(true).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let error = http.send(Request::post("/write")).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Connect, Effect::None));
+    assert_eq!(acted.load(Ordering::SeqCst), 1);
+    proxy.refuse(false).await;
+    assert!(http.send(Request::post("/write")).await.is_ok());
 }

@@ -48,8 +48,7 @@ fn error_text(app: &App, error: Error) -> String {
 }
 
 fn lagged(missed: u64) -> String {
-    let reason = format!("lagged: {missed} events were missed, because they were not read fast enough");
-    json!({ "event": Event::new(SystemTime::now(), EventKind::Resync { reason }) }).to_string()
+    json!({ "event": Event::new(SystemTime::now(), EventKind::Lagged { missed }) }).to_string()
 }
 
 /// Reads the backend's stream as fast as it comes. A subscriber that does not keep up loses events and is told so; nobody waits for it.

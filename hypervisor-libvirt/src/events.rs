@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use hypervisor_core::model::{EventKind, EventQuery, EventStream, SnapshotId, VmId, VolumeId};
+use hypervisor_core::model::{BatchLimits, EventKind, EventQuery, EventStream, SnapshotId, VmId, VolumeId};
 use hypervisor_core::traits::{Batch, Events};
 use hypervisor_core::{Error, ErrorKind, Operation, Result, Retry};
 
@@ -72,4 +72,9 @@ impl Inner {
 }
 
 /// libvirt has no bulk calls that change anything: core's own algorithm.
-impl Batch for Libvirt {}
+impl Batch for Libvirt {
+    /// The daemon works on five calls of a connection at a time (`max_client_requests`); one place is left for other calls.
+    fn batch_limits(&self) -> BatchLimits {
+        BatchLimits::new(4)
+    }
+}

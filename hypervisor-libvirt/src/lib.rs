@@ -42,6 +42,9 @@ mod error;
 mod events;
 mod facts;
 mod ffi;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod jobs;
 mod leftovers;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    BatchOp, BatchOutput, BulkKey, GuestKind, HostId, PowerAction, Shutdown, Started, TaskId, VmId, VmInfo,
-    VmState,
+    BatchLimits, BatchOp, BatchOutput, BulkKey, GuestKind, HostId, PowerAction, Shutdown, Started, TaskId,
+    VmId, VmInfo, VmState,
 };
 use hypervisor_core::traits::Batch;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -33,6 +33,11 @@ impl Batch for Proxmox {
         }
         let BatchOp::PowerVm { action, .. } = op else { return None };
         verb(action).map(|(verb, form)| BulkKey::new(format!("{verb}?{}", form.encode()), MOST))
+    }
+
+    /// A node runs its tasks beside one another, but those that change one storage wait for its lock, a minute at most.
+    fn batch_limits(&self) -> BatchLimits {
+        BatchLimits::new(6)
     }
 
     async fn submit_bulk(&self, ops: &[BatchOp]) -> Result<Vec<Result<Started<BatchOutput>>>> {

@@ -59,6 +59,9 @@ mod error;
 mod events;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod ids;
 mod locate;

@@ -8,6 +8,7 @@ mod bench;
 mod conformance;
 mod demo;
 mod env;
+mod fuzz;
 mod guest;
 mod live;
 mod paths;
@@ -15,6 +16,7 @@ mod picture;
 mod readme;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod workspace;
 
@@ -56,6 +58,24 @@ enum Command {
     Demo,
     /// What it costs beside its peers and beside the least that would do; writes `benches/RESULTS.md`.
     Bench(bench::Options),
+    /// libFuzzer on each decoder, by stable Rust.
+    Fuzz {
+        /// Only this target; all of them otherwise.
+        #[arg(long)]
+        target: Option<String>,
+        /// How long each target runs.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
+    /// 64 workers on each backend under faults; at the end the world must be what was acknowledged.
+    Soak {
+        /// How long in all.
+        #[arg(long, default_value_t = 1)]
+        minutes: u64,
+        /// The seed of the faults and of what the workers do.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Licences, banned crates and sources of all dependencies; public API changes.
     Audit,
     /// Write the generated parts of README.md and `docs/`, or check that they are up to date.
@@ -89,6 +109,8 @@ fn main() -> ExitCode {
         Command::Conformance { filter } => conformance::command(filter.as_deref()),
         Command::Demo => demo::command(),
         Command::Bench(options) => bench::command(&options),
+        Command::Fuzz { target, seconds } => fuzz::command(target.as_deref(), seconds),
+        Command::Soak { minutes, seed } => soak::command(minutes, seed),
         Command::Audit => audit::command(),
         Command::Readme { check: _, write } => readme::command(write),
         Command::Picture => picture::command(),

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::item;
+use super::{Course, item};
 use crate::error::{Effect, Error, ErrorKind};
 use crate::handle::Turnstile;
 use crate::model::{BatchOp, BatchOutcome, BatchRequest};
@@ -14,11 +14,16 @@ pub(super) async fn run<B: Batch + ?Sized>(
     turnstile: &Arc<Turnstile>,
     order: &[usize],
     outcomes: &mut [BatchOutcome],
+    course: &Course,
 ) {
     for index in order.iter().rev() {
-        let op = request.items.get(*index).and_then(|item| item.compensate.as_ref());
-        if let (Some(op), Some(outcome)) = (op, outcomes.get_mut(*index)) {
-            *outcome = take_back(backend, request, turnstile, op).await;
+        let (Some(item), Some(outcome)) = (request.items.get(*index), outcomes.get_mut(*index)) else {
+            continue;
+        };
+        let BatchOutcome::Done(made) = &*outcome else { continue };
+        if let Some(op) = item.taken_back_by(made) {
+            *outcome = take_back(backend, request, turnstile, &op).await;
+            course.ended(*index, outcome);
         }
     }
 }

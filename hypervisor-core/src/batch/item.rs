@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::error::{Effect, Error, ErrorKind, Result, Retry};
-use crate::handle::{Settle, Turnstile, Wait, WaitOptions};
+use crate::handle::{Settle, Turnstile, Wait, WaitOptions, with_uid};
 use crate::model::{BatchOp, BatchOutcome, BatchOutput, BatchRequest, Started};
 use crate::traits::Batch;
 
@@ -96,7 +96,10 @@ pub(crate) fn one<'a, B: Batch + ?Sized>(backend: &'a B, op: &'a BatchOp) -> Box
         match op {
             BatchOp::CreateVm(spec) => Ok(backend.create_vm(spec).await?.map(BatchOutput::Vm)),
             BatchOp::UpdateVm { vm, change } => backend.update_vm(vm, change).await.map(nothing),
-            BatchOp::DeleteVm { vm, options } => backend.delete_vm(vm, options).await.map(nothing),
+            BatchOp::DeleteVm { vm, options } => {
+                let options = with_uid(backend, vm, options.clone()).await?;
+                backend.delete_vm(vm, &options).await.map(nothing)
+            }
             BatchOp::PowerVm { vm, action } => backend.power_vm(vm, action).await.map(nothing),
             BatchOp::CloneVm { vm, spec } => Ok(backend.clone_vm(vm, spec).await?.map(BatchOutput::Vm)),
             BatchOp::MigrateVm { vm, spec } => backend.migrate_vm(vm, spec).await.map(nothing),

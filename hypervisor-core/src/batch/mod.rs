@@ -4,6 +4,7 @@
 //! work but the backend.
 
 mod compensate;
+mod course;
 pub(crate) mod item;
 mod plan;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 
+pub(crate) use self::course::Course;
 use self::item::{Step, submit, wait};
 use self::plan::Plan;
 use crate::error::Result;
@@ -30,12 +32,25 @@ use crate::traits::Batch;
 /// # Errors
 /// `InvalidInput` before anything is begun.
 pub async fn run<B: Batch + ?Sized>(backend: &B, request: &BatchRequest) -> Result<BatchReport> {
+    run_with(backend, request, &Course::default()).await
+}
+
+/// Runs a batch that tells what it does, and that can be cancelled.
+pub(crate) async fn run_with<B: Batch + ?Sized>(
+    backend: &B,
+    request: &BatchRequest,
+    course: &Course,
+) -> Result<BatchReport> {
     request.validate()?;
     let mut plan = Plan::new(request, |op| backend.bulk_key(op));
     let turnstile = Turnstile::local();
     let mut at_work = FuturesUnordered::new();
     loop {
+        if course.is_cancelled() {
+            plan.cancel();
+        }
         while let Some(group) = plan.next_group() {
+            group.iter().for_each(|item| course.begun(*item));
             at_work.push(submit(backend, request, group));
         }
         let Some(first) = at_work.next().await else { break };
@@ -47,21 +62,28 @@ pub async fn run<B: Batch + ?Sized>(backend: &B, request: &BatchRequest) -> Resu
                     for (index, deadline, answer) in answers {
                         let turnstile = Arc::clone(&turnstile);
                         match item::at_once(answer) {
-                            Ok(outcome) => plan.end(index, outcome),
+                            Ok(outcome) => {
+                                course.ended(index, &outcome);
+                                plan.end(index, outcome);
+                            }
                             Err(started) => {
                                 at_work.push(wait(backend, request, turnstile, index, deadline, started));
                             }
                         }
                     }
                 }
-                Step::Ended(index, outcome) => plan.end(index, outcome),
+                Step::Ended(index, outcome) => {
+                    course.ended(index, &outcome);
+                    plan.end(index, outcome);
+                }
             }
             next = at_work.next().now_or_never().flatten();
         }
+        course.be_heard().await;
     }
     let (mut outcomes, order) = plan.finish();
     if request.on_error == OnError::Compensate && outcomes.iter().any(|outcome| outcome.error().is_some()) {
-        Box::pin(compensate::run(backend, request, &turnstile, &order, &mut outcomes)).await;
+        Box::pin(compensate::run(backend, request, &turnstile, &order, &mut outcomes, course)).await;
     }
     Ok(BatchReport::new(outcomes))
 }

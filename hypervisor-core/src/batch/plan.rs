@@ -14,6 +14,8 @@ pub(super) struct Plan<'a> {
     per_key: Vec<usize>,
     /// The item whose failure has stopped the batch.
     stopped_by: Option<usize>,
+    /// Whoever asked for the batch wants no more of it.
+    cancelled: bool,
     /// The items that are done, in the order in which they came to an end.
     done: Vec<usize>,
 }
@@ -70,8 +72,15 @@ impl<'a> Plan<'a> {
             running: 0,
             per_key: vec![0; keys.len()],
             stopped_by: None,
+            cancelled: false,
             done: Vec::new(),
         }
+    }
+
+    /// Nothing more is begun.
+    pub(super) fn cancel(&mut self) {
+        self.cancelled = true;
+        self.ready.clear();
     }
 
     fn has_room(&self, slot: &Slot) -> bool {
@@ -151,7 +160,7 @@ impl<'a> Plan<'a> {
         for dependent in self.dependents(index) {
             let Some(slot) = self.slots.get_mut(dependent) else { continue };
             slot.waits = slot.waits.saturating_sub(1);
-            if slot.waits == 0 && slot.outcome.is_none() && self.stopped_by.is_none() {
+            if slot.waits == 0 && slot.outcome.is_none() && self.stopped_by.is_none() && !self.cancelled {
                 self.ready.insert(dependent);
             }
         }
@@ -184,6 +193,7 @@ impl<'a> Plan<'a> {
     pub(super) fn finish(self) -> (Vec<BatchOutcome>, Vec<usize>) {
         let why = match self.stopped_by {
             Some(index) => format!("item {index} is not done, and the batch stops then"),
+            None if self.cancelled => "the batch was cancelled before its turn came".to_owned(),
             None => "its turn never came".to_owned(),
         };
         let outcome = |slot: Slot| slot.outcome.unwrap_or_else(|| BatchOutcome::Skipped(why.clone()));

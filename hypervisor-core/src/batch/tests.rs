@@ -2,15 +2,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
 use crate::error::{Effect, Error, ErrorKind};
 use crate::handle::scripted::{Power, Scripted};
+use crate::layer::Stack;
+use crate::memory::Memory;
 use crate::model::{
-    BatchItem, BatchOp, BatchOutcome, BatchReport, BatchRequest, OnError, PowerAction, TaskState, VmId,
+    BatchItem, BatchLimits, BatchOp, BatchOutcome, BatchReport, BatchRequest, BatchStep, ByteSize,
+    Capabilities, CloneSpec, DiskSpec, OnError, PageRequest, PowerAction, SnapshotSpec, TaskState, VmId,
+    VmQuery, VmSpec, VolumeSpec,
 };
 use crate::operation::Operation;
+use crate::traits::{Compute as _, Hypervisor, Storage as _};
 
 fn start(vm: &str) -> BatchItem {
     BatchItem::new(BatchOp::power(vm, PowerAction::Start))
@@ -143,6 +149,130 @@ async fn the_builder_runs_through_the_backend() {
     assert!(batch.run().await.unwrap().into_result().unwrap().all_done());
     let circle = backend.hv().batch().start("a").after([0]).run().await.unwrap_err();
     assert_eq!(circle.kind(), ErrorKind::InvalidInput);
+}
+
+/// A batch that makes one of everything and then fails, which takes all of it back.
+#[tokio::test(start_paused = true)]
+async fn what_an_item_has_made_is_deleted_by_its_own_id() {
+    let memory = Arc::new(Memory::builder().task_time(Duration::from_secs(3)).build());
+    let hv: Arc<dyn Hypervisor> = Stack::standard(Arc::clone(&memory) as Arc<dyn Hypervisor>).build();
+    let disk = || DiskSpec::new_volume(ByteSize::gib(1));
+    let base = hv.vms().create(&VmSpec::new("base").disk(disk())).await.unwrap().await.unwrap();
+    let names = async || {
+        let vms = memory.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap().items;
+        vms.into_iter().map(|vm| vm.name).collect::<Vec<_>>()
+    };
+    let volumes =
+        async || memory.list_volumes(&"default".into(), &PageRequest::first()).await.unwrap().items.len();
+    let batch = || {
+        hv.batch()
+            .create(VmSpec::new("made").disk(disk()).start(true))
+            .delete_made()
+            .clone_as(base.id(), CloneSpec::new("copy"))
+            .delete_made()
+            .snapshot(base.id(), SnapshotSpec::new("before"))
+            .after_previous()
+            .delete_made()
+            .create_volume(VolumeSpec::new("default", "extra.qcow2", ByteSize::gib(1)))
+            .delete_made()
+            .start("nobody")
+            .after([0, 1, 2, 3])
+    };
+    let kept = batch().on_error(OnError::Stop).run().await.unwrap();
+    assert!(kept.outcomes[..4].iter().all(BatchOutcome::is_done), "{kept:?}");
+    assert_eq!((names().await.len(), volumes().await), (3, 4));
+    for vm in kept.vms() {
+        hv.vm(vm.clone())
+            .delete(&crate::model::DeleteVm::with_disks().power_off(true))
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+    hv.volume("default/extra.qcow2").delete().await.unwrap().await.unwrap();
+    base.snapshots().delete("before", &crate::model::DeleteSnapshot::only()).await.unwrap().await.unwrap();
+
+    let report = batch().on_error(OnError::Compensate).run().await.unwrap();
+    assert!(
+        report.outcomes[..4].iter().all(|outcome| matches!(outcome, BatchOutcome::Compensated)),
+        "{report:?}"
+    );
+    assert!(matches!(report.outcomes[4], BatchOutcome::Failed(_)));
+    assert_eq!((names().await, volumes().await), (vec!["base".to_owned()], 1));
+    assert!(base.snapshots().list().await.unwrap().iter().next().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_taken_back_is_refused_before_anything_is_begun() {
+    let able = Capabilities::all_native().unsupported([Operation::DeleteVolume], "volumes are for ever");
+    let hv: Arc<dyn Hypervisor> = Arc::new(Memory::builder().capabilities(able).build());
+    let spec = VolumeSpec::new("default", "extra.qcow2", ByteSize::gib(1));
+    let error = hv.batch().create_volume(spec).delete_made().run().await.unwrap_err();
+    assert!(error.fields().contains_key("items[0].delete_made"), "{error:?}");
+    let error = hv.batch().start("a").delete_made().begin().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_tells_what_it_does() {
+    let backend = backend([("a", task(5, TaskState::Succeeded)), ("b", task(1, TaskState::Failed))]);
+    let batch = backend.hv().batch().start("a").start("b").start("c").after_previous().begin().unwrap();
+    assert!(backend.lock().spans.is_empty(), "it runs while it is read");
+    let began = Instant::now();
+    let mut told = Vec::new();
+    let mut batch = batch;
+    while let Some(step) = batch.next().await {
+        told.push(match step {
+            BatchStep::Begun { item } => (item, "begun", began.elapsed().as_secs()),
+            BatchStep::Ended { item, outcome } if outcome.is_done() => {
+                (item, "done", began.elapsed().as_secs())
+            }
+            BatchStep::Ended { item, .. } => (item, "failed", began.elapsed().as_secs()),
+        });
+    }
+    assert_eq!(told[..2], [(0, "begun", 0), (1, "begun", 0)]);
+    assert_eq!((told[2].0, told[2].1, told[3].0, told[3].1), (1, "failed", 0, "done"));
+    assert!(told[2].2 < 4 && told[3].2 >= 5, "as it happens: {told:?}");
+    assert_eq!(told.len(), 4, "what is skipped is in the report alone");
+    let report = batch.report().await.unwrap();
+    assert!(matches!(report.outcomes[2], BatchOutcome::Skipped(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_reports_what_was_done() {
+    let backend = backend([("a", task(1, TaskState::Succeeded)), ("b", task(9, TaskState::Succeeded))]);
+    let mut batch = ["a", "b", "c", "d"]
+        .into_iter()
+        .fold(backend.hv().batch().concurrency(2), |batch, vm| batch.start(vm))
+        .begin()
+        .unwrap();
+    while let Some(step) = batch.next().await {
+        if matches!(step, BatchStep::Ended { item: 0, .. }) {
+            batch.cancel();
+        }
+    }
+    let outcomes = batch.report().await.unwrap().outcomes;
+    assert!(outcomes[0].is_done());
+    assert!(outcomes[1].is_done(), "what has begun is waited for: {outcomes:?}");
+    for skipped in &outcomes[2..] {
+        assert!(matches!(skipped, BatchOutcome::Skipped(why) if why.contains("cancelled")), "{skipped:?}");
+    }
+    assert_eq!(backend.lock().spans.len(), 2);
+    assert!(backend.lock().cancelled.is_empty(), "no task is cancelled by it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_says_nothing_takes_the_backends_limits() {
+    let backend = Scripted::new();
+    let limits = |hv: &Arc<dyn Hypervisor>| {
+        let batch = hv.batch();
+        (batch.request().concurrency, batch.request().per_key)
+    };
+    assert_eq!(limits(&backend.hv()), (8, 1));
+    let memory: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+    assert_eq!(limits(&memory), (64, 1));
+    assert_eq!(limits(&Stack::standard(memory).build()), (64, 1), "through layers");
+    assert_eq!(BatchLimits::new(3).per_key(2).per_key, 2);
 }
 
 #[derive(Debug, Clone)]

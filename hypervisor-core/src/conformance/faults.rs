@@ -22,7 +22,7 @@ pub struct FaultCase {
 /// The cells that a proxy can bring about: all but those that only the server itself can.
 #[must_use]
 pub fn fault_cases() -> Vec<FaultCase> {
-    let by_server = [Fault::SessionExpired, Fault::HostOffline, Fault::TaskFailed, Fault::Refused];
+    let by_server = [Fault::SessionExpired, Fault::HostOffline, Fault::TaskFailed];
     let all = Semantics::table().filter(|row| !by_server.contains(&row.fault));
     all.map(|expected| FaultCase { expected }).collect()
 }
@@ -56,9 +56,9 @@ impl FaultCase {
         };
         let writes = class != OperationClass::Read;
         // Bare: the first error, as the driver gives it.
-        proxy.arm(self.expected.fault, writes, 1);
+        self.begin(proxy, writes).await;
         let outcome = self.call(backend.as_ref(), vm.as_ref(), &spec).await;
-        proxy.disarm();
+        end(proxy).await;
         let verdict = match outcome {
             Ok(()) => Err("the call succeeded although it was harmed".to_owned()),
             Err(error) => self.judge(&error),
@@ -86,9 +86,15 @@ impl FaultCase {
             ),
         };
         let layered = Layered::new(Arc::clone(backend), RetryPolicy::new().max_attempts(5));
-        proxy.arm(self.expected.fault, class != OperationClass::Read, 1);
-        let outcome = self.call(&layered, vm.as_ref(), &spec).await;
-        proxy.disarm();
+        self.begin(proxy, class != OperationClass::Read).await;
+        let back = async {
+            if self.expected.fault == Fault::Refused {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                proxy.refuse(false).await;
+            }
+        };
+        let (outcome, ()) = futures::join!(self.call(&layered, vm.as_ref(), &spec), back);
+        end(proxy).await;
         let verdict = match (&outcome, self.expected.repeated) {
             (Ok(()), Repeated::Yes) | (Err(_), Repeated::No) => Ok(()),
             (Ok(()), Repeated::AfterLook) if spec.client_token.is_some() => Ok(()),
@@ -106,6 +112,16 @@ impl FaultCase {
             ));
         }
         Ok(())
+    }
+
+    async fn begin(&self, proxy: &FaultProxy, writes: bool) {
+        if self.expected.fault == Fault::Refused {
+            proxy.refuse(true).await;
+            // The driver has to notice that the connections which it keeps are closed.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        } else {
+            proxy.arm(self.expected.fault, writes, 1);
+        }
     }
 
     async fn call(&self, hv: &dyn Hypervisor, vm: Option<&VmId>, spec: &VmSpec) -> Result<()> {
@@ -176,6 +192,11 @@ impl FaultCase {
         }
         Ok(())
     }
+}
+
+async fn end(proxy: &FaultProxy) {
+    proxy.disarm();
+    proxy.refuse(false).await;
 }
 
 /// A guest of this name, with a token where the backend can keep one.

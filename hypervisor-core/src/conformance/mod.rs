@@ -22,6 +22,8 @@ mod context;
 mod faults;
 mod fixture;
 #[cfg(feature = "http")]
+mod harm;
+#[cfg(feature = "http")]
 mod proxy;
 mod report;
 mod settings;
@@ -35,6 +37,8 @@ pub use cases::cases;
 #[cfg(feature = "http")]
 pub use faults::{FaultCase, fault_cases};
 pub use fixture::Fixture;
+#[cfg(feature = "http")]
+pub use harm::{Harm, Injury};
 #[cfg(feature = "http")]
 pub use proxy::FaultProxy;
 pub use report::{Report, Row, run_all, run_cases};

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::harm::{Harm, Injury, Passed, Pending};
 use crate::layer::Fault;
 
 const PIECE: usize = 64 * 1024;
@@ -22,7 +24,10 @@ const UNAVAILABLE: &[u8] =
 pub struct FaultProxy {
     address: SocketAddr,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
+    accepting: JoinHandle<Option<()>>,
+    /// Whether connections are to be refused, and whether they are.
+    refuse: watch::Sender<bool>,
+    refuses: watch::Receiver<bool>,
 }
 
 #[derive(Debug)]
@@ -36,9 +41,16 @@ struct Shared {
 
 #[derive(Debug, Clone, Copy)]
 struct Armed {
-    fault: Fault,
+    fate: Fate,
     writes: bool,
     left: usize,
+}
+
+/// What is done to a request.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Fault(Fault),
+    Harm(Harm),
 }
 
 impl Drop for FaultProxy {
@@ -61,16 +73,16 @@ impl FaultProxy {
             seen: Mutex::default(),
             struck: AtomicUsize::new(0),
         });
-        let serving = Arc::clone(&shared);
-        let accepting = tokio::spawn(async move {
-            // Dropped with this task, and every connection with it.
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                while connections.try_join_next().is_some() {}
-                connections.spawn(relay(client, Arc::clone(&serving)));
-            }
-        });
-        Ok(Self { address, shared, accepting })
+        let ((refuse, wanted), (now, refuses)) = (watch::channel(false), watch::channel(false));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), wanted, now));
+        Ok(Self { address, shared, accepting, refuse, refuses })
+    }
+
+    /// Refuses connections, after all that are open have been closed, or takes them again. Answers when that is so.
+    pub async fn refuse(&self, refuse: bool) {
+        self.refuse.send_replace(refuse);
+        // An error means that the proxy has ended, which refuses as well.
+        let _ = self.refuses.clone().wait_for(|now| *now == refuse).await;
     }
 
     /// Where it listens.
@@ -81,7 +93,16 @@ impl FaultProxy {
 
     /// Does this to the next `times` requests that write (any method but `GET`), or that read.
     pub fn arm(&self, fault: Fault, writes: bool, times: usize) {
-        *lock(&self.shared.armed) = (times > 0).then_some(Armed { fault, writes, left: times });
+        self.set(Fate::Fault(fault), writes, times);
+    }
+
+    /// Does this at a chosen byte of the next `times` requests that write (any method but `GET`), or that read, or of their answers.
+    pub fn harm(&self, harm: Harm, writes: bool, times: usize) {
+        self.set(Fate::Harm(harm), writes, times);
+    }
+
+    fn set(&self, fate: Fate, writes: bool, left: usize) {
+        *lock(&self.shared.armed) = (left > 0).then_some(Armed { fate, writes, left });
     }
 
     /// Passes everything on again.
@@ -95,10 +116,15 @@ impl FaultProxy {
         self.shared.struck.load(Ordering::SeqCst)
     }
 
-    /// The first lines of all requests so far.
+    /// The first lines of all requests so far, or since they were forgotten.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         lock(&self.shared.seen).clone()
+    }
+
+    /// Forgets the requests so far, for runs without end.
+    pub fn forget_requests(&self) {
+        lock(&self.shared.seen).clear();
     }
 }
 
@@ -108,19 +134,63 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// Whether the request that begins with these bytes is to be harmed; counts it if they begin one.
-    fn fate(&self, bytes: &[u8]) -> Option<Fault> {
+    fn fate(&self, bytes: &[u8]) -> Option<Fate> {
         let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
         let line = std::str::from_utf8(line).ok().filter(|line| line.contains(" HTTP/1."))?;
         lock(&self.seen).push(line.to_owned());
         let mut armed = lock(&self.armed);
         let now = armed.as_mut().filter(|armed| armed.writes != line.starts_with("GET "))?;
         now.left = now.left.saturating_sub(1);
-        let (fault, done) = (now.fault, now.left == 0);
+        let (fate, done) = (now.fate, now.left == 0);
         if done {
             *armed = None;
         }
+        // Whether a message is long enough for harm is not known yet.
+        if matches!(fate, Fate::Fault(_)) {
+            self.count();
+        }
+        Some(fate)
+    }
+
+    fn count(&self) {
         self.struck.fetch_add(1, Ordering::SeqCst);
-        Some(fault)
+    }
+}
+
+/// Takes connections, but for the times in which they are to be refused.
+async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut refuse: watch::Receiver<bool>,
+    refuses: watch::Sender<bool>,
+) -> Option<()> {
+    let address = listener.local_addr().ok()?;
+    let mut listener = Some(listener);
+    loop {
+        {
+            let listener = match listener.take() {
+                Some(listener) => listener,
+                None => TcpListener::bind(address).await.ok()?,
+            };
+            refuses.send_replace(false);
+            // Dropped with this task, and every connection with it.
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                tokio::select! {
+                    taken = listener.accept() => {
+                        while connections.try_join_next().is_some() {}
+                        connections.spawn(relay(taken.ok()?.0, Arc::clone(&shared)));
+                    }
+                    wanted = refuse.wait_for(|refuse| *refuse) => {
+                        wanted.ok()?;
+                        break;
+                    }
+                }
+            }
+            connections.shutdown().await;
+        }
+        refuses.send_replace(true);
+        refuse.wait_for(|refuse| !*refuse).await.ok()?;
     }
 }
 
@@ -128,25 +198,71 @@ impl Shared {
 async fn relay(mut client: TcpStream, shared: Arc<Shared>) -> Option<()> {
     let mut server = TcpStream::connect(shared.upstream).await.ok()?;
     let (mut from_client, mut from_server) = (vec![0; PIECE], vec![0; PIECE]);
+    let mut pending: Option<Pending> = None;
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
                 let piece = from_client.get(..read.ok()?).filter(|piece| !piece.is_empty())?;
-                let fate = shared.fate(piece);
-                match fate {
-                    Some(Fault::Refused | Fault::CutBefore) => return None,
-                    Some(Fault::RateLimited) => return client.write_all(TOO_MANY).await.ok(),
-                    Some(Fault::Unavailable) => return client.write_all(UNAVAILABLE).await.ok(),
-                    _ => server.write_all(piece).await.ok()?,
+                match shared.fate(piece) {
+                    Some(Fate::Fault(fault)) => return fail(fault, piece, &mut client, &mut server).await,
+                    Some(Fate::Harm(harm)) => pending = Some(Pending::new(harm)),
+                    None => {}
                 }
-                if let Some(fault) = fate {
-                    return strike(fault, &mut client, &mut server).await;
+                if let Some(on_its_way) = pending.take_if(|pending| pending.harm.to_request) {
+                    pending = harmed(on_its_way, piece, &client, &mut server, &shared).await?;
+                } else {
+                    server.write_all(piece).await.ok()?;
                 }
             }
             read = server.read(&mut from_server) => {
                 let piece = from_server.get(..read.ok()?).filter(|piece| !piece.is_empty())?;
-                client.write_all(piece).await.ok()?;
+                match pending.take() {
+                    // The answer has begun: the request was too short to be harmed.
+                    Some(on_its_way) if !on_its_way.harm.to_request => {
+                        pending = harmed(on_its_way, piece, &server, &mut client, &shared).await?;
+                    }
+                    _ => client.write_all(piece).await.ok()?,
+                }
             }
+        }
+    }
+}
+
+/// Passes a piece on with the harm that is due; nothing where the connection ends by it.
+async fn harmed(
+    mut pending: Pending,
+    piece: &[u8],
+    from: &TcpStream,
+    to: &mut TcpStream,
+    shared: &Shared,
+) -> Option<Option<Pending>> {
+    let passed = pending.pass(piece, from, to).await?;
+    if matches!(passed, Passed::Unharmed) {
+        return Some(Some(pending));
+    }
+    shared.count();
+    if matches!(passed, Passed::Ended) {
+        return None;
+    }
+    if pending.harm.to_request && pending.harm.injury == Injury::Duplicate {
+        let again = piece.get(pending.split..).unwrap_or_default();
+        let mut second = TcpStream::connect(shared.upstream).await.ok()?;
+        second.write_all(again).await.ok()?;
+        // Whatever the server answers, nobody hears it; but it is let finish.
+        let _heard = second.read(&mut vec![0; PIECE]).await;
+    }
+    Some(None)
+}
+
+/// Brings a fault about.
+async fn fail(fault: Fault, piece: &[u8], client: &mut TcpStream, server: &mut TcpStream) -> Option<()> {
+    match fault {
+        Fault::Refused | Fault::CutBefore => None,
+        Fault::RateLimited => client.write_all(TOO_MANY).await.ok(),
+        Fault::Unavailable => client.write_all(UNAVAILABLE).await.ok(),
+        _ => {
+            server.write_all(piece).await.ok()?;
+            strike(fault, client, server).await
         }
     }
 }

@@ -187,8 +187,7 @@ fn stream(receiver: Receiver<Item>, query: EventQuery) -> EventStream {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Some((Err(error), (None, query))),
                 Err(RecvError::Lagged(missed)) => {
-                    let reason = format!("{missed} events were missed: the reader was too slow");
-                    let event = Event::new(SystemTime::now(), EventKind::Resync { reason });
+                    let event = Event::new(SystemTime::now(), EventKind::Lagged { missed });
                     return Some((Ok(event), (Some(receiver), query)));
                 }
                 Err(RecvError::Closed) => return None,

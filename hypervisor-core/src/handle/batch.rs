@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch_run::BatchRun;
 use super::link::Link;
 use crate::error::{Error, Result};
 use crate::model::{
@@ -43,9 +44,13 @@ pub struct BatchBuilder {
 }
 
 impl dyn Hypervisor {
-    /// An empty batch: eight at a time, one at a time for each guest, the others go on when one fails.
+    /// An empty batch: as many at a time as the backend takes well ([`Batch::batch_limits`](crate::Batch::batch_limits)), one at a time for
+    /// each guest, the others go on when one fails.
     pub fn batch(self: &Arc<Self>) -> BatchBuilder {
-        BatchBuilder { link: Link::new(self), request: BatchRequest::new(Vec::<BatchItem>::new()) }
+        let limits = self.batch_limits();
+        let request = BatchRequest::new(Vec::<BatchItem>::new());
+        let request = request.concurrency(limits.concurrency).per_key(limits.per_key);
+        BatchBuilder { link: Link::new(self), request }
     }
 }
 
@@ -157,6 +162,11 @@ impl BatchBuilder {
         self.last(|item| item.compensate = Some(op))
     }
 
+    /// Takes the last operation back by deleting what it has made, for [`OnError::Compensate`].
+    pub fn delete_made(self) -> Self {
+        self.last(|item| item.delete_made = true)
+    }
+
     fn last(mut self, change: impl FnOnce(&mut BatchItem)) -> Self {
         if let Some(item) = self.request.items.last_mut() {
             change(item);
@@ -200,6 +210,41 @@ impl BatchBuilder {
     /// # Errors
     /// `Unsupported` or `InvalidInput` naming the item, before anything is begun; what goes wrong later is in the outcomes.
     pub async fn run(&self) -> Result<BatchReport> {
+        self.check()?;
+        self.link.call(Operation::SubmitBatch, &[], self.link.hv.submit_batch(&self.request)).await
+    }
+
+    /// The batch as a stream of what happens to its items, which can be cancelled. It runs while the stream is read, here and not in a
+    /// gateway: each operation is a call of its own, or a part of a bulk call.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use futures::StreamExt as _;
+    /// use hypervisor_core::Hypervisor;
+    /// use hypervisor_core::memory::Memory;
+    /// use hypervisor_core::model::{BatchStep, VmSpec};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+    /// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+    /// let mut batch = hv.batch().create(VmSpec::new("a")).create(VmSpec::new("b")).concurrency(1).begin()?;
+    /// while let Some(step) = batch.next().await {
+    ///     if let BatchStep::Ended { item: 0, .. } = step {
+    ///         batch.cancel();
+    ///     }
+    /// }
+    /// let report = batch.report().await?;
+    /// assert_eq!(report.vms().count(), 1, "the second was not begun any more");
+    /// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// `Unsupported` or `InvalidInput` naming the item, before anything is begun.
+    pub fn begin(self) -> Result<BatchRun> {
+        self.check()?;
+        self.link.check(Operation::SubmitBatch, &[])?;
+        Ok(BatchRun::new(Arc::clone(&self.link.hv), self.request))
+    }
+
+    fn check(&self) -> Result<()> {
         self.request.validate()?;
         for (index, item) in self.request.items.iter().enumerate() {
             for op in std::iter::once(&item.op).chain(&item.compensate) {
@@ -209,7 +254,13 @@ impl BatchBuilder {
                     error.with_field(format!("items[{index}].op"), why)
                 })?;
             }
+            if let Some(undoing) = item.op.undoing().filter(|_| item.delete_made) {
+                self.link.check(undoing, &[]).map_err(|error| {
+                    let why = error.message().to_owned();
+                    error.with_field(format!("items[{index}].delete_made"), why)
+                })?;
+            }
         }
-        self.link.call(Operation::SubmitBatch, &[], self.link.hv.submit_batch(&self.request)).await
+        Ok(())
     }
 }

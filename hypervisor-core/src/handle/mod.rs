@@ -6,6 +6,7 @@
 mod agent;
 mod backups;
 mod batch;
+mod batch_run;
 mod conditions;
 mod follow;
 mod host;
@@ -29,6 +30,7 @@ mod wait;
 pub use agent::Agent;
 pub use backups::Backups;
 pub use batch::BatchBuilder;
+pub use batch_run::BatchRun;
 pub use host::{Group, Groups, Host, Hosts};
 pub use listing::Listing;
 pub use network::{Network, Networks};
@@ -42,4 +44,5 @@ pub use wait::WaitOptions;
 
 pub(crate) use settle::Settle;
 pub(crate) use turnstile::Turnstile;
+pub(crate) use vm::with_uid;
 pub(crate) use wait::Wait;

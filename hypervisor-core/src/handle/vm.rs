@@ -17,7 +17,7 @@ use crate::model::{
     VmChange, VmConfig, VmId, VmInfo, VmMetrics, VmState,
 };
 use crate::operation::Operation;
-use crate::traits::Hypervisor;
+use crate::traits::{Compute, Hypervisor};
 
 /// One guest. Cheap to clone; holds no state of the guest, so that nothing in it can be stale.
 ///
@@ -204,13 +204,16 @@ impl Vm {
         self.link.start(Operation::UpdateVm, &change.needs(), call, |_| Settle::Unknowable).await
     }
 
-    /// Deletes it, and its disks as the options say.
+    /// Deletes it, and its disks as the options say. A handle that does not know the uid yet asks for it first: ids are used again, and
+    /// a delete that is repeated after a lost answer must not delete another guest.
     ///
     /// # Errors
     /// `InvalidState` while it runs or has snapshots, unless the options allow it; `Conflict` when it has another uid.
     pub async fn delete(&self, options: &DeleteVm) -> Result<Task<()>> {
         let mut options = options.clone();
         options.expected_uid = options.expected_uid.or_else(|| self.uid.as_deref().map(str::to_owned));
+        let learn = with_uid(&*self.link.hv, &self.id, options.clone());
+        let options = self.link.call(Operation::DeleteVm, &options.needs(), learn).await?;
         let call = self.link.hv.delete_vm(&self.id, &options);
         let settle = |(): &()| Settle::VmGone(self.id.clone());
         self.link.start(Operation::DeleteVm, &options.needs(), call, settle).await
@@ -440,4 +443,17 @@ impl From<&Vm> for VmId {
     fn from(vm: &Vm) -> Self {
         vm.id.clone()
     }
+}
+
+/// The options with the uid that the guest has now, where they name none.
+pub(crate) async fn with_uid<B: Compute + ?Sized>(
+    backend: &B,
+    vm: &VmId,
+    options: DeleteVm,
+) -> Result<DeleteVm> {
+    if options.expected_uid.is_some() {
+        return Ok(options);
+    }
+    let expected_uid = backend.get_vm(vm).await?.uid;
+    Ok(DeleteVm { expected_uid, ..options })
 }

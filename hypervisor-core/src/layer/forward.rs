@@ -96,6 +96,10 @@ impl<P: Policy> Batch for Layered<P> {
         possible.ok().and_then(|()| self.wrapped().bulk_key(op))
     }
 
+    fn batch_limits(&self) -> BatchLimits {
+        self.wrapped().batch_limits()
+    }
+
     async fn submit_bulk(&self, ops: &[BatchOp]) -> Result<Vec<Result<Started<BatchOutput>>>> {
         let needs = ops.iter().flat_map(BatchOp::needs).collect();
         let call = Call::new(Operation::SubmitBatch).needs(needs);

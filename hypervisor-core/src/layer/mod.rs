@@ -21,6 +21,7 @@ mod counters;
 mod forward;
 mod layered;
 mod limit;
+mod once;
 mod retry;
 pub mod semantics;
 mod stack;

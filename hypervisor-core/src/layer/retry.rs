@@ -9,6 +9,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::Instant;
 
+use super::once::Tokens;
 use super::{Attempt, Call, Policy};
 use crate::error::{Effect, Error, ErrorKind, Result, Retry};
 use crate::operation::OperationClass;
@@ -24,8 +25,11 @@ use crate::operation::OperationClass;
 /// | [`Retry::IfIdempotent`] | other create, action | no |
 ///
 /// After an unknown outcome, what a create with a client token has made is looked for and answered if it is there, also when no repetition is left;
-/// a look that fails, or could not see every host, is never taken for a no. A delete that is repeated and finds nothing has
-/// succeeded. Once an attempt may have had an effect, the final error says so, whatever the last attempt said.
+/// a look that fails, or could not see every host, is never taken for a no. A delete that is repeated and finds nothing, or
+/// a guest of another uid, has succeeded. Once an attempt may have had an effect, the final error says so, whatever the last attempt said.
+///
+/// A token names one logical call: creates with the same token go one after the other, and one that comes after another (whose caller may have
+/// given up on it) looks first, and answers with what is there.
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
     max_attempts: u32,
@@ -37,6 +41,7 @@ pub struct RetryPolicy {
     jitter: bool,
     seed: u64,
     calls: Arc<AtomicU64>,
+    tokens: Arc<Tokens>,
 }
 
 impl Default for RetryPolicy {
@@ -59,6 +64,7 @@ impl RetryPolicy {
             jitter: true,
             seed: RandomState::new().hash_one("retry"),
             calls: Arc::default(),
+            tokens: Arc::default(),
         }
     }
 
@@ -160,7 +166,7 @@ struct Course<'p, I> {
     lost: bool,
 }
 
-impl<I: Iterator<Item = Duration>> Course<'_, I> {
+impl<I: Iterator<Item = Duration> + Send> Course<'_, I> {
     /// Waits before the next attempt or look; false where there is none.
     async fn pause(&mut self, call: &Call<'_>, error: &Error) -> bool {
         let asked = error.retry_after().unwrap_or_default();
@@ -192,6 +198,19 @@ impl<I: Iterator<Item = Duration>> Course<'_, I> {
             _ => error,
         };
         Err(error.with_attempts(attempts))
+    }
+
+    /// Looks for what a call before this one has made with the same token.
+    async fn made_before<T: Send + 'static>(
+        &mut self,
+        call: &Call<'_>,
+        attempt: Attempt<'_, T>,
+    ) -> Result<Option<T>> {
+        self.look(call, attempt).await.map_err(|error| {
+            let hint =
+                "A call with the same token may have made it, which could not be found out; nothing was sent";
+            error.with_hint(hint)
+        })
     }
 
     /// Looks for what an attempt of unknown outcome may have made, and looks again while the look fails. `Ok(None)`: it is not
@@ -256,10 +275,36 @@ impl RetryPolicy {
     {
         let mut course =
             Course { policy: self, pauses: self.pauses(), begun, attempts: 0, effect: false, lost: false };
+        let token = call.client_token().filter(|_| attempt.can_find());
+        let turn = match token {
+            Some(token) => Some(self.tokens.turn(token).await),
+            None => None,
+        };
+        if turn.as_ref().is_some_and(|turn| turn.was_begun())
+            && let Some(answer) = course.made_before(call, attempt).await?
+        {
+            return Ok(answer);
+        }
+        let answer = self.course(&mut course, call, attempt).await;
+        if let Some(turn) = turn {
+            turn.end(answer.as_ref().is_ok() || course.effect);
+        }
+        answer
+    }
+}
+
+impl RetryPolicy {
+    async fn course<T: Send + 'static, I: Iterator<Item = Duration> + Send>(
+        &self,
+        course: &mut Course<'_, I>,
+        call: &Call<'_>,
+        attempt: Attempt<'_, T>,
+    ) -> Result<T> {
         loop {
             course.attempts += 1;
+            // The id may belong to another guest by now, whose uid is not the expected one.
             if course.lost
-                && error.is_not_found()
+                && (error.is_not_found() || error.kind() == ErrorKind::Conflict)
                 && let Some(answer) = attempt.already_gone()
             {
                 return Ok(answer);

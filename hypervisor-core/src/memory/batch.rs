@@ -6,7 +6,7 @@ use super::Memory;
 use super::state::World;
 use crate::error::{Error, Result};
 use crate::model::{
-    BatchOp, BatchOutput, BatchReport, BatchRequest, BulkKey, CloneMany, Feature, Started, VmId,
+    BatchLimits, BatchOp, BatchOutput, BatchReport, BatchRequest, BulkKey, CloneMany, Feature, Started, VmId,
 };
 use crate::operation::Operation;
 use crate::traits::Batch;
@@ -23,6 +23,10 @@ impl Batch for Memory {
             BatchOp::PowerVm { action, .. } if able => Some(BulkKey::new(action.operation().as_str(), BULK)),
             _ => None,
         }
+    }
+
+    fn batch_limits(&self) -> BatchLimits {
+        BatchLimits::new(64)
     }
 
     async fn submit_bulk(&self, ops: &[BatchOp]) -> Result<Vec<Result<Started<BatchOutput>>>> {

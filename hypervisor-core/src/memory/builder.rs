@@ -130,7 +130,7 @@ impl MemoryBuilder {
     }
 
     /// How many events a slow reader may be behind before it is told to
-    /// [`Resync`](crate::model::EventKind::Resync); 1024 without this.
+    /// [`Lagged`](crate::model::EventKind::Lagged); 1024 without this.
     pub fn event_buffer(mut self, events: usize) -> Self {
         self.config.event_buffer = events;
         self

@@ -15,7 +15,7 @@ use crate::model::{Event, EventKind, EventQuery, EventStream};
 use crate::operation::Operation;
 use crate::traits::Events;
 
-/// The last events. A reader that is further behind than the ring is long gets a `Resync`.
+/// The last events. A reader that is further behind than the ring is long gets a `Lagged`.
 #[derive(Debug)]
 pub(super) struct EventLog {
     ring: VecDeque<Event>,
@@ -45,9 +45,9 @@ impl EventLog {
     fn read(&self, cursor: &mut u64, query: &EventQuery, now: Duration) -> Option<Event> {
         let first = self.next - u64::try_from(self.ring.len()).unwrap_or(0);
         if *cursor < first {
-            let reason = format!("{} events were missed: the reader was too slow", self.next - *cursor);
+            let missed = self.next - *cursor;
             *cursor = self.next;
-            return Some(Event::new(wall(now), EventKind::Resync { reason }));
+            return Some(Event::new(wall(now), EventKind::Lagged { missed }));
         }
         let skip = usize::try_from(*cursor - first).unwrap_or(usize::MAX);
         for event in self.ring.iter().skip(skip) {

@@ -129,6 +129,43 @@ impl BatchOp {
         }
     }
 
+    /// Whether it makes something that can be deleted again.
+    #[must_use]
+    pub const fn makes(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateVm(_) | Self::CloneVm { .. } | Self::CreateSnapshot { .. } | Self::CreateVolume(_)
+        )
+    }
+
+    /// What deletes what it has made.
+    fn undone_by(&self, made: &BatchOutput) -> Option<Self> {
+        match (self, made) {
+            (Self::CreateVm(_) | Self::CloneVm { .. }, BatchOutput::Vm(vm)) => {
+                Some(Self::DeleteVm { vm: vm.clone(), options: DeleteVm::with_disks().power_off(true) })
+            }
+            (Self::CreateVolume(_), BatchOutput::Volume(volume)) => Some(Self::DeleteVolume(volume.clone())),
+            (Self::CreateSnapshot { vm, .. }, BatchOutput::Snapshot(snapshot)) => {
+                Some(Self::DeleteSnapshot {
+                    vm: vm.clone(),
+                    snapshot: snapshot.clone(),
+                    options: DeleteSnapshot::only(),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The operation that deletes what it makes.
+    pub(crate) const fn undoing(&self) -> Option<Operation> {
+        match self {
+            Self::CreateVm(_) | Self::CloneVm { .. } => Some(Operation::DeleteVm),
+            Self::CreateVolume(_) => Some(Operation::DeleteVolume),
+            Self::CreateSnapshot { .. } => Some(Operation::DeleteSnapshot),
+            _ => None,
+        }
+    }
+
     /// The guest that it is about.
     #[must_use]
     pub const fn vm(&self) -> Option<&VmId> {
@@ -161,16 +198,26 @@ pub struct BatchItem {
     /// What takes it back when a later item fails, for [`OnError::Compensate`].
     #[serde(default)]
     pub compensate: Option<BatchOp>,
+    /// Takes it back by deleting what it has made, whose id nobody knows beforehand: the guest with its disks, the volume, the snapshot.
+    #[serde(default)]
+    pub delete_made: bool,
 }
 
 impl BatchItem {
     /// An operation that waits for nothing.
     #[must_use]
     pub fn new(op: BatchOp) -> Self {
-        Self { op, after: Vec::new(), key: None, compensate: None }
+        Self { op, after: Vec::new(), key: None, compensate: None, delete_made: false }
     }
 
-    setters! { val after: Vec<usize>; opt_into key: String; opt compensate: BatchOp; }
+    setters! { val after: Vec<usize>; opt_into key: String; opt compensate: BatchOp; val delete_made: bool; }
+
+    /// What takes it back once it has made this; `None` where it names nothing that would.
+    #[must_use]
+    pub fn taken_back_by(&self, made: &BatchOutput) -> Option<BatchOp> {
+        let deletes = self.delete_made.then(|| self.op.undone_by(made)).flatten();
+        deletes.or_else(|| self.compensate.clone())
+    }
 }
 
 impl From<BatchOp> for BatchItem {
@@ -186,7 +233,7 @@ named_enum! {
         Continue = "continue",
         /// Nothing new is begun; what has begun is waited for.
         Stop = "stop",
-        /// As `Stop`, and then what has succeeded is taken back, last first, by each item's `compensate`.
+        /// As `Stop`, and then what has succeeded is taken back, last first, by each item's `compensate` or `delete_made`.
         Compensate = "compensate",
     }
 }
@@ -236,6 +283,14 @@ impl BatchRequest {
         }
         let mut waits_for: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (index, item) in self.items.iter().enumerate() {
+            if item.delete_made && (!item.op.makes() || item.compensate.is_some()) {
+                let why = if item.op.makes() {
+                    "`compensate` says already what takes it back"
+                } else {
+                    "it makes nothing"
+                };
+                return Err(Error::invalid(format!("items[{index}].delete_made"), why));
+            }
             if let Some(bad) = item.after.iter().find(|after| **after >= self.items.len()) {
                 return Err(Error::invalid(
                     format!("items[{index}].after"),
@@ -356,6 +411,51 @@ impl BatchReport {
     }
 }
 
+/// What a batch that is under way tells.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum BatchStep {
+    /// An item was sent to the backend.
+    Begun {
+        /// Its index.
+        item: usize,
+    },
+    /// An item has come to an end: done, failed, or of unknown outcome. One that was done ends once more when it is taken back.
+    Ended {
+        /// Its index.
+        item: usize,
+        /// How.
+        outcome: BatchOutcome,
+    },
+}
+
+/// How many operations a backend takes well at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchLimits {
+    /// In all.
+    pub concurrency: usize,
+    /// With the same key.
+    pub per_key: usize,
+}
+
+impl BatchLimits {
+    /// So many in all, one for each key.
+    #[must_use]
+    pub const fn new(concurrency: usize) -> Self {
+        Self { concurrency, per_key: 1 }
+    }
+
+    setters! { val per_key: usize; }
+}
+
+impl Default for BatchLimits {
+    /// Eight in all.
+    fn default() -> Self {
+        Self::new(8)
+    }
+}
+
 /// What makes operations fit into one native call: the same key, and at most so many.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -392,6 +492,8 @@ mod tests {
         let circle = BatchRequest::new([op("a").after(vec![1]), op("b").after(vec![0])]);
         assert!(circle.validate().is_err());
         assert!(BatchRequest::new([op("a")]).concurrency(0).validate().is_err());
+        let nothing_made = BatchRequest::new([op("a").delete_made(true)]).validate().unwrap_err();
+        assert!(nothing_made.fields().contains_key("items[0].delete_made"));
         let no_time = BatchRequest::new([op("a")]).item_deadline(Duration::ZERO).validate().unwrap_err();
         assert!(no_time.fields().contains_key("item_deadline"));
     }

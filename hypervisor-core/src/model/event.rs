@@ -85,10 +85,15 @@ pub enum EventKind {
     NetworkChanged(NetworkId),
     /// A host was added, has changed or is gone.
     HostChanged(HostId),
-    /// Events were missed (the connection broke, or the reader was too slow): read again what matters.
+    /// Events were missed, and nobody knows how many (the connection broke, for example): read again what matters.
     Resync {
         /// Why.
         reason: String,
+    },
+    /// This reader was too slow for the bounded queue between it and the source: read again what matters.
+    Lagged {
+        /// How many events it has missed.
+        missed: u64,
     },
     /// Something that only a newer server can tell, as it told it.
     #[serde(untagged)]
@@ -96,6 +101,12 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Whether events were missed before this one, so that what is known from events has to be read again.
+    #[must_use]
+    pub const fn is_gap(&self) -> bool {
+        matches!(self, Self::Resync { .. } | Self::Lagged { .. })
+    }
+
     /// The guest that it is about.
     #[must_use]
     pub const fn vm(&self) -> Option<&VmId> {
@@ -129,11 +140,12 @@ impl EventQuery {
 
     setters! { opt_into vm: VmId; }
 
-    /// Whether the query wants this event. [`EventKind::Resync`] is always wanted.
+    /// Whether the query wants this event. [Gaps](EventKind::is_gap) are always wanted.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         match (&self.vm, &event.kind) {
-            (None, _) | (_, EventKind::Resync { .. }) => true,
+            (None, _) => true,
+            (_, kind) if kind.is_gap() => true,
             (Some(vm), kind) => kind.vm() == Some(vm),
         }
     }

@@ -26,7 +26,10 @@ mod vm;
 mod volume;
 
 pub use backup::{BackupInfo, BackupMode, BackupQuery, BackupSpec, RestoreBackup, RestoreTo};
-pub use batch::{BatchItem, BatchOp, BatchOutcome, BatchOutput, BatchReport, BatchRequest, BulkKey, OnError};
+pub use batch::{
+    BatchItem, BatchLimits, BatchOp, BatchOutcome, BatchOutput, BatchReport, BatchRequest, BatchStep,
+    BulkKey, OnError,
+};
 pub use boot::{Boot, BootDevice, CloudInit, DirectBoot, Firmware, GraphicsKind, SerialSpec};
 pub use capability::{Capabilities, Capability, Feature, Support};
 pub use disk::{DetachDisk, DiskBus, DiskDevice, DiskInfo, DiskSource, DiskSpec};

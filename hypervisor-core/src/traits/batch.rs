@@ -2,7 +2,9 @@ use async_trait::async_trait;
 
 use super::{Compute, Network, Snapshots, Storage, Tasks, unsupported};
 use crate::error::Result;
-use crate::model::{BatchOp, BatchOutput, BatchReport, BatchRequest, BulkKey, CloneMany, Started, VmId};
+use crate::model::{
+    BatchLimits, BatchOp, BatchOutput, BatchReport, BatchRequest, BulkKey, CloneMany, Started, VmId,
+};
 use crate::operation::Operation;
 
 /// Many operations at a time. The algorithm is core's; a backend with a bulk call overrides `bulk_key` and `submit_bulk`.
@@ -12,6 +14,11 @@ pub trait Batch: Compute + Storage + Network + Snapshots + Tasks {
     fn bulk_key(&self, op: &BatchOp) -> Option<BulkKey> {
         let _ = op;
         None
+    }
+
+    /// How many operations at a time a batch begins that does not say it itself: what the server does well at once.
+    fn batch_limits(&self) -> BatchLimits {
+        BatchLimits::default()
     }
 
     /// Sends operations of one [`BulkKey`] as one native call. One answer for each, in the same order.

@@ -109,7 +109,7 @@ async fn told(app: &Arc<App>, event: &Event) -> Result<(), String> {
             let seen = app.store.seen_of(vm.as_str()).await.map_err(|error| error.to_string())?;
             note(app, Vec::new(), seen.into_iter().collect(), Vec::new()).await
         }
-        EventKind::Resync { .. } => compare(app).await,
+        EventKind::Resync { .. } | EventKind::Lagged { .. } => compare(app).await,
         _ => Ok(()),
     }
 }

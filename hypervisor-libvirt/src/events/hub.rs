@@ -14,7 +14,7 @@ use super::table::{Meaning, Table};
 use crate::facts::FactsCache;
 use crate::ffi::Signal;
 
-/// How many events are kept. A reader that is further behind gets a `Resync`.
+/// How many events are kept. A reader that is further behind gets a `Lagged`.
 const RING: usize = 4096;
 
 /// The events of one connection: signals come in from libvirt's thread, readers take events out.
@@ -363,9 +363,9 @@ impl State {
     fn read(&self, cursor: &mut u64, query: &EventQuery) -> Option<Event> {
         let first = self.next - u64::try_from(self.ring.len()).unwrap_or(0);
         if *cursor < first {
-            let reason = format!("{} events were missed: the reader was too slow", self.next - *cursor);
+            let missed = self.next - *cursor;
             *cursor = self.next;
-            return Some(Event::new(SystemTime::now(), EventKind::Resync { reason }));
+            return Some(Event::new(SystemTime::now(), EventKind::Lagged { missed }));
         }
         let skip = usize::try_from(*cursor - first).unwrap_or(usize::MAX);
         for event in self.ring.iter().skip(skip) {

@@ -71,8 +71,10 @@ impl Element {
     /// Reads a document and returns its root.
     ///
     /// # Errors
-    /// When the document is not well-formed, has a document type, uses entities of its own, or is nested too deeply.
+    /// When the document is not well-formed, has a document type, uses entities of its own, is nested too deeply, or has a character that XML
+    /// cannot carry.
     pub fn parse(document: &str) -> Result<Self, XmlError> {
+        carried(document)?;
         let mut reader = Reader::from_str(document);
         let mut open: Vec<Element> = Vec::new();
         let mut root = None;
@@ -362,6 +364,7 @@ fn read_start(start: &BytesStart<'_>) -> Result<Element, XmlError> {
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|error| XmlError::new(format!("<{}>: {error}", element.name)))?;
         let value = attribute.normalized_value(XmlVersion::Implicit1_0)?;
+        carried(&value)?;
         element.attributes.push((attribute.key.0.to_owned(), value.into_owned()));
     }
     Ok(element)
@@ -369,7 +372,8 @@ fn read_start(start: &BytesStart<'_>) -> Result<Element, XmlError> {
 
 fn resolve(reference: &quick_xml::events::BytesRef<'_>) -> Result<String, XmlError> {
     if let Some(character) = reference.resolve_char_ref()? {
-        return Ok(character.to_string());
+        let text = character.to_string();
+        return carried(&text).map(|()| text);
     }
     let name = reference.xml10_content();
     quick_xml::escape::resolve_predefined_entity(&name)
@@ -405,6 +409,24 @@ fn close(element: Element, open: &mut [Element], root: &mut Option<Element>) -> 
     Ok(())
 }
 
+/// Whether XML 1.0 can carry the character, be it as a reference.
+fn is_carried(character: char) -> bool {
+    !matches!(
+        character,
+        '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}'
+    )
+}
+
+/// quick-xml lets these pass. What we could not write again we do not read.
+fn carried(text: &str) -> Result<(), XmlError> {
+    match text.chars().find(|character| !is_carried(*character)) {
+        Some(character) => {
+            Err(XmlError::new(format!("{} is no character of XML", character.escape_unicode())))
+        }
+        None => Ok(()),
+    }
+}
+
 fn escape(f: &mut fmt::Formatter<'_>, text: &str, attribute: bool) -> fmt::Result {
     use fmt::Write as _;
     for character in text.chars() {
@@ -417,7 +439,7 @@ fn escape(f: &mut fmt::Formatter<'_>, text: &str, attribute: bool) -> fmt::Resul
             // A bare carriage return would be read back as a line feed.
             '\r' => f.write_str("&#13;")?,
             '\t' | '\n' => f.write_char(character)?,
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => f.write_char('\u{fffd}')?,
+            _ if !is_carried(character) => f.write_char('\u{fffd}')?,
             _ => f.write_char(character)?,
         }
     }
@@ -465,6 +487,10 @@ mod tests {
             "<a/>x",
             "<a b='1' b='2'/>",
             "<a>&nope;</a>",
+            "<a>\u{0}</a>",
+            "<a b='\u{1f}'/>",
+            "<a>&#1;</a>",
+            "<a b='&#xffff;'/>",
             "<a b='&nope;'/>",
             "<!DOCTYPE a [<!ENTITY e 'x'>]><a>&e;</a>",
         ] {

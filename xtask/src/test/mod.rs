@@ -19,7 +19,7 @@ use self::session::{Session, Show};
 use crate::live::Live;
 use crate::setup::{self, Level};
 use crate::workspace::{Workspace, cargo};
-use crate::{env, paths, readme};
+use crate::{env, paths, readme, soak};
 
 /// Examples that run by themselves, need no server, and end.
 const EXAMPLES: &[&str] = &[
@@ -37,6 +37,8 @@ const EXAMPLES: &[&str] = &[
 ];
 /// The facade's test target that runs the conformance suite.
 const CONFORMANCE: &str = "conformance";
+/// How long the soak takes, in seconds.
+const SOAK: u64 = 60;
 
 /// What to leave out.
 #[derive(Debug, clap::Args)]
@@ -73,6 +75,9 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
     }
     workspace.require("test", CONFORMANCE)?;
     let programs = session.prepare("build the tests", || programs::build(&workspace))?;
+    if filter.is_none() {
+        session.program("build the soak", soak::build(&workspace));
+    }
     let live = if live { start_live(session) } else { None };
     if options.no_live {
         session.skip("everything against a real libvirtd", "--no-live");
@@ -93,6 +98,12 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
             run(&mut session, &other);
             if filter.is_none() {
                 schemathesis::step(&mut session);
+                match soak::soak(SOAK, Some(7)) {
+                    Ok(command) => {
+                        session.program("soak: many workers on each backend under faults", command)
+                    }
+                    Err(error) => session.fail("soak", &error),
+                }
             }
             session
         });

@@ -1,7 +1,7 @@
 //! Batches: power verbs for many guests go as one call of the daemon's, after one look at the states of all.
 
 use async_trait::async_trait;
-use hypervisor_core::model::{BatchOp, BatchOutput, BulkKey, PowerAction, Started, VmId};
+use hypervisor_core::model::{BatchLimits, BatchOp, BatchOutput, BulkKey, PowerAction, Started, VmId};
 use hypervisor_core::traits::Batch;
 use hypervisor_core::{Error, ErrorKind, Operation as O, Result};
 
@@ -22,6 +22,11 @@ impl Batch for HyperSdk {
             && uuid::Uuid::try_parse(vm.as_str()).is_err()
             && self.require(op.operation(), &op.needs()).is_ok();
         sent.then(|| BulkKey::new(action.operation().as_str(), MOST))
+    }
+
+    /// Each call is a `virsh` of its own on the daemon's host, which has 30 s before the daemon cuts the connection.
+    fn batch_limits(&self) -> BatchLimits {
+        BatchLimits::new(4)
     }
 
     async fn submit_bulk(&self, ops: &[BatchOp]) -> Result<Vec<Result<Started<BatchOutput>>>> {

@@ -54,6 +54,8 @@ use hypervisor_core::{Error, ErrorKind, Hypervisor, Operation, Result};
 use crate::ClientConfig;
 
 pub use api::{Api, Feed};
+#[cfg(any(test, fuzzing))]
+pub(crate) use wire::fuzzing::answers;
 
 /// The backend's name.
 pub(crate) const BACKEND: &str = "hypersdk";

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use hypervisor_core::model::{BatchOp, BatchOutput, BulkKey, Feature, Started};
+use hypervisor_core::model::{BatchLimits, BatchOp, BatchOutput, BulkKey, Feature, Started};
 use hypervisor_core::{Batch, Compute as _, Error, ErrorKind, Operation as O, Result};
 use serde::Deserialize;
 
@@ -26,6 +26,11 @@ impl Batch for V1 {
     fn bulk_key(&self, op: &BatchOp) -> Option<BulkKey> {
         let possible = self.native && self.capabilities.has(Feature::BulkPower);
         (possible && matches!(op, BatchOp::PowerVm { .. })).then(|| BulkKey::new("power", TOGETHER))
+    }
+
+    /// A documented gateway allows 100 operations in an hour, so that haste gains nothing.
+    fn batch_limits(&self) -> BatchLimits {
+        BatchLimits::new(if self.native { 16 } else { 4 })
     }
 
     async fn submit_bulk(&self, ops: &[BatchOp]) -> Result<Vec<Result<Started<BatchOutput>>>> {

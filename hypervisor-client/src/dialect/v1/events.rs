@@ -28,6 +28,17 @@ impl Events for V1 {
     }
 }
 
+/// Whether it is a frame, for [`crate::fuzzing`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn frame(text: &str) -> bool {
+    match decode(text.as_bytes()) {
+        Ok(Frame::Event(event)) => crate::fuzzing::again(&event),
+        Ok(Frame::Error(error)) => crate::fuzzing::again(&error),
+        Err(_) => return false,
+    }
+    true
+}
+
 /// The events of a socket. Its end is an error: a watch has none of its own, and the caller has to begin another.
 fn events(socket: WebSocket) -> impl futures::Stream<Item = Result<Event>> + Send {
     futures::stream::unfold(Some(socket), |socket| async move {

@@ -56,6 +56,9 @@ use hypervisor_core::http::{RateLimit, Request, Response};
 use hypervisor_core::model::{BackendInfo, Capabilities, Feature};
 use hypervisor_core::{ErrorKind, Hypervisor, Operation, Result};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::{events::frame, wire::fuzzing::answers};
+
 use self::call::Link;
 use crate::config::ClientConfig;
 

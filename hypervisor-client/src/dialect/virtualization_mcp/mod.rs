@@ -29,6 +29,8 @@ mod wire;
 
 pub use own::{AdapterMode, ListOptions, PortForward};
 pub use routes::{ROUTES, Route};
+#[cfg(any(test, fuzzing))]
+pub(crate) use wire::answers;
 pub use wire::{McpOptions, SnapshotRecord, Template, VmRecord};
 
 use std::fmt;

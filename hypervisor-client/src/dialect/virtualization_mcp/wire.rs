@@ -278,6 +278,24 @@ fn disk(spec: &VmSpec) -> Result<Option<u64>> {
     }
 }
 
+/// Every decoder of the dialect, for [`crate::fuzzing`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn answers(bytes: &[u8]) -> bool {
+    use crate::fuzzing::again;
+    use hypervisor_core::http::decode;
+    let Ok(value) = decode::<Value>(bytes) else { return false };
+    let of = |key: &str| serde_json::to_vec(&list(data(value.clone()), key)).unwrap_or_default();
+    let (vms, snapshots) =
+        (decode::<Vec<VmRecord>>(&of("vms")), decode::<Vec<SnapshotRecord>>(&of("snapshots")));
+    vms.iter().flatten().for_each(|vm| again(&vm.to_info()));
+    snapshots.iter().flatten().filter_map(SnapshotRecord::to_info).for_each(|snapshot| again(&snapshot));
+    let (vm, snapshot) = (decode::<VmRecord>(bytes), decode::<SnapshotRecord>(bytes));
+    vm.iter().for_each(|vm| again(&vm.to_info()));
+    snapshot.iter().filter_map(SnapshotRecord::to_info).for_each(|snapshot| again(&snapshot));
+    let _ = has_next(&String::from_utf8_lossy(bytes));
+    vms.is_ok() | snapshots.is_ok() | vm.is_ok() | decode::<Template>(bytes).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use hypervisor_core::http::decode;

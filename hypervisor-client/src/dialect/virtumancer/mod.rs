@@ -38,6 +38,8 @@ pub use backend::Virtumancer;
 pub use events::Loads;
 pub use hosts::{AddHost, HostChange};
 pub use routes::Generation;
+#[cfg(any(test, fuzzing))]
+pub(crate) use wire::fuzzing::{answers, frame};
 pub use wire::{
     DeviceTraffic, DiscoveredVm, Hardware, HardwareDisk, HardwareNic, HostFacts, HostLoad, HostRecord, VmLoad,
 };

@@ -44,12 +44,13 @@ pub use state::FakeDomain;
 #[must_use = "nothing answers before `start`"]
 pub struct HyperSdkFake {
     state: State,
+    forgets: bool,
 }
 
 impl super::Fake {
     /// A fake of HyperSDK's daemon.
     pub fn hypersdk() -> HyperSdkFake {
-        HyperSdkFake { state: State::new() }
+        HyperSdkFake { state: State::new(), forgets: false }
     }
 }
 
@@ -84,9 +85,17 @@ impl HyperSdkFake {
         self
     }
 
+    /// Keeps no record of what was sent: for runs of many requests.
+    pub fn without_record(mut self) -> Self {
+        self.forgets = true;
+        self
+    }
+
     /// Starts it on a port of its own on loopback. It ends when what is returned is dropped.
     pub async fn start(self) -> RunningHyperSdk {
-        let server = MockServer::start().await;
+        let builder = MockServer::builder();
+        let builder = if self.forgets { builder.disable_request_recording() } else { builder };
+        let server = builder.start().await;
         let state = Arc::new(Mutex::new(self.state));
         let silent = Silent(Arc::clone(&state));
         let at_work = Daemon(Arc::clone(&state));

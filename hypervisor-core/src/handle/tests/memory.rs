@@ -111,7 +111,8 @@ async fn batches_run_on_native_bulk_calls_too() {
     let names = (0..10).map(|n| VmSpec::new(format!("v{n}")));
     let made =
         names.fold(hv.batch(), crate::BatchBuilder::create).run().await.unwrap().into_result().unwrap();
-    let start = made.vms().fold(hv.batch(), |batch, vm| batch.start(vm)).on_error(OnError::Stop);
+    let start =
+        made.vms().fold(hv.batch(), |batch, vm| batch.start(vm)).concurrency(8).on_error(OnError::Stop);
     assert!(start.run().await.unwrap().all_done());
     let running = hv.vms().all(&VmQuery::all().state(VmState::Running)).await.unwrap();
     assert_eq!(running.len(), 10);

@@ -7,8 +7,11 @@ use futures::future::join_all;
 use crate::WaitOptions;
 use crate::handle::scripted::Scripted;
 use crate::handle::turnstile::{Turnstile, is_shared};
-use crate::model::{TaskId, TaskInfo, TaskState};
+use crate::layer::{Stack, Trace};
+use crate::memory::Memory;
+use crate::model::{ByteSize, CloneSpec, DiskSpec, TaskId, TaskInfo, TaskState, VmSpec};
 use crate::operation::Operation;
+use crate::traits::Hypervisor;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -34,6 +37,58 @@ async fn a_hundred_waits_cost_about_as_much_as_one() {
     assert!(held <= 8, "a server that holds was asked {held} times");
     let crowd = looks(&Scripted::with(|backend| backend.holds = true), 100).await;
     assert!(crowd <= one * 3, "{crowd}");
+}
+
+/// What `count` tasks of 10 s cost in memory under the usual layers, and how long the last wait took.
+async fn requests(count: u32) -> (u64, Duration) {
+    let length = Duration::from_secs(10);
+    let memory = Memory::builder().task_time(length).host_capacity(4096, ByteSize::gib(1 << 20)).build();
+    let hv: Arc<dyn Hypervisor> = Arc::new(memory);
+    let disk = DiskSpec::new_volume(ByteSize::gib(1));
+    let base = hv.create_vm(&VmSpec::new("base").disk(disk)).await.unwrap().output;
+    tokio::time::sleep(length * 2).await;
+    let trace = Trace::new();
+    let hv = Stack::standard(hv).trace_with(trace.clone()).build();
+    let mut waits = Vec::new();
+    for n in 0..count {
+        waits.push(
+            hv.vm(base.clone()).clone_as(&CloneSpec::new(format!("copy-{n}"))).await.unwrap().into_future(),
+        );
+    }
+    let began = tokio::time::Instant::now();
+    for end in join_all(waits).await {
+        end.unwrap();
+    }
+    let counters = trace.counters();
+    (counters.of(Operation::GetTask).attempts + counters.of(Operation::ListTasks).attempts, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_tasks_of_ten_seconds_cost_fewer_than_forty_requests() {
+    let (few, _) = requests(5).await;
+    let (many, took) = requests(500).await;
+    assert!(many < 40, "{many} requests for 500 waits");
+    assert!(many <= few * 2, "{many} requests for 500 waits, {few} for 5");
+    assert!(took < Duration::from_secs(15), "{took:?}: nobody is forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_later_is_served_by_the_same_poll() {
+    let backend = Scripted::new();
+    let hv = backend.hv();
+    let first: Vec<_> =
+        tasks(&backend, 10, MINUTE).into_iter().map(|id| tokio::spawn(hv.task(id).into_future())).collect();
+    tokio::time::sleep(MINUTE / 2).await;
+    let before = backend.looks();
+    let late = backend.task(MINUTE / 2, TaskInfo::new("late", TaskState::Succeeded));
+    hv.task(late).await.unwrap();
+    for wait in first {
+        wait.await.unwrap().unwrap();
+    }
+    let after = backend.looks() - before;
+    let alone = looks(&Scripted::new(), 10).await;
+    assert!(after <= alone, "{after} looks in the half minute with one more, {alone} in a whole one without");
+    assert!(backend.count(Operation::GetTask) <= 1, "all but the first look by the list");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use crate::model::{
     ByteSize, CloneSpec, DiskSpec, EventKind, EventQuery, PageRequest, PowerAction, TaskState, VmId, VmQuery,
     VmSpec, VmState,
 };
-use crate::traits::{Compute as _, Events as _, Hypervisor, Tasks as _};
+use crate::traits::{Compute as _, Events as _, Hypervisor, Storage as _, Tasks as _};
 
 fn shaky(chaos: &Chaos) -> (Arc<Memory>, Layered<Chaos>) {
     let memory = Arc::new(Memory::builder().task_time(Duration::from_secs(1)).build());
@@ -115,7 +115,8 @@ async fn five_hundred_creates_with_lost_answers_make_five_hundred_machines() {
     let creates = (0..500).map(|n| {
         let hv = Arc::clone(&hv);
         async move {
-            let spec = VmSpec::new(format!("vm-{n}")).client_token(format!("order-{n}"));
+            let disk = DiskSpec::new_volume(ByteSize::gib(1));
+            let spec = VmSpec::new(format!("vm-{n}")).disk(disk).client_token(format!("order-{n}"));
             let vm: VmId = hv.vms().create(&spec).await?.wait().await?.into();
             Ok::<_, crate::Error>(vm)
         }
@@ -124,5 +125,9 @@ async fn five_hundred_creates_with_lost_answers_make_five_hundred_machines() {
     let failed: Vec<_> = made.iter().filter_map(|made| made.as_ref().err()).collect();
     assert!(failed.is_empty(), "{} failed, the first: {}", failed.len(), failed[0]);
     assert_eq!(count(&memory).await, 500);
+    let ids: std::collections::BTreeSet<_> = made.iter().flatten().collect();
+    assert_eq!(ids.len(), 500, "each caller has a machine of its own");
+    let volumes = memory.list_volumes(&"default".into(), &PageRequest::default()).await.unwrap().items;
+    assert_eq!(volumes.len(), 500, "no disk without a machine");
     assert!(chaos.injected() > 100, "{} faults", chaos.injected());
 }

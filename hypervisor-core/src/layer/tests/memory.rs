@@ -64,3 +64,42 @@ async fn a_batch_goes_through_the_layers_one_operation_at_a_time() {
     assert_eq!(starts.len(), 3);
     assert!(hv.submit_batch(&BatchRequest::new(starts)).await.unwrap().all_done());
 }
+
+#[tokio::test(start_paused = true)]
+async fn callers_with_the_same_token_get_the_same_guest() {
+    let plan = FaultPlan::new().lose_answer(Operation::CreateVm, 1, ErrorKind::Timeout);
+    let latency = Duration::from_millis(1)..Duration::from_millis(50);
+    let hv = stack(Memory::builder().faults(plan).latency(latency).build());
+    let spec = VmSpec::new("web-1").client_token("once-1");
+    let made = join_all((0..20).map(|_| hv.create_vm(&spec))).await;
+    let ids: std::collections::BTreeSet<_> = made.into_iter().map(|made| made.unwrap().output).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    assert_eq!(names(&hv).await, ["web-1"]);
+}
+
+/// The id of a guest that was deleted goes to the next one, and the answer to the delete is lost: its repetition must not delete that one.
+#[tokio::test(start_paused = true)]
+async fn a_repeated_delete_spares_the_next_guest_of_the_same_id() {
+    for batch in [false, true] {
+        let plan = FaultPlan::new().lose_answer(Operation::DeleteVm, 1, ErrorKind::Transport);
+        let memory = Arc::new(Memory::builder().faults(plan).build());
+        let retry = RetryPolicy::new().delay(Duration::from_secs(2), Duration::from_secs(2)).without_jitter();
+        let hv = Stack::new(Arc::clone(&memory) as Arc<dyn Hypervisor>).retry(retry).build();
+        let old = hv.vms().create(&VmSpec::new("old")).await.unwrap().await.unwrap();
+        let delete = async {
+            let with_disks = DeleteVm::with_disks();
+            if batch {
+                assert!(hv.batch().delete(old.id().clone(), with_disks).run().await.unwrap().all_done());
+            } else {
+                old.delete(&with_disks).await.unwrap().await.unwrap();
+            }
+        };
+        let create = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let new = memory.create_vm(&VmSpec::new("new")).await.unwrap().output;
+            assert_eq!(&new, old.id(), "memory uses ids again, as servers do");
+        };
+        tokio::join!(delete, create);
+        assert_eq!(names(&hv).await, ["new"], "batch: {batch}");
+    }
+}

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::error::{Effect, Retry};
-use crate::layer::{Layered, RetryPolicy, Stack};
+use crate::layer::{Fault, Layered, Repeated, RetryPolicy, Semantics, Stack};
 use crate::operation::{Operation, OperationClass};
 
 fn policy() -> RetryPolicy {
@@ -141,6 +141,11 @@ async fn a_repeated_delete_that_finds_nothing_has_succeeded() {
     let backend = Scripted::shared([fail(ErrorKind::Transport), fail(ErrorKind::NotFound)]);
     let hv = layered(&backend, policy());
     assert!(hv.delete_vm(&"v".into(), &DeleteVm::with_disks()).await.is_ok());
+
+    // Nor one that finds the id at another guest.
+    let backend = Scripted::shared([fail(ErrorKind::Transport), fail(ErrorKind::Conflict)]);
+    let ours = DeleteVm::with_disks().expected_uid("ours");
+    assert!(layered(&backend, policy()).delete_vm(&"v".into(), &ours).await.is_ok());
 
     // Not when nothing was lost before: then it was never there.
     let backend = Scripted::shared([fail(ErrorKind::Connect), fail(ErrorKind::NotFound)]);
@@ -340,4 +345,70 @@ async fn the_look_goes_through_the_layers_below() {
         .build();
     assert!(hv.create_vm(&marked()).await.is_ok());
     assert_eq!(backend.times(), [0, 100, 5300]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_was_given_up_on_is_looked_for_when_it_is_asked_for_again() {
+    let backend = Scripted::shared([Step::Hang, guests(vec![found(VmState::Stopped)])]);
+    let hv = layered(&backend, policy());
+    assert!(tokio::time::timeout(Duration::from_secs(5), hv.create_vm(&marked())).await.is_err());
+    assert_eq!(hv.create_vm(&marked()).await.unwrap().output, VmId::from("101"));
+    assert_eq!(backend.calls(), ["create_vm", "list_vms"]);
+
+    // It is not there: it is sent again.
+    let backend =
+        Scripted::shared([Step::Hang, guests(Vec::new()), answer(Started::done(VmId::from("102")))]);
+    let hv = layered(&backend, policy());
+    assert!(tokio::time::timeout(Duration::from_secs(5), hv.create_vm(&marked())).await.is_err());
+    assert_eq!(hv.create_vm(&marked()).await.unwrap().output, VmId::from("102"));
+
+    // It cannot be known: nothing is sent.
+    let blind = (0..4).map(|_| fail(ErrorKind::Connect));
+    let backend = Scripted::shared(std::iter::once(Step::Hang).chain(blind));
+    let hv = layered(&backend, policy());
+    assert!(tokio::time::timeout(Duration::from_secs(5), hv.create_vm(&marked())).await.is_err());
+    let error = hv.create_vm(&marked()).await.unwrap_err();
+    assert!(error.hint().unwrap().contains("same token"), "{error}");
+    assert_eq!(backend.calls().iter().filter(|call| **call == "create_vm").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_had_no_effect_is_not_looked_for() {
+    let backend = Scripted::shared([fail(ErrorKind::Exhausted), answer(Started::done(VmId::from("102")))]);
+    let hv = layered(&backend, policy());
+    assert!(hv.create_vm(&marked()).await.is_err());
+    assert!(hv.create_vm(&marked()).await.is_ok());
+    assert_eq!(backend.calls(), ["create_vm", "create_vm"]);
+}
+
+/// Every row of the table, through the policy itself.
+#[tokio::test(start_paused = true)]
+async fn the_policy_does_what_the_table_says() {
+    for row in Semantics::table() {
+        for kind in row.fault.kinds() {
+            // What a proxy before the server says is no failure that the server reports.
+            let error = Error::new(*kind, "scripted");
+            let lost = row.fault == Fault::Unavailable;
+            let error = if lost { error.with_retry(Retry::IfIdempotent) } else { error };
+            let look = (row.class == OperationClass::Create && row.effect != Effect::None)
+                .then(|| guests(Vec::new()));
+            let steps = std::iter::once(Step::Fail(error)).chain(look).chain([success_of(row.class)]);
+            let backend = Scripted::shared(steps);
+            let hv = layered(&backend, policy());
+            let outcome = match row.class {
+                OperationClass::Create => hv.create_vm(&marked()).await.map(drop),
+                class => call_of(class, &hv).await,
+            };
+            let looks = backend.calls().iter().filter(|call| **call == "list_vms").count();
+            let what = format!("{:?} {:?} {kind}", row.class, row.fault);
+            match row.repeated {
+                Repeated::No => assert!(outcome.is_err() && looks == 0, "{what}"),
+                Repeated::Yes => assert!(outcome.is_ok() && looks == 0, "{what}"),
+                Repeated::AfterLook => assert!(outcome.is_ok() && looks == 1, "{what}"),
+            }
+            if let Err(error) = outcome {
+                assert_eq!(error.effect() == Effect::None, row.effect == Effect::None, "{what}: {error:?}");
+            }
+        }
+    }
 }

@@ -12,6 +12,8 @@ mod definition;
 mod domain;
 pub(crate) mod envelope;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod job;
 mod network;
 mod schedule;

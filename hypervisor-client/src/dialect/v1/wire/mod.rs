@@ -2,6 +2,8 @@
 
 pub(crate) mod backup;
 pub(crate) mod envelope;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod job;
 pub(crate) mod lenient;
 pub(crate) mod metrics;

@@ -1,19 +1,10 @@
 //! The decoders are fed with anything: they answer or refuse, and never panic.
 
-use hypervisor_core::http::decode;
-use hypervisor_core::model::MetricsPeriod;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::backup::BackupRecord;
-use super::envelope::{Envelope, Keyed, Listed, key};
-use super::job::JobRecord;
-use super::metrics;
-use super::network::NetworkRecord;
-use super::own::{GatewayInfo, Health, Scan, Webhook};
-use super::pool::{PoolRecord, gib};
-use super::snapshot::SnapshotRecord;
-use super::vm::VmRecord;
+use super::fuzzing::answers;
+use super::pool::gib;
 
 /// The names that the decoders look at, and a few that they do not.
 const NAMES: [&str; 26] = [
@@ -66,24 +57,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 fn feed(bytes: &[u8]) {
-    let vms = decode::<Envelope<Listed<VmRecord>>>(bytes).ok().and_then(|envelope| envelope.data);
-    for vm in vms.into_iter().flat_map(|listed| listed.items) {
-        drop(vm.to_info());
-    }
-    let details = decode::<Envelope<Keyed<key::Vm, VmRecord>>>(bytes).ok().and_then(|envelope| envelope.data);
-    if let Some(details) = details {
-        drop(metrics::present(&details.0, std::time::UNIX_EPOCH));
-    }
-    drop(decode::<VmRecord>(bytes).map(|vm| vm.to_info()));
-    drop(decode::<NetworkRecord>(bytes).map(|network| network.to_info()));
-    drop(decode::<PoolRecord>(bytes).map(|pool| pool.to_info()));
-    drop(decode::<BackupRecord>(bytes).map(|backup| backup.to_info()));
-    drop(decode::<SnapshotRecord>(bytes).map(|snapshot| snapshot.to_info()));
-    drop(decode::<JobRecord>(bytes).map(|job| (job.to_info(), job.log(1, 3))));
-    drop(decode::<(Health, GatewayInfo, Scan, Webhook)>(bytes));
-    if let Ok(value) = decode::<Value>(bytes) {
-        drop(metrics::history(&value, MetricsPeriod::Hour));
-    }
+    answers(bytes);
 }
 
 proptest! {

@@ -293,8 +293,7 @@ impl EventReader {
                     return Some(Err(error));
                 }
                 Err(RecvError::Lagged(missed)) => {
-                    let reason = format!("{missed} events were missed: the reader was too slow");
-                    return Some(Ok(Event::new(SystemTime::now(), EventKind::Resync { reason })));
+                    return Some(Ok(Event::new(SystemTime::now(), EventKind::Lagged { missed })));
                 }
                 Err(RecvError::Closed) => return None,
             }

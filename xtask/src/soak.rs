@@ -1,0 +1,34 @@
+//! `cargo xtask soak`: many workers on each backend under faults, for so long.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::setup::{self, Level};
+use crate::workspace::{Workspace, cargo};
+use crate::{paths, run};
+
+/// What runs the workers.
+const PROGRAM: &str = "hypervisor-soak";
+
+/// Runs the soak and prints its closing line.
+pub(crate) fn command(minutes: u64, seed: Option<u64>) -> Result<()> {
+    run::visible(&mut build(&Workspace::read(setup::present(Level::Driver))?))?;
+    run::visible(&mut soak(minutes.max(1).saturating_mul(60), seed)?)
+}
+
+/// Builds the program, with the features of every other step.
+pub(crate) fn build(workspace: &Workspace) -> Command {
+    let mut build = cargo(&["build"]);
+    build.args(workspace.everything()).args(["--bin", PROGRAM]);
+    build
+}
+
+/// The command line of the program.
+pub(crate) fn soak(seconds: u64, seed: Option<u64>) -> Result<Command> {
+    let mut command = Command::new(paths::build()?.join(PROGRAM));
+    command
+        .args(["--seconds", &seconds.to_string()])
+        .args(seed.iter().flat_map(|seed| ["--seed".to_owned(), seed.to_string()]));
+    Ok(command)
+}
