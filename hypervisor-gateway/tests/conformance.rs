@@ -14,26 +14,46 @@ use hypervisor_core::model::ByteSize;
 use hypervisor_gateway::{Gateway, GatewayConfig};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+#[path = "conformance/errors.rs"]
+mod errors;
+#[cfg(feature = "libvirt")]
+#[path = "conformance/live.rs"]
+mod live;
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(4);
-    let mut trials = Vec::new();
+    let mut trials = vec![Trial::test("gateway::an error of any kind is the backend's", errors::all_kinds)];
+    #[cfg(feature = "libvirt")]
+    let live = Arc::new(live::Live::from_env());
+    #[cfg(feature = "libvirt")]
+    trials.extend(live::trials(&live));
     for case in cases() {
         trials.push(trial("gateway-memory", &case, through_memory));
         trials.push(trial("gateway-cluster", &case, through_cluster));
         #[cfg(feature = "libvirt")]
         trials.push(trial("gateway-libvirt-test", &case, through_libvirt));
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    #[cfg(feature = "libvirt")]
+    if let Some(left) = live.take_down() {
+        eprintln!("gateway-live: {left}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
 }
 
 fn trial(backend: &'static str, case: &Case, run: fn(&Case) -> Outcome) -> Trial {
     let case = case.clone();
-    Trial::ignorable_test(format!("{backend}::{}", case.name), move || match run(&case) {
+    Trial::ignorable_test(format!("{backend}::{}", case.name), move || completion(&run(&case)))
+}
+
+fn completion(outcome: &Outcome) -> Result<Completion, Failed> {
+    match outcome {
         Outcome::Passed => Ok(Completion::Completed),
         Outcome::Skipped(reason) => Ok(Completion::ignored_with(reason)),
         other => Err(Failed::from(other.reason().unwrap_or("it failed").to_owned())),
-    })
+    }
 }
 
 fn block_on<F: Future>(work: F) -> F::Output {

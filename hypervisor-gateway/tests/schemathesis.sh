@@ -24,7 +24,12 @@ status=0
     --checks status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance \
     --exclude-path '/v1/auth/tokens/{token_id}' --exclude-path /v1/watch \
     --exclude-path '/v1/vms/{vm_id}/console/stream' || status=$?
-curl --silent --fail --header "Authorization: Bearer $token" "$at/metrics" >"$folder/metrics"
+# Python is there where schemathesis is.
+python3 - "$at/metrics" "$token" >"$folder/metrics" <<'PYTHON'
+import sys, urllib.request
+request = urllib.request.Request(sys.argv[1], headers={"Authorization": "Bearer " + sys.argv[2]})
+print(urllib.request.urlopen(request, timeout=10).read().decode())
+PYTHON
 if grep 'status="500"' "$folder/metrics"; then
     echo "the gateway answered 500" >&2
     cat "$folder/log" >&2

@@ -14,6 +14,7 @@ use crate::operation::Operation;
 ///
 /// Plain data, so that a program can store it and another can wait for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 #[must_use = "a task may still be running; wait for it or store its id"]
 pub struct Started<T> {
@@ -73,6 +74,7 @@ impl TaskState {
 
 /// A task as the backend sees it now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct TaskInfo {
     /// Its id.
@@ -156,6 +158,7 @@ impl TaskInfo {
 
 /// Which tasks are wanted; empty means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct TaskQuery {
@@ -193,6 +196,7 @@ impl TaskQuery {
 
 /// A part of a task's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct TaskLog {
     /// The lines, oldest first.
@@ -213,6 +217,7 @@ impl TaskLog {
 
 /// One line of a task's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct TaskLogLine {
     /// Its number, counted from 0.

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything, in one run that ends with `N passed, M failed`.
 
+mod api;
 mod report;
 
 use std::process::{Command, ExitCode};
@@ -86,6 +87,9 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
             session.tests("conformance", prepare(with_filter(&workspace, &["--test", CONFORMANCE], filter)))
         }
         Err(error) => session.fail("conformance", &error),
+    }
+    if filter.is_none() {
+        api::described(session);
     }
     if let Some(filter) = filter
         && session.tally.is_empty()
