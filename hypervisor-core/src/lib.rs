@@ -55,6 +55,8 @@ pub mod layer;
 pub mod memory;
 pub mod model;
 pub mod operation;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod traits;
 
 pub use error::{Effect, Error, ErrorKind, Result, Retry};

@@ -31,7 +31,6 @@ pub(crate) async fn list(call: Call) -> Reply {
 /// The body of `POST /v1/backups`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct CreateBackup {
-    #[schemars(with = "String")]
     vm_id: VmId,
     /// `full` or `incremental`.
     #[serde(default)]
@@ -45,7 +44,6 @@ pub(crate) struct CreateBackup {
     description: Option<String>,
     /// The model's `BackupSpec`, instead of the fields above.
     #[serde(default)]
-    #[schemars(with = "Option<serde_json::Value>")]
     spec: Option<BackupSpec>,
 }
 
@@ -103,7 +101,6 @@ pub(crate) async fn post(call: Call) -> Reply {
 #[serde(default)]
 pub(crate) struct Restore {
     /// The model's `RestoreBackup`; without it the guest that the backup was made of is overwritten.
-    #[schemars(with = "serde_json::Value")]
     options: RestoreBackup,
 }
 

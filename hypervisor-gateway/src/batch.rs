@@ -41,7 +41,6 @@ pub(crate) fn renamed(app: &App, report: BatchReport) -> BatchReport {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Submit {
     /// The model's `BatchRequest`.
-    #[schemars(with = "serde_json::Value")]
     request: BatchRequest,
 }
 
@@ -58,7 +57,6 @@ pub(crate) async fn submit(call: Call) -> Reply {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Bulk {
     /// The model's `BatchOp`s, which the backend must be able to carry out in one call.
-    #[schemars(with = "Vec<serde_json::Value>")]
     ops: Vec<BatchOp>,
 }
 

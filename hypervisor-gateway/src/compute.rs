@@ -89,7 +89,6 @@ pub(crate) struct VmDetails<'a> {
     created_at: Option<String>,
     updated_at: Option<String>,
     tags: Vec<&'a str>,
-    #[schemars(with = "serde_json::Value")]
     info: &'a VmInfo,
 }
 
@@ -237,7 +236,6 @@ pub(crate) struct UpdateVm {
     /// All tags that it is to have.
     tags: Option<Vec<String>>,
     /// The model's `VmChange`, instead of the fields above.
-    #[schemars(with = "Option<serde_json::Value>")]
     change: Option<VmChange>,
 }
 
@@ -308,7 +306,6 @@ pub(crate) async fn delete(call: Call) -> Reply {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Power {
     /// The model's `PowerAction`: `"start"`, `{"shutdown": …}`, `"power_off"`, `"reboot"`, `"reset"`, `"pause"`, `"resume"`, `"hibernate"`.
-    #[schemars(with = "serde_json::Value")]
     action: PowerAction,
 }
 
@@ -383,7 +380,6 @@ pub(crate) async fn restart(call: Call) -> Reply {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WithSpec<T> {
     /// The model's spec.
-    #[schemars(with = "serde_json::Value")]
     pub(crate) spec: T,
 }
 

@@ -9,6 +9,19 @@ use hypervisor_core::model::ByteSize;
 use crate::hooks::{Generator, Scanner};
 use crate::rate::{Category, Rate};
 
+/// Where webhooks may lead. A token with `webhook:write` can have the gateway send requests of a fixed form from where it stands; it never
+/// sees the answers, only their status. Names are looked up and judged anew for each delivery, and redirects are not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WebhookTargets {
+    /// Anywhere but link-local, multicast and unspecified addresses: the metadata services of cloud providers have such.
+    Any,
+    /// Only public addresses: neither this machine nor private networks.
+    Public,
+    /// Only these hosts, as the URL names them.
+    Hosts(Vec<String>),
+}
+
 /// How a gateway is set up: where its state lies, what it allows, and who supplies what no backend has.
 ///
 /// ```
@@ -35,6 +48,7 @@ pub struct GatewayConfig {
     pub(crate) webhook_attempts: u32,
     pub(crate) webhook_backoff: Duration,
     pub(crate) webhook_timeout: Duration,
+    pub(crate) webhook_targets: WebhookTargets,
     pub(crate) observe_every: Duration,
     pub(crate) basic: Option<(String, String)>,
     pub(crate) generator: Option<Arc<dyn Generator>>,
@@ -65,6 +79,7 @@ impl GatewayConfig {
             webhook_attempts: 12,
             webhook_backoff: Duration::from_secs(1),
             webhook_timeout: Duration::from_secs(10),
+            webhook_targets: WebhookTargets::Any,
             observe_every: Duration::from_secs(10),
             basic: None,
             generator: None,
@@ -80,7 +95,7 @@ impl GatewayConfig {
         self
     }
 
-    /// How many requests of a category one token may make. Counted by each process for itself.
+    /// How many requests of a category one token may make. Gateways that share a PostgreSQL count together.
     #[must_use]
     pub fn rate(mut self, category: Category, rate: Rate) -> Self {
         if let Some(slot) = self.rates.get_mut(category.index()) {
@@ -165,6 +180,13 @@ impl GatewayConfig {
     pub fn webhook_retries(mut self, attempts: u32, backoff: Duration) -> Self {
         self.webhook_attempts = attempts.max(1);
         self.webhook_backoff = backoff;
+        self
+    }
+
+    /// Where webhooks may lead; [`WebhookTargets::Any`] without this.
+    #[must_use]
+    pub fn webhook_targets(mut self, targets: WebhookTargets) -> Self {
+        self.webhook_targets = targets;
         self
     }
 

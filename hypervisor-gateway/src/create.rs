@@ -35,7 +35,6 @@ pub(crate) struct CreateVm {
     backup: Backup,
     /// The model's `VmSpec`, instead of the fields above.
     #[serde(default)]
-    #[schemars(with = "Option<serde_json::Value>")]
     spec: Option<Box<VmSpec>>,
 }
 

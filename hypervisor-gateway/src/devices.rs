@@ -27,7 +27,6 @@ pub(crate) async fn attach_disk(call: Call) -> Reply {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Capacity {
     /// In bytes.
-    #[schemars(with = "u64")]
     capacity: ByteSize,
 }
 
@@ -67,7 +66,6 @@ pub(crate) async fn attach_nic(call: Call) -> Reply {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WithChange<T> {
     /// The model's change.
-    #[schemars(with = "serde_json::Value")]
     pub(crate) change: T,
 }
 

@@ -38,7 +38,28 @@ pub(crate) struct App {
     /// Webhooks have changed: there may be something to observe.
     pub(crate) observe: Notify,
     pub(crate) ending: watch::Receiver<bool>,
+    /// How many calls and jobs of this process are under way that would be lost with it.
+    pub(crate) working: watch::Sender<usize>,
 }
+
+/// A call or job under way.
+pub(crate) struct Working(Arc<App>);
+
+impl Working {
+    pub(crate) fn begin(app: &Arc<App>) -> Self {
+        app.working.send_modify(|many| *many += 1);
+        Self(Arc::clone(app))
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.working.send_modify(|many| *many = many.saturating_sub(1));
+    }
+}
+
+/// The scope of ids that mean the same task in every process.
+pub(crate) const DURABLE_SCOPE: &str = "0";
 
 /// Backends whose tasks are known by the same id to whoever asks: the server keeps them.
 const DURABLE: &[&str] = &["proxmox", "v1", "hypersdk"];
@@ -93,7 +114,7 @@ impl Gateway {
         let instance: String = id.chars().take(12).collect();
         // Ids of tasks that die with the process must not be taken for those of another.
         let durable = config.durable_tasks.unwrap_or_else(|| DURABLE.contains(&hv.info().backend.as_str()));
-        let scope = if durable { "0".to_owned() } else { instance.clone() };
+        let scope = if durable { DURABLE_SCOPE.to_owned() } else { instance.clone() };
         let store = Store::open(&config.database, instance).await?;
         let lease = config.lease;
         store.heartbeat(lease).await.map_err(database)?;
@@ -113,6 +134,7 @@ impl Gateway {
             deliver: Notify::new(),
             observe: Notify::new(),
             ending,
+            working: watch::channel(0).0,
         });
         tokio::spawn(until_end(Arc::clone(&app), keep_alive(Arc::clone(&app))));
         tokio::spawn(until_end(Arc::clone(&app), webhooks::deliver(Arc::clone(&app))));
@@ -149,10 +171,24 @@ impl Gateway {
         self.app.maintenance.store(on, Ordering::Relaxed);
     }
 
-    /// Ends the background tasks, and tells other gateways on the same database that this one is gone. Jobs that still run are left to them,
+    /// Waits until no call and no job of this process is under way that would be lost with it. Tasks that the backend's server keeps are not
+    /// waited for: whoever comes next follows them. Stop taking requests first; new ones prolong the wait.
+    pub async fn drain(&self) {
+        // The sender is ours, so that this ends by the number alone.
+        drop(self.app.working.subscribe().wait_for(|many| *many == 0).await);
+    }
+
+    /// Ends the background tasks and the streams, and tells other gateways on the same database that this one is gone. Jobs that still run are left to them,
     /// or to the next start.
     pub async fn close(&self) {
         self.end.send_replace(true);
+        // A moment for saying goodbye to the subscribers.
+        for _ in 0..50 {
+            if self.app.counters.subscribers.load(Ordering::Relaxed) <= 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         if let Err(error) = self.app.store.leave().await {
             tracing::warn!(%error, "the gateway cannot sign off");
         }

@@ -68,7 +68,7 @@ use std::sync::Arc;
 
 use hypervisor_core::{Hypervisor, Result};
 
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, WebhookTargets};
 pub use gateway::{CreatedToken, Gateway};
 pub use hooks::{Generate, Generated, Generator, Scan, ScanRequest, Scanner};
 pub use rate::{Category, Rate};

@@ -58,7 +58,6 @@ pub(crate) struct CreateNetwork {
     dhcp_range: Option<Range>,
     /// The model's `NetworkSpec`, instead of the fields above.
     #[serde(default)]
-    #[schemars(with = "Option<serde_json::Value>")]
     spec: Option<NetworkSpec>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use hypervisor_core::model::Unreachable;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -21,17 +22,16 @@ fn build() -> Value {
     });
     let mut generator = settings.into_generator();
     generator.subschema_for::<crate::paging::Pagination>();
+    generator.subschema_for::<hypervisor_core::Error>();
     let mut paths: Map<String, Value> = Map::new();
-    let mut models = Map::new();
     for route in table() {
-        let operation = operation(route, &mut generator, &mut models);
+        let operation = operation(route, &mut generator);
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Value::Object(methods) = path {
             methods.insert(route.method.as_str().to_ascii_lowercase(), operation);
         }
     }
     let mut schemas: Map<String, Value> = generator.take_definitions(true);
-    schemas.extend(models);
     schemas.insert("Meta".to_owned(), meta());
     schemas.insert("Error".to_owned(), error());
     json!({
@@ -91,7 +91,7 @@ fn error() -> Value {
                     "code": { "type": "string" },
                     "message": { "type": "string" },
                     "details": { "type": "object" },
-                    "native": { "type": "object", "description": "hypervisor-core's Error, whole." },
+                    "native": { "$ref": "#/components/schemas/NativeError" },
                 },
             },
             "meta": { "$ref": "#/components/schemas/Meta" },
@@ -99,37 +99,14 @@ fn error() -> Value {
     })
 }
 
-/// A model of core, which is documented there: `{spec: CloneSpec}` is an object with that member.
-fn model(name: &'static str, models: &mut Map<String, Value>) -> Value {
-    let (member, model) = match name.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
-        Some(inner) => match inner.split_once(": ") {
-            Some((member, model)) => (Some(member), model),
-            None => (None, inner),
-        },
-        None => (None, name),
-    };
-    models.entry(model).or_insert_with(|| {
-        let link = format!("The JSON of hypervisor_core::model::{model}.");
-        match model {
-            "SnapshotTree" => json!({ "type": "array", "description": link }),
-            _ => json!({ "type": "object", "description": link }),
-        }
-    });
-    let reference = json!({ "$ref": format!("#/components/schemas/{model}") });
-    match member {
-        Some(member) => {
-            json!({ "type": "object", "required": [member], "properties": { member: reference } })
-        }
-        None => reference,
-    }
-}
-
-fn shape(shape: Shape, generator: &mut SchemaGenerator, models: &mut Map<String, Value>) -> Value {
+fn shape(shape: Shape, generator: &mut SchemaGenerator) -> Value {
     match shape {
         Shape::Own(of) => of(generator).to_value(),
         Shape::Many(of) => json!({ "type": "array", "items": of(generator).to_value() }),
-        Shape::Model(name) => model(name, models),
-        Shape::Models(name) => json!({ "type": "array", "items": model(name, models) }),
+        Shape::With(member, of) => {
+            let of = of(generator).to_value();
+            json!({ "type": "object", "required": [member], "properties": { member: of } })
+        }
         Shape::Any => json!({}),
     }
 }
@@ -146,12 +123,8 @@ fn envelope(data: &Value) -> Value {
     })
 }
 
-fn members(
-    of: &[(&'static str, Shape)],
-    generator: &mut SchemaGenerator,
-    models: &mut Map<String, Value>,
-) -> Map<String, Value> {
-    of.iter().map(|(name, each)| ((*name).to_owned(), or_null(shape(*each, generator, models)))).collect()
+fn members(of: &[(&'static str, Shape)], generator: &mut SchemaGenerator) -> Map<String, Value> {
+    of.iter().map(|(name, each)| ((*name).to_owned(), or_null(shape(*each, generator)))).collect()
 }
 
 /// What was not asked for is left out or `null`.
@@ -166,11 +139,7 @@ fn json_content(schema: &Value) -> Value {
     json!({ "application/json": { "schema": schema } })
 }
 
-fn good(
-    route: &Route,
-    generator: &mut SchemaGenerator,
-    models: &mut Map<String, Value>,
-) -> Vec<(u16, Value)> {
+fn good(route: &Route, generator: &mut SchemaGenerator) -> Vec<(u16, Value)> {
     let headers: Map<String, Value> =
         ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window"]
             .into_iter()
@@ -181,7 +150,7 @@ fn good(
     let object = |properties: Map<String, Value>| json!({ "type": "object", "properties": properties });
     match route.good {
         Good::Data(of) => {
-            let data = object(members(of, generator, models));
+            let data = object(members(of, generator));
             let content = json_content(&envelope(&data));
             let mut all = vec![(200, response("All is well.", content.clone()))];
             if route.id == "health" {
@@ -190,11 +159,11 @@ fn good(
             all
         }
         Good::Created(of) => {
-            let data = object(members(of, generator, models));
+            let data = object(members(of, generator));
             vec![(201, response("It was made.", json_content(&envelope(&data))))]
         }
         Good::Page(key, each) => {
-            let each = shape(each, generator, models);
+            let each = shape(each, generator);
             // With view=native an item is only id and info.
             let item = json!({ "anyOf": [each, { "type": "object", "required": ["id"] }] });
             let data = json!({
@@ -203,13 +172,13 @@ fn good(
                 "properties": {
                     key: { "type": "array", "items": item },
                     "pagination": { "$ref": "#/components/schemas/Pagination" },
-                    "unreachable": { "type": "array", "items": model("Unreachable", models) },
+                    "unreachable": { "type": "array", "items": generator.subschema_for::<Unreachable>().to_value() },
                 },
             });
             vec![(200, response("A page of the list.", json_content(&envelope(&data))))]
         }
         Good::Started(done, of) => {
-            let mut data = members(of, generator, models);
+            let mut data = members(of, generator);
             data.insert(
                 "started".to_owned(),
                 json!({
@@ -301,16 +270,14 @@ fn parameter(param: &Param) -> Value {
     json!({ "name": param.name, "in": "query", "description": param.about, "schema": schema })
 }
 
-fn operation(route: &Route, generator: &mut SchemaGenerator, models: &mut Map<String, Value>) -> Value {
+fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let in_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let in_path = in_path.map(|name| {
         json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } })
     });
     let parameters: Vec<Value> = in_path.chain(route.query.iter().map(parameter)).collect();
-    let mut responses: Map<String, Value> = good(route, generator, models)
-        .into_iter()
-        .map(|(status, response)| (status.to_string(), response))
-        .collect();
+    let mut responses: Map<String, Value> =
+        good(route, generator).into_iter().map(|(status, response)| (status.to_string(), response)).collect();
     for (status, about) in BAD {
         let error = json!({ "$ref": "#/components/schemas/Error" });
         let response = json!({ "description": about, "content": json_content(&error) });
@@ -339,8 +306,8 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, models: &mut Map<St
     }
     let body = match route.body {
         Body::Nothing => None,
-        Body::Json(of) => Some((true, json_content(&shape(of, generator, models)))),
-        Body::Maybe(of) => Some((false, json_content(&shape(of, generator, models)))),
+        Body::Json(of) => Some((true, json_content(&shape(of, generator)))),
+        Body::Maybe(of) => Some((false, json_content(&shape(of, generator)))),
         Body::Bytes => Some((true, json!({ "application/octet-stream": { "schema": {} } }))),
     };
     if let Some((required, content)) = body {
@@ -374,6 +341,28 @@ mod tests {
             let pointer = reference.split('"').next().unwrap();
             assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
         }
+    }
+
+    /// A model that is only named helps nobody: each has its members, its values or its items.
+    #[test]
+    fn every_schema_says_what_it_holds() {
+        let document = document();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let says = ["properties", "enum", "oneOf", "anyOf", "items", "$ref", "additionalProperties"];
+        // Backends put there what they like.
+        let free = ["Extra"];
+        for (name, schema) in schemas {
+            let known = says.iter().any(|key| schema.get(key).is_some());
+            let scalar = matches!(schema["type"].as_str(), Some("string" | "integer" | "number" | "boolean"));
+            assert!(known || scalar || free.contains(&name.as_str()), "{name}: {schema:#}");
+        }
+        let has = |name: &str, field: &str| {
+            assert!(schemas[name]["properties"].get(field).is_some(), "{name} lacks {field}");
+        };
+        has("VmInfo", "state");
+        has("VmSpec", "memory");
+        has("NativeError", "retry");
+        has("BatchReport", "outcomes");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::GatewayConfig;
+use crate::gateway::App;
 
 /// What kind of request it is, for the rate limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -155,6 +156,29 @@ impl Limiter {
             reset: window.ends,
             refused,
         })
+    }
+}
+
+/// Counts `cost` requests for all gateways that share the database, or for this one where it has the database to itself.
+pub(crate) async fn count(app: &App, who: &str, category: Category, cost: u32) -> Option<Standing> {
+    let rate = app.config.rate_of(category)?;
+    if !app.store.shares_rates() {
+        return app.limiter.count(&app.config, who, category, cost);
+    }
+    match app.store.count_rate(&format!("{who} {}", category.as_str()), rate.window, cost).await {
+        Ok((used, left)) => {
+            let used = u32::try_from(used).unwrap_or(u32::MAX);
+            Some(Standing {
+                rate,
+                remaining: rate.limit.saturating_sub(used),
+                reset: SystemTime::now() + Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+                refused: used > rate.limit && cost > 0,
+            })
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the rate is counted by this gateway alone");
+            app.limiter.count(&app.config, who, category, cost)
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::call::{Call, Payload};
 use crate::gateway::App;
 use crate::jobs::rename;
 use crate::problem::{Problem, Result};
-use crate::rate::{Category, Standing};
+use crate::rate::{self, Category, Standing};
 use crate::routes::{self, Access, Route, table};
 use crate::store::Kept;
 use crate::tokens::{Principal, authenticate};
@@ -131,8 +131,14 @@ fn limited(standing: &Standing) -> Problem {
 }
 
 /// Counts a request; refuses it where there were too many.
-fn count(app: &App, who: &str, category: Category, cost: u32, standing: &mut Option<Standing>) -> Result<()> {
-    *standing = app.limiter.count(&app.config, who, category, cost);
+async fn count(
+    app: &App,
+    who: &str,
+    category: Category,
+    cost: u32,
+    standing: &mut Option<Standing>,
+) -> Result<()> {
+    *standing = rate::count(app, who, category, cost).await;
     match standing {
         Some(found) if found.refused => Err(limited(found)),
         _ => Ok(()),
@@ -150,12 +156,12 @@ async fn identify(
         value.as_bytes().get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"basic"))
     });
     if with_password {
-        count(app, &peer(parts), Category::Authentication, 1, standing)?;
+        count(app, &peer(parts), Category::Authentication, 1, standing).await?;
         return authenticate(app, parts, basic).await;
     }
     match authenticate(app, parts, basic).await {
         Err(problem) if problem.status == StatusCode::UNAUTHORIZED => {
-            count(app, &peer(parts), Category::Authentication, 1, standing)?;
+            count(app, &peer(parts), Category::Authentication, 1, standing).await?;
             Err(problem)
         }
         identified => identified,
@@ -170,7 +176,7 @@ async fn nothing_there(
     standing: &mut Option<Standing>,
 ) -> Reply {
     let who = identify(app, parts, false, standing).await?;
-    count(app, &who.id, Category::Read, 1, standing)?;
+    count(app, &who.id, Category::Read, 1, standing).await?;
     let path = parts.uri.path();
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let error = Error::new(ErrorKind::InvalidInput, format!("{} does not go with {path}", parts.method));
@@ -187,7 +193,7 @@ async fn answer(
     standing: &mut Option<Standing>,
 ) -> Reply {
     let who = if route.access == Access::Open {
-        *standing = app.limiter.count(&app.config, &peer(&parts), route.category, 0);
+        *standing = rate::count(app, &peer(&parts), route.category, 0).await;
         Arc::new(Principal::nobody())
     } else {
         if app.maintenance.load(Ordering::Relaxed) {
@@ -197,11 +203,11 @@ async fn answer(
         if let Access::Permission(permission) = route.access
             && !who.may(permission)
         {
-            *standing = app.limiter.count(&app.config, &who.id, route.category, 0);
+            *standing = rate::count(app, &who.id, route.category, 0).await;
             return Err(Problem::permission(permission));
         }
         if !who.id.starts_with("basic:") {
-            count(app, &who.id, route.category, 1, standing)?;
+            count(app, &who.id, route.category, 1, standing).await?;
         }
         who
     };
@@ -218,13 +224,21 @@ async fn answer(
         return Ok(answered);
     }
     let call = Call { app: Arc::clone(app), who, parts, params, query, body };
-    let working = AssertUnwindSafe((route.handler)(call)).catch_unwind().await;
-    let reply = working.unwrap_or_else(|_| Err(Problem::internal("a handler panicked", &route.id)));
-    if let Some((name, _)) = &key {
+    let Some((name, _)) = key else { return handle(route, call).await };
+    // Whoever hangs up and asks again with the same key wants the answer to the first request: it has to be kept, though nobody reads it now.
+    let app = Arc::clone(app);
+    let working = tokio::spawn(async move {
+        let reply = handle(route, call).await;
         let answer = to_keep(&reply);
-        keep_answer(app, name, answer).await;
-    }
-    reply
+        keep_answer(&app, &name, answer).await;
+        reply
+    });
+    working.await.unwrap_or_else(|error| Err(Problem::internal("the call ended early", &error)))
+}
+
+async fn handle(route: &'static Route, call: Call) -> Reply {
+    let working = AssertUnwindSafe((route.handler)(call)).catch_unwind().await;
+    working.unwrap_or_else(|_| Err(Problem::internal("a handler panicked", &route.id)))
 }
 
 async fn path_params(parts: &mut Parts) -> Result<BTreeMap<String, String>> {

@@ -42,7 +42,6 @@ pub(crate) struct CreateSnapshot {
     include_memory: Option<bool>,
     /// The model's `SnapshotSpec`, instead of the fields above.
     #[serde(default)]
-    #[schemars(with = "Option<serde_json::Value>")]
     spec: Option<SnapshotSpec>,
 }
 
@@ -82,7 +81,6 @@ pub(crate) async fn post(call: Call) -> Reply {
 #[serde(default)]
 pub(crate) struct Restore {
     /// The model's `RevertSnapshot`.
-    #[schemars(with = "serde_json::Value")]
     options: RevertSnapshot,
 }
 

@@ -43,7 +43,6 @@ pub(crate) struct CreatePool {
     path: Option<String>,
     /// The model's `PoolSpec`, instead of the fields above.
     #[serde(default)]
-    #[schemars(with = "Option<serde_json::Value>")]
     spec: Option<PoolSpec>,
 }
 

@@ -61,7 +61,6 @@ pub(crate) struct VmItem<'a> {
     updated_at: Option<String>,
     tags: &'a BTreeSet<String>,
     security: SecurityView,
-    #[schemars(with = "serde_json::Value")]
     info: &'a VmInfo,
 }
 
@@ -149,7 +148,6 @@ pub(crate) struct HostItem<'a> {
     status: &'a str,
     cpu_cores: Option<u32>,
     memory_mb: Option<u64>,
-    #[schemars(with = "serde_json::Value")]
     info: &'a HostInfo,
 }
 
@@ -180,7 +178,6 @@ pub(crate) struct NetworkItem<'a> {
     firewall_rules: Vec<String>,
     created_at: Option<String>,
     active: bool,
-    #[schemars(with = "serde_json::Value")]
     info: &'a NetworkInfo,
 }
 
@@ -214,7 +211,6 @@ pub(crate) struct PoolItem<'a> {
     total_gb: Option<u64>,
     used_gb: Option<u64>,
     available_gb: Option<u64>,
-    #[schemars(with = "serde_json::Value")]
     info: &'a PoolInfo,
 }
 
@@ -241,7 +237,6 @@ pub(crate) struct VolumeItem<'a> {
     name: &'a str,
     pool: &'a str,
     size_gb: Option<u64>,
-    #[schemars(with = "serde_json::Value")]
     info: &'a VolumeInfo,
 }
 
@@ -267,7 +262,6 @@ pub(crate) struct SnapshotItem<'a> {
     parent: Option<&'a str>,
     current: bool,
     created_at: Option<String>,
-    #[schemars(with = "serde_json::Value")]
     info: &'a SnapshotInfo,
 }
 
@@ -296,7 +290,6 @@ pub(crate) struct BackupItem<'a> {
     size_gb: Option<u64>,
     description: Option<&'a str>,
     created_at: Option<String>,
-    #[schemars(with = "serde_json::Value")]
     info: &'a BackupInfo,
 }
 
@@ -345,7 +338,6 @@ pub(crate) struct JobView {
     #[schemars(with = "serde_json::Value")]
     output: Option<serde_json::Value>,
     logs: Vec<LogView>,
-    #[schemars(with = "serde_json::Value")]
     task: TaskInfo,
 }
 

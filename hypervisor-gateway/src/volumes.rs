@@ -62,7 +62,6 @@ pub(crate) async fn clone(call: Call) -> Reply {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WithOptions<T> {
     /// The model's options.
-    #[schemars(with = "serde_json::Value")]
     pub(crate) options: T,
 }
 
@@ -82,7 +81,6 @@ pub(crate) async fn resize(call: Call) -> Reply {
 #[serde(default)]
 pub(crate) struct Wipe {
     /// `zero` without one.
-    #[schemars(with = "String")]
     algorithm: WipeAlgorithm,
 }
 

@@ -39,7 +39,11 @@ async fn every_route_refuses_no_token_a_wrong_one_an_expired_one_and_one_without
                 assert_eq!(call(None).await.status, StatusCode::OK);
                 continue;
             }
-            assert_eq!(call(None).await.status, StatusCode::UNAUTHORIZED, "{path}");
+            for token in
+                [None, Some("pxa_00000000000000000000000000000000".to_owned()), Some(expired.clone())]
+            {
+                assert_eq!(call(token).await.status, StatusCode::UNAUTHORIZED, "{path}");
+            }
             let any = gateway.gateway.create_token("any", &["vm:read"], None).await.unwrap().token;
             assert_eq!(call(Some(any)).await.status, StatusCode::OK, "{path}");
             continue;

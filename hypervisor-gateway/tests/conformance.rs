@@ -14,6 +14,8 @@ use hypervisor_core::model::ByteSize;
 use hypervisor_gateway::{Gateway, GatewayConfig};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+#[path = "conformance/errors.rs"]
+mod errors;
 #[cfg(feature = "libvirt")]
 #[path = "common/live.rs"]
 mod live;
@@ -21,7 +23,7 @@ mod live;
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(4);
-    let mut trials = Vec::new();
+    let mut trials = vec![Trial::test("gateway::an error of any kind is the backend's", errors::all_kinds)];
     for case in cases() {
         trials.push(trial("gateway-memory", &case, through_memory));
         trials.push(trial("gateway-cluster", &case, through_cluster));
@@ -45,11 +47,15 @@ fn main() -> ExitCode {
 
 fn trial(backend: &'static str, case: &Case, run: fn(&Case) -> Outcome) -> Trial {
     let case = case.clone();
-    Trial::ignorable_test(format!("{backend}::{}", case.name), move || match run(&case) {
+    Trial::ignorable_test(format!("{backend}::{}", case.name), move || completion(&run(&case)))
+}
+
+fn completion(outcome: &Outcome) -> Result<Completion, Failed> {
+    match outcome {
         Outcome::Passed => Ok(Completion::Completed),
         Outcome::Skipped(reason) => Ok(Completion::ignored_with(reason)),
         other => Err(Failed::from(other.reason().unwrap_or("it failed").to_owned())),
-    })
+    }
 }
 
 fn block_on<F: Future>(work: F) -> F::Output {

@@ -7,6 +7,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod common;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -33,14 +35,22 @@ fn database(folder: &Path) -> String {
 }
 
 fn token(folder: &Path) -> String {
-    let made = Command::new(PROGRAM).args(["token", "--database", &database(folder)]).output().unwrap();
+    token_in(&database(folder))
+}
+
+fn token_in(database: &str) -> String {
+    let made = Command::new(PROGRAM).args(["token", "--database", database]).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     String::from_utf8(made.stdout).unwrap().trim().to_owned()
 }
 
 fn start(folder: &Path, backend: &str, more: &[&str]) -> Running {
+    start_on(&database(folder), backend, more)
+}
+
+fn start_on(database: &str, backend: &str, more: &[&str]) -> Running {
     let mut child = Command::new(PROGRAM)
-        .args(["--backend", backend, "--listen", "127.0.0.1:0", "--database", &database(folder)])
+        .args(["--backend", backend, "--listen", "127.0.0.1:0", "--database", database])
         .args(["--lease", "0.5", "--rate", "none", "--log-filter", "warn"])
         .args(more)
         .stdout(Stdio::piped())
@@ -78,10 +88,20 @@ async fn call(
 }
 
 #[tokio::test]
-async fn a_gateway_killed_in_the_middle_of_jobs_loses_no_record() {
+async fn a_gateway_killed_in_the_middle_of_jobs_loses_no_record_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
-    let (token, client) = (token(folder.path()), client());
-    let mut first = start(folder.path(), "memory://?task_time=1h", &[]);
+    killed_in_the_middle(&database(folder.path())).await;
+}
+
+#[tokio::test]
+async fn a_gateway_killed_in_the_middle_of_jobs_loses_no_record_on_postgresql() {
+    let Some((url, _server)) = common::postgres::database() else { return };
+    killed_in_the_middle(&url).await;
+}
+
+async fn killed_in_the_middle(database: &str) {
+    let (token, client) = (token_in(database), client());
+    let mut first = start_on(database, "memory://?task_time=1h", &[]);
     let at = first.at.clone();
     let mut jobs = Vec::new();
     for number in 0..5 {
@@ -99,7 +119,7 @@ async fn a_gateway_killed_in_the_middle_of_jobs_loses_no_record() {
     // SIGKILL: nothing is written on the way out.
     first.child.kill().unwrap();
     first.child.wait().unwrap();
-    let second = start(folder.path(), "memory://?task_time=1h", &[]);
+    let second = start_on(database, "memory://?task_time=1h", &[]);
     for job in &jobs {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
@@ -227,6 +247,32 @@ async fn a_request_that_is_under_way_ends_well_when_the_gateway_is_told_to_end()
     assert_eq!(answer["success"], true, "{answer:#}");
     let ended = running.child.wait().unwrap();
     assert!(ended.success(), "{ended}");
+}
+
+/// A job that would end with the process is waited for, and a subscriber sees its end before the gateway says goodbye.
+#[cfg(unix)]
+#[tokio::test]
+async fn jobs_and_streams_are_drained_when_the_gateway_is_told_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (token, client) = (token(folder.path()), client());
+    let mut running = start(folder.path(), "memory://?task_time=1s", &[]);
+    let spec =
+        hypervisor_core::model::VolumeSpec::new("default", "v", hypervisor_core::model::ByteSize::mib(1));
+    let made = call(&client, &running.at, &token, "POST", "/v1/volumes", Some(json!({ "spec": spec }))).await;
+    let volume = made["data"]["volume"]["id"].as_str().unwrap().replace('/', "%2F");
+    let watch = client.get(format!("http://{}/v1/watch", running.at)).header("accept", "text/event-stream");
+    let watch = watch.header("authorization", format!("Bearer {token}")).send().await.unwrap();
+    let path = format!("/v1/volumes/{volume}/wipe");
+    let begun = call(&client, &running.at, &token, "POST", &path, Some(json!({ "algorithm": "zero" }))).await;
+    let job = begun["data"]["job"]["id"].as_str().unwrap().to_owned();
+    let told = Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
+    assert!(told.success());
+    let seen = watch.text().await.unwrap();
+    assert!(seen.contains(&job) && seen.contains("succeeded"), "{seen}");
+    assert!(running.child.wait().unwrap().success());
+    let next = start(folder.path(), "memory://", &[]);
+    let found = call(&client, &next.at, &token, "GET", &format!("/v1/jobs/{job}"), None).await;
+    assert_eq!(found["data"]["job"]["status"], "completed", "{found:#}");
 }
 
 #[tokio::test]

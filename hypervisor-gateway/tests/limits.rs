@@ -153,3 +153,52 @@ async fn prometheus_finds_what_was_counted() {
     assert!(text.contains("hypervisor_gateway_request_seconds_count{route=\"list_vms\"} 1"), "{text}");
     assert!(text.contains("hypervisor_gateway_jobs_open 0"), "{text}");
 }
+
+#[tokio::test]
+async fn whoever_hangs_up_and_asks_again_with_the_same_key_gets_the_first_answer() {
+    let slow = Duration::from_millis(300);
+    let gateway = serve(Memory::builder().latency(slow..slow).build(), config()).await;
+    let send = || {
+        let request = Request::builder().method(Method::POST).uri("/v1/vms").header("idempotency-key", "k");
+        let request = request.header("authorization", format!("Bearer {}", gateway.token));
+        let body = json!({ "name": "a" }).to_string();
+        gateway.request(request.header("content-type", "application/json").body(Body::from(body)).unwrap())
+    };
+    // Dropped, as a server drops the request of a caller who has gone.
+    let gone = tokio::time::timeout(Duration::from_millis(100), send()).await;
+    assert!(gone.is_err(), "the backend is not slow");
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let again = loop {
+        let again = send().await;
+        if again.status != StatusCode::LOCKED {
+            break again;
+        }
+        assert!(std::time::Instant::now() < until, "the key stays locked");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(again.status, StatusCode::CREATED);
+    assert_eq!(again.json()["meta"]["replayed"], true);
+    let all = gateway.memory.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap();
+    assert_eq!(all.items.len(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for_and_holds_one_place_at_most() {
+    let slow = Duration::from_millis(300);
+    let gateway = serve(Memory::new(), config().body_timeout(slow).concurrency(1)).await;
+    let begun = futures::stream::once(async { Ok::<_, std::io::Error>("{") });
+    let never = futures::StreamExt::chain(begun, futures::stream::pending());
+    let request = Request::builder().method(Method::POST).uri("/v1/groups");
+    let request = request.header("authorization", format!("Bearer {}", gateway.token));
+    let waiting = gateway
+        .request(request.header("content-type", "application/json").body(Body::from_stream(never)).unwrap());
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gateway.get("/v1/vms").await
+    };
+    let (waiting, other) = tokio::join!(waiting, other);
+    assert_eq!((waiting.status, waiting.code()), (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT".to_owned()));
+    // It had the only place.
+    assert_eq!((other.status, other.code()), (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED".to_owned()));
+    assert_eq!(gateway.get("/v1/vms").await.status, StatusCode::OK);
+}

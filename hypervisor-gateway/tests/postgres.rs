@@ -13,101 +13,19 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::any;
+use common::postgres::database;
 use common::{config, listen, serve};
 use hypervisor_core::Compute as _;
 use hypervisor_core::memory::Memory;
 use hypervisor_core::model::{ByteSize, VmSpec, VolumeSpec};
-use hypervisor_gateway::GatewayConfig;
+use hypervisor_gateway::{Category, GatewayConfig, Rate};
 use serde_json::{Value, json};
-
-/// A server of the test's own, gone with it.
-struct Server {
-    folder: tempfile::TempDir,
-    bin: PathBuf,
-    url: String,
-    as_root: bool,
-}
-
-fn run(program: &Path, arguments: &[&str], as_root: bool) -> bool {
-    let mut command = if as_root {
-        // PostgreSQL refuses to run as root.
-        let mut command = Command::new("runuser");
-        command.args(["-u", "postgres", "--"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-impl Server {
-    fn start() -> Option<Self> {
-        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-        let bin = versions.filter_map(Result::ok).map(|entry| entry.path().join("bin")).max()?;
-        let as_root =
-            Command::new("id").arg("-u").output().ok().is_some_and(|id| id.stdout.starts_with(b"0\n"));
-        let folder = tempfile::Builder::new().prefix("hvg-pg-").tempdir().ok()?;
-        if as_root {
-            Command::new("chown").args(["postgres", folder.path().to_str()?]).status().ok()?;
-        }
-        let data = folder.path().join("data");
-        let (data, here) = (data.to_str()?, folder.path().to_str()?);
-        if !run(&bin.join("initdb"), &["-D", data, "-U", "postgres", "-A", "trust", "-N"], as_root) {
-            return None;
-        }
-        let options =
-            format!("-c listen_addresses=127.0.0.1 -c unix_socket_directories={here} -c fsync=off -p ");
-        // A port that was free a moment ago; another is tried where somebody was faster.
-        for _ in 0..5 {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-            let log = folder.path().join("log");
-            let options = format!("{options}{port}");
-            let arguments = ["-D", data, "-w", "-l", log.to_str()?, "-o", &options, "start"];
-            if run(&bin.join("pg_ctl"), &arguments, as_root) {
-                let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-                return Some(Self { folder, bin, url, as_root });
-            }
-        }
-        None
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let data = self.folder.path().join("data");
-        run(
-            &self.bin.join("pg_ctl"),
-            &["-D", &data.to_string_lossy(), "-m", "immediate", "stop"],
-            self.as_root,
-        );
-    }
-}
-
-/// The database's URL, and whatever has to live as long as it.
-fn database() -> Option<(String, Option<Server>)> {
-    if let Ok(url) = std::env::var("HYPERVISOR_TEST_POSTGRES_URL") {
-        return Some((url, None));
-    }
-    match Server::start() {
-        Some(server) => Some((server.url.clone(), Some(server))),
-        None => {
-            let why =
-                "no PostgreSQL: install Debian's package `postgresql`, or set HYPERVISOR_TEST_POSTGRES_URL";
-            assert!(std::env::var_os("CI").is_none(), "{why}");
-            eprintln!("\nSKIPPED: {why}\n");
-            None
-        }
-    }
-}
 
 fn on(url: &str) -> GatewayConfig {
     config()
@@ -207,5 +125,23 @@ async fn two_gateways_on_one_postgresql_do_each_thing_once() {
     while two.get(&format!("/v1/jobs/{job}")).await.data()["job"]["status"] != "unknown" {
         assert!(Instant::now() < until, "the job of a dead gateway stays open");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    // What one has let pass counts at the other.
+    let few = |url: &str| on(url).rate(Category::Read, Rate::new(4, Duration::from_secs(3600)));
+    let (one, two) = tokio::join!(serve(memory.clone(), few(&url)), serve(memory.clone(), few(&url)));
+    let ask = |gateway: &common::Served| {
+        let (router, token) = (gateway.router.clone(), one.token.clone());
+        let asker =
+            common::Served { router, token, gateway: gateway.gateway.clone(), memory: memory.clone() };
+        async move { asker.get("/v1/vms").await }
+    };
+    for left in [3, 2, 1, 0] {
+        let answer = if left % 2 == 0 { ask(&one).await } else { ask(&two).await };
+        assert_eq!(answer.status.as_u16(), 200);
+        assert_eq!(answer.headers["x-ratelimit-remaining"], left.to_string());
+    }
+    for gateway in [&one, &two] {
+        assert_eq!(ask(gateway).await.status.as_u16(), 429);
     }
 }

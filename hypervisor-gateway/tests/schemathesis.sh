@@ -24,6 +24,7 @@ status=0
     --checks status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance \
     --exclude-path '/v1/auth/tokens/{token_id}' --exclude-path /v1/watch \
     --exclude-path '/v1/vms/{vm_id}/console/stream' || status=$?
+# Python is there where schemathesis is.
 python3 - "$at/metrics" "$token" >"$folder/metrics" <<'END'
 import sys, urllib.request
 request = urllib.request.Request(sys.argv[1], headers={"Authorization": "Bearer " + sys.argv[2]})

@@ -14,12 +14,14 @@ use std::time::Duration;
 use axum::http::Method;
 use common::{Served, config, listen, serve, served};
 use futures::{SinkExt as _, StreamExt as _};
+use http_body_util::BodyExt as _;
 use hypervisor_core::Compute as _;
 use hypervisor_core::memory::Memory;
 use hypervisor_core::model::{ByteSize, Event, EventKind, PowerAction, VmSpec};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tower::ServiceExt as _;
 
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
@@ -209,4 +211,67 @@ async fn a_console_is_relayed_both_ways() {
     assert_eq!(socket.next().await.unwrap().unwrap().into_data(), &b"RFB 003.008\n"[..]);
     socket.send(Message::Binary(bytes::Bytes::from_static(b"RFB 003.003\n"))).await.unwrap();
     assert_eq!(&echo.await.unwrap(), b"RFB 003.003\n");
+}
+
+const BUFFER: usize = 16;
+
+/// Subscribers that never read, in the heap of this thread: how many bytes they hold after so many guests have come and gone.
+fn held(subscribers: usize, guests: usize) -> i64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let gateway = runtime.block_on(serve(
+        Memory::builder().event_buffer(64).build(),
+        config().watch_buffer(BUFFER).subscribers(subscribers.max(1)),
+    ));
+    let request = || {
+        let request = axum::http::Request::builder().uri("/v1/watch").header("accept", "text/event-stream");
+        let request = request.header("authorization", format!("Bearer {}", gateway.token));
+        gateway.router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap())
+    };
+    let mut open = Vec::with_capacity(subscribers);
+    let counted = allocation_counter::measure(|| {
+        runtime.block_on(async {
+            for _ in 0..subscribers {
+                open.push(request().await.unwrap());
+            }
+            for number in 0..guests {
+                let spec = VmSpec::new(format!("guest-{number:04}"));
+                let vm = gateway.memory.create_vm(&spec).await.unwrap().output;
+                tokio::task::yield_now().await;
+                let options = hypervisor_core::model::DeleteVm::with_disks();
+                let _ = gateway.memory.delete_vm(&vm, &options).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+    });
+    runtime.block_on(async {
+        let metrics = String::from_utf8(gateway.get("/metrics").await.body.to_vec()).unwrap();
+        assert!(metrics.contains(&format!("hypervisor_gateway_subscribers {subscribers}\n")), "{metrics}");
+        // The slowest reader first gets what its queue held, then is told that it missed the rest.
+        if let Some(slow) = open.pop() {
+            let mut body = slow.into_body();
+            let mut events = Vec::new();
+            while events.len() < BUFFER + 1 {
+                let frame = tokio::time::timeout(Duration::from_secs(10), body.frame()).await;
+                let bytes = frame.unwrap().unwrap().unwrap().into_data().unwrap();
+                events.push(String::from_utf8_lossy(&bytes).into_owned());
+            }
+            assert!(events[..BUFFER].iter().all(|event| !event.contains("lagged")), "{events:#?}");
+            assert!(events[BUFFER].contains("lagged: "), "{events:#?}");
+        }
+    });
+    counted.bytes_current
+}
+
+#[test]
+fn subscribers_who_do_not_read_cost_a_bounded_queue_each_and_no_more() {
+    let nobody = held(0, 40);
+    let (some, twice, four) = (held(250, 40) - nobody, held(500, 40) - nobody, held(1000, 40) - nobody);
+    println!("subscribers that do not read: 250 hold {some} bytes, 500 {twice}, 1000 {four}");
+    for (fewer, more) in [(some, twice), (twice, four)] {
+        assert!((19..=21).contains(&(more * 10 / fewer)), "twice as many hold {more} instead of {fewer}");
+    }
+    assert!(four / 1000 < 16 << 10, "a subscriber holds {} bytes", four / 1000);
+    // Three times as many events: the queues are full already.
+    let longer = held(500, 120) - held(0, 120);
+    assert!(longer <= twice + twice / 20, "the queues grow: {longer} instead of {twice}");
 }

@@ -21,6 +21,7 @@ use hypervisor_client::webhook::Receiver;
 use hypervisor_core::Compute as _;
 use hypervisor_core::memory::Memory;
 use hypervisor_core::model::{DeleteVm, PowerAction, VmSpec};
+use hypervisor_gateway::WebhookTargets;
 use serde_json::{Value, json};
 
 const SECRET: &str = "your-webhook-secret";
@@ -164,6 +165,7 @@ async fn wrong_webhooks_are_refused() {
         ("ftp://host/x", json!(["vm.created"]), "url"),
         ("https://user:pw@host/x", json!(["vm.created"]), "url"),
         ("no url", json!(["vm.created"]), "url"),
+        ("http://169.254.169.254/latest/meta-data", json!(["vm.created"]), "url"),
         ("https://host/x", json!([]), "events"),
         ("https://host/x", json!(["vm.petted"]), "events"),
     ] {
@@ -171,4 +173,30 @@ async fn wrong_webhooks_are_refused() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{url}");
         assert_eq!(answer.json()["error"]["details"]["field"], field);
     }
+}
+
+#[tokio::test]
+async fn a_gateway_sends_nothing_to_where_it_must_not() {
+    let public = quick().webhook_targets(WebhookTargets::Public);
+    let gateway = serve(Memory::new(), public).await;
+    let (url, got) = receiver(0).await;
+    let body = |url: &str| json!({ "url": url, "events": ["vm.created"] });
+    assert_eq!(gateway.post("/v1/webhooks", body(&url)).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    // What a name leads to is seen when it is used.
+    let named = url.replace("127.0.0.1", "localhost");
+    let made = gateway.post("/v1/webhooks", body(&named)).await.data();
+    let path = format!("/v1/webhooks/{}/deliveries", made["webhook"]["id"].as_str().unwrap());
+    let _ = gateway.memory.create_vm(&VmSpec::new("a")).await.unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let told = gateway.get(&path).await.data();
+        if told["deliveries"][0]["status"] == "failed" {
+            let why = told["deliveries"][0]["error"].as_str().unwrap();
+            assert!(why.contains("sends no webhooks to where `localhost` leads"), "{why}");
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{told:#}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(got.lock().unwrap().is_empty(), "it was sent all the same");
 }

@@ -10,6 +10,7 @@ use crate::model::TaskId;
 use crate::operation::Operation;
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Wire {
     kind: String,
     retry: String,
@@ -108,6 +109,17 @@ impl<'de> Deserialize<'de> for Error {
         inner.log_tail = wire.log_tail;
         inner.attempts = wire.attempts;
         Ok(error)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Error {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "NativeError".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Wire::json_schema(generator)
     }
 }
 

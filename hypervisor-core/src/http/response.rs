@@ -213,6 +213,10 @@ pub struct RateLimit {
 /// # Errors
 /// [`Protocol`](ErrorKind::Protocol).
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    // To know the place of a mistake costs time, and mistakes are rare.
+    if let Ok(found) = serde_json::from_slice(bytes) {
+        return Ok(found);
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let found = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let place = error.path().to_string();

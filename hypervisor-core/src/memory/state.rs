@@ -342,6 +342,38 @@ impl World {
         };
         Page::cut(all, &request, key)
     }
+
+    /// The same page as [`page`](Self::page) gives with [`by_number`], of what is still in its place: a long list is read page by page, and
+    /// each page must not cost as much as the list.
+    pub(super) fn page_of<'a, T>(
+        &self,
+        mut all: Vec<&'a T>,
+        request: &PageRequest,
+        id: impl Fn(&T) -> &str,
+    ) -> Page<&'a T> {
+        fn order(id: &str) -> (usize, &str) {
+            (id.len(), id)
+        }
+        let total = u64::try_from(all.len()).ok();
+        if let Some(cursor) = &request.cursor {
+            // What `by_number` puts before the id.
+            let last = cursor.get(3..).unwrap_or_default();
+            all.retain(|item| order(id(item)) > order(last));
+        }
+        let most = self.config.page_limit;
+        let limit = usize::try_from(request.limit.map_or(most, |limit| limit.min(most)).max(1));
+        let limit = limit.unwrap_or(usize::MAX);
+        let more = all.len() > limit;
+        if more {
+            all.select_nth_unstable_by(limit, |a, b| order(id(a)).cmp(&order(id(b))));
+            all.truncate(limit);
+        }
+        all.sort_unstable_by(|a, b| order(id(a)).cmp(&order(id(b))));
+        let next = if more { all.last().map(|item| by_number(id(item))) } else { None };
+        let mut page = Page::new(all, next);
+        page.total = total;
+        page
+    }
 }
 
 /// A key that sorts `9` before `10`.

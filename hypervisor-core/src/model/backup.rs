@@ -14,6 +14,7 @@ use crate::error::Result;
 
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct BackupInfo {
     /// Its id.
@@ -68,6 +69,7 @@ impl BackupInfo {
 
 /// Which backups are wanted; empty means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct BackupQuery {
@@ -108,6 +110,7 @@ named_enum! {
 
 /// How a backup is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct BackupSpec {
     /// The pool that it goes into; without it the backend's default.
@@ -174,6 +177,7 @@ impl BackupSpec {
 
 /// What a backup is restored to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RestoreTo {
@@ -185,6 +189,7 @@ pub enum RestoreTo {
 
 /// How a backup is restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RestoreBackup {
     /// What to.

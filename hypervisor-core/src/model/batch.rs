@@ -16,6 +16,7 @@ use crate::operation::Operation;
 
 /// One operation of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BatchOp {
@@ -185,6 +186,7 @@ impl BatchOp {
 
 /// An operation with its place in the batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct BatchItem {
     /// What to do.
@@ -240,6 +242,7 @@ named_enum! {
 
 /// Many operations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct BatchRequest {
     /// The operations.
@@ -318,6 +321,7 @@ impl BatchRequest {
 
 /// What an item has made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BatchOutput {
@@ -333,6 +337,7 @@ pub enum BatchOutput {
 
 /// How an item ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BatchOutcome {
@@ -372,6 +377,7 @@ impl BatchOutcome {
 
 /// How a batch ended: one outcome for each item, in the order asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct BatchReport {
     /// The outcomes.

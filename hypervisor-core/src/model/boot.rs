@@ -34,6 +34,7 @@ named_enum! {
 
 /// A kernel that lies on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DirectBoot {
     /// The path of the kernel on the host.
@@ -69,6 +70,7 @@ impl DirectBoot {
 
 /// How a guest starts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Boot {
@@ -102,6 +104,7 @@ open_enum! {
 
 /// A serial port.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct SerialSpec {
@@ -121,6 +124,7 @@ impl SerialSpec {
 
 /// The documents that cloud-init reads at the first boot. `Debug` shows their sizes only: they often carry passwords.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct CloudInit {

@@ -185,6 +185,7 @@ impl From<Feature> for Capability {
 
 /// How well a backend supports a [`Capability`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Support {

@@ -40,6 +40,7 @@ named_enum! {
 
 /// Where a disk's content comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DiskSource {
@@ -87,6 +88,7 @@ pub enum DiskSource {
 /// assert!(data.validate("disks[1]").is_ok());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DiskSpec {
     /// Where the content comes from.
@@ -239,6 +241,7 @@ impl DiskSpec {
 
 /// A disk of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DiskInfo {
     /// Its slot.
@@ -291,6 +294,7 @@ impl DiskInfo {
 
 /// What becomes of a detached disk's volume.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DetachDisk {

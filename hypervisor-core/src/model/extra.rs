@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Facts that a backend reports beyond the shared model: backend name -> its own data. `Debug` shows names only: options often carry
 /// passwords.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Extra(BTreeMap<String, Value>);
 

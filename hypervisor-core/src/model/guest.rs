@@ -47,6 +47,7 @@ impl AddressSource {
 
 /// An address of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct GuestAddress {
     /// The address.
@@ -86,6 +87,7 @@ impl GuestAddress {
 
 /// A command to run inside a guest. `Debug` shows neither its environment nor its input: they may carry secrets.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ExecSpec {
     /// The program's path inside the guest.
@@ -98,6 +100,7 @@ pub struct ExecSpec {
     pub env: BTreeMap<String, String>,
     /// What it reads.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<u8>>"))]
     pub stdin: Option<Bytes>,
     /// How long it may take. The program goes on when the time is over; the error says so.
     pub deadline: Duration,
@@ -160,6 +163,7 @@ impl fmt::Debug for ExecSpec {
 
 /// How a command ended. `Debug` shows how much it wrote, not what: that may hold secrets.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ExecOutput {
     /// Its exit code; `None` if a signal ended it.
@@ -169,8 +173,10 @@ pub struct ExecOutput {
     #[serde(default)]
     pub signal: Option<i32>,
     /// What it wrote.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<u8>"))]
     pub stdout: Bytes,
     /// What it wrote as errors.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<u8>"))]
     pub stderr: Bytes,
     /// Whether the agent cut what it wrote.
     #[serde(default)]
@@ -207,6 +213,7 @@ impl ExecOutput {
 
 /// A file written inside a guest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct WriteFile {
@@ -242,6 +249,7 @@ open_enum! {
 
 /// How to reach a console. The password is never part of `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ConsoleAccess {
     /// What answers there.
@@ -309,11 +317,13 @@ impl fmt::Debug for ConsoleAccess {
 
 /// A picture of a guest's screen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Screenshot {
     /// `image/png` or `image/x-portable-pixmap`.
     pub media_type: String,
     /// The picture.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<u8>"))]
     pub data: Bytes,
 }
 

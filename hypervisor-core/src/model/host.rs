@@ -25,6 +25,7 @@ open_enum! {
 
 /// A host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HostInfo {
     /// Its id.
@@ -86,6 +87,7 @@ impl HostInfo {
 
 /// The hosts together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ClusterInfo {
     /// Its name; `None` for a single host.
@@ -112,6 +114,7 @@ impl ClusterInfo {
 
 /// What a connection is connected to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct BackendInfo {
     /// The backend's name: `memory`, `libvirt`, `proxmox`, `hypersdk`, …
@@ -146,6 +149,7 @@ impl BackendInfo {
 
 /// A resource group: guests and pools under one name, for permissions and order. Proxmox calls it a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct GroupInfo {
     /// Its id.
@@ -172,6 +176,7 @@ impl GroupInfo {
 
 /// How a resource group is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct GroupSpec {
     /// Its name, which becomes its id.
@@ -201,6 +206,7 @@ impl GroupSpec {
 
 /// What is to change in a resource group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct GroupChange {

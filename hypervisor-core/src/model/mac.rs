@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), hypervisor_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct MacAddr([u8; 6]);
 

@@ -12,6 +12,7 @@ use super::units::ByteSize;
 
 /// A host's load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HostMetrics {
     /// The host.
@@ -61,6 +62,7 @@ impl HostMetrics {
 
 /// A guest's load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VmMetrics {
     /// The guest.
@@ -119,6 +121,7 @@ impl VmMetrics {
 
 /// What a disk has done since the guest started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DiskMetrics {
@@ -144,6 +147,7 @@ impl DiskMetrics {
 
 /// What a NIC has done since the guest started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct NicMetrics {
@@ -176,6 +180,7 @@ impl NicMetrics {
 
 /// Whose history is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MetricsTarget {
@@ -218,6 +223,7 @@ impl MetricsPeriod {
 
 /// Load over a period.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct MetricsHistory {
     /// The distance between two points.

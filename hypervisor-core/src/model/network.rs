@@ -32,6 +32,7 @@ open_enum! {
 
 /// A range of addresses that DHCP hands out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DhcpRange {
     /// The first.
@@ -50,6 +51,7 @@ impl DhcpRange {
 
 /// A network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct NetworkInfo {
     /// Its id.
@@ -68,6 +70,7 @@ pub struct NetworkInfo {
     pub bridge: Option<String>,
     /// The host's address in it, with the network's width.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub cidr: Option<IpNet>,
     /// What DHCP hands out.
     #[serde(default)]
@@ -119,6 +122,7 @@ impl NetworkInfo {
 /// assert!(spec.validate().is_ok());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct NetworkSpec {
     /// Its name.
@@ -130,6 +134,7 @@ pub struct NetworkSpec {
     pub bridge: Option<String>,
     /// The host's address in it, with the network's width.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub cidr: Option<IpNet>,
     /// What DHCP hands out.
     #[serde(default)]
@@ -291,12 +296,14 @@ fn dhcp_is_valid(cidr: Option<IpNet>, dhcp: Option<DhcpRange>) -> Result<()> {
 
 /// What is to change on a network; what is `None` stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct NetworkChange {
     /// Whether it starts with its host.
     pub autostart: Option<bool>,
     /// The host's address in it.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub cidr: Option<IpNet>,
     /// What DHCP hands out.
     pub dhcp: Option<DhcpRange>,
@@ -341,6 +348,7 @@ impl NetworkChange {
 
 /// An address that a network's DHCP server has handed out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Lease {
     /// The NIC.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 
 /// What a NIC is plugged into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NicSource {
@@ -49,6 +50,7 @@ open_enum! {
 /// # Ok::<(), hypervisor_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct NicSpec {
     /// What it is plugged into.
@@ -120,6 +122,7 @@ fn source_is_valid(source: &NicSource, field: &str) -> Result<()> {
 
 /// A NIC of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct NicInfo {
     /// Its id.
@@ -150,6 +153,7 @@ impl NicInfo {
 
 /// What is to change on a NIC; what is `None` stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct NicChange {

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct PageRequest {
@@ -31,6 +32,7 @@ impl PageRequest {
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Page<T> {
     /// The items, in an order that does not change from page to page.
@@ -67,6 +69,7 @@ impl Cursors {
 
 /// A host that could not be asked, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Unreachable {
     /// The host.

@@ -39,6 +39,7 @@ open_enum! {
 
 /// A storage pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PoolInfo {
     /// Its id.
@@ -103,6 +104,7 @@ impl PoolInfo {
 
 /// Which pools are wanted; empty means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct PoolQuery {
@@ -134,6 +136,7 @@ impl PoolQuery {
 
 /// How a pool is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PoolSpec {
     /// Its name.
@@ -204,6 +207,7 @@ impl PoolSpec {
 
 /// How a pool is deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DeletePool {

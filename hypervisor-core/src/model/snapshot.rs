@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SnapshotInfo {
     /// Its id, which is its name.
@@ -65,6 +66,7 @@ impl SnapshotInfo {
 
 /// A guest's snapshots with their order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct SnapshotTree(Vec<SnapshotInfo>);
 
@@ -157,6 +159,7 @@ impl<'a> IntoIterator for &'a SnapshotTree {
 
 /// How a snapshot is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SnapshotSpec {
     /// Its name.
@@ -205,6 +208,7 @@ impl SnapshotSpec {
 
 /// How a guest is taken back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct RevertSnapshot {
@@ -230,6 +234,7 @@ impl RevertSnapshot {
 
 /// How a snapshot is deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DeleteSnapshot {

@@ -15,6 +15,7 @@ use crate::operation::Operation;
 ///
 /// Plain data, so that a program can store it and another can wait for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 #[must_use = "a task may still be running; wait for it or store its id"]
 pub struct Started<T> {
@@ -74,6 +75,7 @@ impl TaskState {
 
 /// A task as the backend sees it now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct TaskInfo {
     /// Its id.
@@ -157,6 +159,7 @@ impl TaskInfo {
 
 /// Which tasks are wanted; empty means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct TaskQuery {
@@ -206,6 +209,7 @@ impl TaskQuery {
 
 /// A part of a task's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct TaskLog {
     /// The lines, oldest first.
@@ -226,6 +230,7 @@ impl TaskLog {
 
 /// One line of a task's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct TaskLogLine {
     /// Its number, counted from 0.

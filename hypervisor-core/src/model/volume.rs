@@ -34,6 +34,7 @@ open_enum! {
 
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VolumeInfo {
     /// Its id.
@@ -102,6 +103,7 @@ impl VolumeInfo {
 
 /// How a volume is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VolumeSpec {
     /// The pool that it is made in.
@@ -174,6 +176,7 @@ impl VolumeSpec {
 
 /// How a volume is copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CloneVolume {
     /// The name of the copy.
@@ -205,6 +208,7 @@ impl CloneVolume {
 
 /// How a volume's size is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ResizeVolume {
     /// How large it is to look to a guest.
@@ -284,6 +288,7 @@ impl WipeAlgorithm {
 
 /// Where an upload goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum UploadVolume {
@@ -326,6 +331,7 @@ impl UploadVolume {
 
 /// Which part of a volume is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DownloadVolume {

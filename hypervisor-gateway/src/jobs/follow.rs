@@ -10,7 +10,7 @@ use hypervisor_core::{Error, ErrorKind};
 use serde_json::{Value, json};
 
 use super::{id, kind, status};
-use crate::gateway::{App, until_end};
+use crate::gateway::{App, DURABLE_SCOPE, Working, until_end};
 use crate::store::{JobEnd, JobRow, Outgoing};
 
 /// How often progress is written down at most.
@@ -20,7 +20,16 @@ const LOG_LINES: u32 = 1000;
 const DEADLINE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Follows a task until its end is recorded.
-pub(crate) async fn follow(app: Arc<App>, job: String, task: TaskId) {
+pub(crate) fn follow(app: Arc<App>, job: String, task: TaskId) -> impl Future<Output = ()> + Send {
+    // From now on, not from the first look on: between the two nobody may take this process for idle.
+    let under_way = (app.scope != DURABLE_SCOPE).then(|| Working::begin(&app));
+    async move {
+        to_the_end(app, job, task).await;
+        drop(under_way);
+    }
+}
+
+async fn to_the_end(app: Arc<App>, job: String, task: TaskId) {
     loop {
         let mut progress = app.hv.task(&task).with_deadline(DEADLINE).progress();
         let mut noted: Option<Instant> = None;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
-use crate::gateway::{App, until_end};
+use crate::gateway::{App, Working, until_end};
 use crate::problem::{Problem, Result};
 use crate::store::JobEnd;
 
@@ -64,7 +64,9 @@ where
     let job = id::fresh();
     let recorded = app.store.add_job(&job, operation.as_str(), vm.as_ref().map(VmId::as_str), &call.who.id);
     recorded.await.map_err(|error| Problem::internal("the job cannot be recorded", &error))?;
+    let under_way = Working::begin(&app);
     let working = tokio::spawn(async move {
+        let _under_way = under_way;
         let outcome = work(Arc::clone(&app.hv)).await;
         record(&app, job, operation, outcome).await
     });

@@ -29,14 +29,12 @@ pub enum Access {
 /// The shape of something, for the OpenAPI document.
 #[derive(Clone, Copy)]
 pub(crate) enum Shape {
-    /// A type of ours.
+    /// A type of ours, or a model of `hypervisor-core`.
     Own(fn(&mut SchemaGenerator) -> Schema),
-    /// A list of a type of ours.
+    /// A list of such a type.
     Many(fn(&mut SchemaGenerator) -> Schema),
-    /// A model of `hypervisor-core`, by its name.
-    Model(&'static str),
-    /// A list of such models.
-    Models(&'static str),
+    /// An object with one member of such a type.
+    With(&'static str, fn(&mut SchemaGenerator) -> Schema),
     /// Anything.
     Any,
 }

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use axum::http::Method;
+use hypervisor_core::model;
 
 use super::{Access, Body, Good, Handler, Param, Route, Shape};
 use crate::rate::Category;
@@ -20,6 +21,13 @@ macro_rules! own {
 macro_rules! many {
     ($type:ty) => {
         Shape::Many(|generator| generator.subschema_for::<$type>())
+    };
+}
+
+/// An object with this one member.
+macro_rules! with {
+    ($member:literal, $type:ty) => {
+        Shape::With($member, |generator| generator.subschema_for::<$type>())
     };
 }
 
@@ -146,8 +154,8 @@ fn gateway() -> Vec<Route> {
         .gives(Good::Data(&[
             ("name", Shape::Any),
             ("version", Shape::Any),
-            ("backend", Shape::Model("BackendInfo")),
-            ("capabilities", Shape::Model("Capabilities")),
+            ("backend", own!(model::BackendInfo)),
+            ("capabilities", own!(model::Capabilities)),
             ("extensions", Shape::Any),
             ("limits", Shape::Any),
         ]))
@@ -316,7 +324,7 @@ fn vms() -> Vec<Route> {
             handler!(compute::config),
             "Reads a guest's whole configuration.",
         )
-        .gives(Good::Data(&[("config", Shape::Model("VmConfig"))])),
+        .gives(Good::Data(&[("config", own!(model::VmConfig))])),
         route(
             Method::POST,
             "/v1/vms/{vm_id}/start",
@@ -364,7 +372,7 @@ fn vms() -> Vec<Route> {
             handler!(compute::clone),
             "Copies a guest.",
         )
-        .takes(Body::Json(Shape::Model("{spec: CloneSpec}")))
+        .takes(Body::Json(with!("spec", model::CloneSpec)))
         .gives(Good::Started(201, &[("vm", Shape::Any)])),
         route(
             Method::POST,
@@ -374,8 +382,8 @@ fn vms() -> Vec<Route> {
             handler!(compute::clones),
             "Copies a guest many times, and waits for the end.",
         )
-        .takes(Body::Json(Shape::Model("{spec: CloneMany}")))
-        .gives(Good::Data(&[("report", Shape::Model("BatchReport"))]))
+        .takes(Body::Json(with!("spec", model::CloneMany)))
+        .gives(Good::Data(&[("report", own!(model::BatchReport))]))
         .counts_as(Category::Bulk),
         route(
             Method::POST,
@@ -385,7 +393,7 @@ fn vms() -> Vec<Route> {
             handler!(compute::migrate),
             "Moves a guest to another host.",
         )
-        .takes(Body::Json(Shape::Model("{spec: MigrateSpec}")))
+        .takes(Body::Json(with!("spec", model::MigrateSpec)))
         .gives(Good::Started(200, &[])),
         route(
             Method::POST,
@@ -395,7 +403,7 @@ fn vms() -> Vec<Route> {
             handler!(compute::template),
             "Makes a template from a guest.",
         )
-        .takes(Body::Json(Shape::Model("{spec: TemplateSpec}")))
+        .takes(Body::Json(with!("spec", model::TemplateSpec)))
         .gives(Good::Started(201, &[("template", Shape::Any)])),
         route(
             Method::POST,
@@ -405,7 +413,7 @@ fn vms() -> Vec<Route> {
             handler!(compute::deploy),
             "Creates a guest from a template.",
         )
-        .takes(Body::Json(Shape::Model("{spec: DeploySpec}")))
+        .takes(Body::Json(with!("spec", model::DeploySpec)))
         .gives(Good::Started(201, &[("vm", Shape::Any)])),
         route(
             Method::POST,
@@ -415,7 +423,7 @@ fn vms() -> Vec<Route> {
             handler!(compute::export),
             "Writes a guest's definition and disks to a directory on the host.",
         )
-        .takes(Body::Json(Shape::Model("{spec: ExportSpec}")))
+        .takes(Body::Json(with!("spec", model::ExportSpec)))
         .gives(Good::Started(201, &[])),
     ]
 }
@@ -423,7 +431,7 @@ fn vms() -> Vec<Route> {
 fn vm_parts() -> Vec<Route> {
     vec![
         route(Method::POST, "/v1/vms/{vm_id}/disks", "attach_disk", "vm:write", handler!(devices::attach_disk), "Attaches a disk.")
-            .takes(Body::Json(Shape::Model("{spec: DiskSpec}")))
+            .takes(Body::Json(with!("spec", model::DiskSpec)))
             .gives(Good::Started(201, &[("disk", Shape::Any)])),
         route(Method::PUT, "/v1/vms/{vm_id}/disks/{disk_id}", "resize_disk", "vm:write", handler!(devices::resize_disk), "Makes a disk larger.")
             .takes(Body::Json(own!(devices::Capacity)))
@@ -432,15 +440,15 @@ fn vm_parts() -> Vec<Route> {
             .gives(Good::Started(200, &[]))
             .query(vec![OPTIONS]),
         route(Method::POST, "/v1/vms/{vm_id}/nics", "attach_nic", "vm:write", handler!(devices::attach_nic), "Attaches a NIC.")
-            .takes(Body::Json(Shape::Model("{spec: NicSpec}")))
+            .takes(Body::Json(with!("spec", model::NicSpec)))
             .gives(Good::Started(201, &[("nic", Shape::Any)])),
         route(Method::PUT, "/v1/vms/{vm_id}/nics/{nic_id}", "update_nic", "vm:write", handler!(devices::update_nic), "Changes what a NIC is plugged into.")
-            .takes(Body::Json(Shape::Model("{change: NicChange}")))
+            .takes(Body::Json(with!("change", model::NicChange)))
             .gives(Good::Started(200, &[])),
         route(Method::DELETE, "/v1/vms/{vm_id}/nics/{nic_id}", "detach_nic", "vm:write", handler!(devices::detach_nic), "Detaches a NIC.")
             .gives(Good::Started(200, &[])),
         route(Method::GET, "/v1/vms/{vm_id}/console", "get_console", "vm:write", handler!(console::get), "Finds out how to reach a guest's console. It may hold a password, so that reading is not enough.")
-            .gives(Good::Data(&[("access", Shape::Model("ConsoleAccess")), ("console_url", Shape::Any)]))
+            .gives(Good::Data(&[("access", own!(model::ConsoleAccess)), ("console_url", Shape::Any)]))
             .query(vec![param("kind", "string", "vnc, spice or serial.")]),
         route(Method::GET, "/v1/vms/{vm_id}/console/stream", "stream_console", "vm:write", handler!(console::stream), "A guest's console as a WebSocket of binary frames.")
             .gives(Good::Stream { server_sent: false })
@@ -448,7 +456,7 @@ fn vm_parts() -> Vec<Route> {
         route(Method::GET, "/v1/vms/{vm_id}/screenshot", "screenshot_vm", "vm:read", handler!(console::screenshot), "Takes a picture of a guest's screen.")
             .gives(Good::Bytes("image/png")),
         route(Method::GET, "/v1/vms/{vm_id}/snapshots", "list_snapshots", "snapshot:read", handler!(snapshots::list), "Lists a guest's snapshots.")
-            .gives(Good::Data(&[("snapshots", many!(view::SnapshotItem<'_>)), ("tree", Shape::Models("SnapshotInfo"))]))
+            .gives(Good::Data(&[("snapshots", many!(view::SnapshotItem<'_>)), ("tree", many!(model::SnapshotInfo))]))
             .query(vec![VIEW]),
         route(Method::POST, "/v1/vms/{vm_id}/snapshots", "create_snapshot", "snapshot:write", handler!(snapshots::post), "Takes a snapshot.")
             .takes(Body::Json(own!(snapshots::CreateSnapshot)))
@@ -465,11 +473,11 @@ fn vm_parts() -> Vec<Route> {
             .gives(Good::Data(&[("agent", Shape::Any)]))
             .counts_as(Category::Read),
         route(Method::GET, "/v1/guest/{vm_id}/addresses", "list_addresses", "guest:read", handler!(guest::addresses), "Lists a guest's IP addresses.")
-            .gives(Good::Data(&[("addresses", Shape::Models("GuestAddress"))]))
+            .gives(Good::Data(&[("addresses", many!(model::GuestAddress))]))
             .query(vec![choice("source", &["lease", "agent", "arp", "config"], "All that answer without it.")]),
         route(Method::POST, "/v1/guest/{vm_id}/exec", "exec_in_guest", "guest:write", handler!(guest::exec), "Runs a command inside a guest and waits for its end.")
-            .takes(Body::Json(Shape::Model("{spec: ExecSpec}")))
-            .gives(Good::Data(&[("output", Shape::Model("ExecOutput"))])),
+            .takes(Body::Json(with!("spec", model::ExecSpec)))
+            .gives(Good::Data(&[("output", own!(model::ExecOutput))])),
         route(Method::GET, "/v1/guest/{vm_id}/file", "read_guest_file", "guest:read", handler!(guest::read_file), "Reads a file inside a guest.")
             .gives(Good::Bytes("application/octet-stream"))
             .query(vec![param("path", "string", "Inside the guest."), param("limit", "integer", "Bytes.")]),
@@ -494,7 +502,7 @@ fn places() -> Vec<Route> {
             handler!(hosts::cluster),
             "Reads the state of the cluster.",
         )
-        .gives(Good::Data(&[("cluster", Shape::Model("ClusterInfo"))])),
+        .gives(Good::Data(&[("cluster", own!(model::ClusterInfo))])),
         route(Method::GET, "/v1/hosts", "list_hosts", "host:read", handler!(hosts::list), "Lists the hosts.")
             .gives(Good::Page("hosts", own!(view::HostItem<'_>)))
             .query(paged(Vec::new())),
@@ -515,7 +523,7 @@ fn places() -> Vec<Route> {
             handler!(groups::list),
             "Lists the resource groups.",
         )
-        .gives(Good::Page("groups", Shape::Model("GroupInfo")))
+        .gives(Good::Page("groups", own!(model::GroupInfo)))
         .query(paged(Vec::new())),
         route(
             Method::POST,
@@ -525,7 +533,7 @@ fn places() -> Vec<Route> {
             handler!(groups::post),
             "Creates a resource group.",
         )
-        .takes(Body::Json(Shape::Model("{spec: GroupSpec}")))
+        .takes(Body::Json(with!("spec", model::GroupSpec)))
         .gives(Good::Started(201, &[("group", Shape::Any)])),
         route(
             Method::GET,
@@ -535,7 +543,7 @@ fn places() -> Vec<Route> {
             handler!(groups::get),
             "Reads a resource group with its members.",
         )
-        .gives(Good::Data(&[("group", Shape::Model("GroupInfo"))])),
+        .gives(Good::Data(&[("group", own!(model::GroupInfo))])),
         route(
             Method::PUT,
             "/v1/groups/{group_id}",
@@ -544,7 +552,7 @@ fn places() -> Vec<Route> {
             handler!(groups::put),
             "Changes a resource group and its members.",
         )
-        .takes(Body::Json(Shape::Model("{change: GroupChange}")))
+        .takes(Body::Json(with!("change", model::GroupChange)))
         .gives(Good::Started(200, &[])),
         route(
             Method::DELETE,
@@ -612,7 +620,7 @@ fn places() -> Vec<Route> {
             handler!(volumes::post),
             "Creates a volume.",
         )
-        .takes(Body::Json(Shape::Model("{spec: VolumeSpec}")))
+        .takes(Body::Json(with!("spec", model::VolumeSpec)))
         .gives(Good::Started(201, &[("volume", Shape::Any)])),
         route(
             Method::PUT,
@@ -661,7 +669,7 @@ fn places() -> Vec<Route> {
             handler!(volumes::clone),
             "Copies a volume.",
         )
-        .takes(Body::Json(Shape::Model("{spec: CloneVolume}")))
+        .takes(Body::Json(with!("spec", model::CloneVolume)))
         .gives(Good::Started(201, &[("volume", Shape::Any)])),
         route(
             Method::POST,
@@ -671,7 +679,7 @@ fn places() -> Vec<Route> {
             handler!(volumes::resize),
             "Changes a volume's size.",
         )
-        .takes(Body::Json(Shape::Model("{options: ResizeVolume}")))
+        .takes(Body::Json(with!("options", model::ResizeVolume)))
         .gives(Good::Started(200, &[])),
         route(
             Method::POST,
@@ -720,7 +728,7 @@ fn places() -> Vec<Route> {
             handler!(network::put),
             "Changes a network.",
         )
-        .takes(Body::Json(Shape::Model("{change: NetworkChange}")))
+        .takes(Body::Json(with!("change", model::NetworkChange)))
         .gives(Good::Started(200, &[])),
         route(
             Method::DELETE,
@@ -757,7 +765,7 @@ fn places() -> Vec<Route> {
             handler!(network::leases),
             "Lists the addresses that the network has handed out.",
         )
-        .gives(Good::Data(&[("leases", Shape::Models("Lease"))])),
+        .gives(Good::Data(&[("leases", many!(model::Lease))])),
     ]
 }
 
@@ -787,7 +795,7 @@ fn rest() -> Vec<Route> {
             .gives(Good::Data(&[("job", own!(view::JobView))]))
             .query(vec![param("hold", "number", "Wait so many seconds for a change, at most 30."), VIEW]),
         route(Method::GET, "/v1/jobs/{job_id}/logs", "get_task_log", "job:read", handler!(tasks::logs), "Reads a part of a job's log.")
-            .gives(Good::Data(&[("log", Shape::Model("TaskLog"))]))
+            .gives(Good::Data(&[("log", own!(model::TaskLog))]))
             .query(vec![
                 param("from", "integer", "The first line; 0 without it."),
                 param("limit", "integer", "The most lines."),
@@ -795,28 +803,28 @@ fn rest() -> Vec<Route> {
         route(Method::DELETE, "/v1/jobs/{job_id}", "cancel_task", "job:write", handler!(tasks::cancel), "Asks a job to end.")
             .gives(Good::Data(&[("job", Shape::Any)])),
         route(Method::GET, "/v1/monitoring/metrics", "system_metrics", "monitoring:read", handler!(metrics::system), "The whole system in a few numbers.")
-            .gives(Good::Data(&[("metrics", Shape::Any), ("unreachable", Shape::Models("Unreachable"))])),
+            .gives(Good::Data(&[("metrics", Shape::Any), ("unreachable", many!(model::Unreachable))])),
         route(Method::GET, "/v1/monitoring/hosts/{host_id}/metrics", "get_host_metrics", "monitoring:read", handler!(metrics::host), "Reads a host's load.")
-            .gives(Good::Data(&[("metrics", Shape::Model("HostMetrics"))])),
+            .gives(Good::Data(&[("metrics", own!(model::HostMetrics))])),
         route(Method::GET, "/v1/monitoring/vms", "list_vm_metrics", "monitoring:read", handler!(metrics::vms), "Reads the load of all running guests.")
-            .gives(Good::Page("metrics", Shape::Model("VmMetrics")))
+            .gives(Good::Page("metrics", own!(model::VmMetrics)))
             .query(paged(Vec::new())),
         route(Method::GET, "/v1/monitoring/vms/{vm_id}/metrics", "get_vm_metrics", "monitoring:read", handler!(metrics::vm), "Reads one guest's load.")
-            .gives(Good::Data(&[("vm_id", Shape::Any), ("metrics", Shape::Any), ("history", Shape::Model("MetricsHistory")), ("info", Shape::Model("VmMetrics"))]))
+            .gives(Good::Data(&[("vm_id", Shape::Any), ("metrics", Shape::Any), ("history", own!(model::MetricsHistory)), ("info", own!(model::VmMetrics))]))
             .query(vec![
                 param("period", "string", "1h, 24h, 7d or 30d: with the load over that time."),
                 param("metrics", "string", "Some of cpu,memory,disk,network."),
                 VIEW,
             ]),
         route(Method::GET, "/v1/monitoring/history", "get_metrics_history", "monitoring:read", handler!(metrics::history), "Reads the load over a period.")
-            .gives(Good::Data(&[("history", Shape::Model("MetricsHistory"))]))
+            .gives(Good::Data(&[("history", own!(model::MetricsHistory))]))
             .query(vec![
                 param("target", "json", "The model's MetricsTarget as JSON."),
                 param("period", "string", "hour, day, week, month or year."),
             ]),
         route(Method::POST, "/v1/batch", "submit_batch", "batch:write", handler!(batch::submit), "Runs many operations and waits for their ends. Each needs its own permission too.")
             .takes(Body::Json(own!(batch::Submit)))
-            .gives(Good::Data(&[("report", Shape::Model("BatchReport"))]))
+            .gives(Good::Data(&[("report", own!(model::BatchReport))]))
             .counts_as(Category::Bulk),
         route(Method::POST, "/v1/batch/bulk", "submit_bulk", "batch:write", handler!(batch::bulk), "Sends many operations as one call of the backend, where it has one. Each needs its own permission too.")
             .takes(Body::Json(own!(batch::Bulk)))

@@ -71,19 +71,22 @@ impl Store {
         .bind(vm.map(str::to_owned))
         .bind(token.to_owned())
         .bind(self.instance.clone())
-        .bind(clock::now())
+        .bind(self.now())
         .execute(&self.pool)
         .await?;
         Ok(())
     }
 
-    /// Notes the task that the backend has begun, under which the job is known from now on.
+    /// Notes the task that the backend has begun, under which the job is known from now on. A gateway that was silent for longer than its
+    /// lease may have lost the job to another one, which could only say that its outcome is unknown: it is known after all.
     pub(crate) async fn name_job(&self, id: &str, new: &str, task: &str, output: &str) -> Result<()> {
-        sql("UPDATE jobs SET id = $1, task = $2, output = $3 WHERE id = $4")
+        sql("UPDATE jobs SET id = $1, task = $2, output = $3, owner = $5, state = 'running', ended = NULL, error = NULL \
+             WHERE id = $4")
             .bind(new.to_owned())
             .bind(task.to_owned())
             .bind(output.to_owned())
             .bind(id.to_owned())
+            .bind(self.instance.clone())
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -106,13 +109,15 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a job, together with the webhooks' events that tell of it; `false` if it had ended before.
+    /// Ends a job, together with the webhooks' events that tell of it; `false` if it had ended before. An outcome is better than none: it
+    /// takes the place of an end that was only "unknown".
     pub(crate) async fn end_job(&self, id: &str, end: JobEnd, events: &[Outgoing]) -> Result<bool> {
         let mut transaction = self.pool.begin().await?;
         let done = sql("UPDATE jobs SET state = $1, ended = $2, info = COALESCE($3, info), \
-             output = COALESCE($4, output), error = $5, logs = COALESCE($6, logs) WHERE id = $7 AND ended IS NULL")
+             output = COALESCE($4, output), error = $5, logs = COALESCE($6, logs) \
+             WHERE id = $7 AND (ended IS NULL OR (state = 'forgotten' AND $1 <> 'forgotten'))")
         .bind(end.state)
-        .bind(clock::now())
+        .bind(self.now())
         .bind(end.info)
         .bind(end.output)
         .bind(end.error)
@@ -122,7 +127,7 @@ impl Store {
         .await?;
         let first = done.rows_affected() == 1;
         if first {
-            enqueue(&mut transaction, events).await?;
+            enqueue(&mut transaction, self.now(), events).await?;
         }
         transaction.commit().await?;
         Ok(first)
@@ -169,7 +174,7 @@ impl Store {
             .bind(owner.to_owned())
             .fetch_optional(&self.pool)
             .await?;
-        row.map_or(Ok(false), |row| Ok(number(&row, "alive_until")? >= clock::now()))
+        row.map_or(Ok(false), |row| Ok(number(&row, "alive_until")? >= self.now()))
     }
 
     /// The open jobs of gateways that have died.
@@ -177,7 +182,7 @@ impl Store {
         let rows = sql("SELECT * FROM jobs WHERE ended IS NULL AND owner <> $1 \
              AND owner NOT IN (SELECT id FROM instances WHERE alive_until >= $2) LIMIT 100")
         .bind(self.instance.clone())
-        .bind(clock::now())
+        .bind(self.now())
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(read).collect()
@@ -201,11 +206,12 @@ impl Store {
 
     /// Drops what ended long ago.
     pub(crate) async fn forget(&self, keep: Duration) -> Result<()> {
-        let before = clock::now() - clock::span(keep);
+        let before = self.now() - clock::span(keep);
         for text in [
             "DELETE FROM jobs WHERE ended < $1",
             "DELETE FROM deliveries WHERE state <> 'pending' AND time < $1",
             "DELETE FROM keys WHERE time < $1",
+            "DELETE FROM rates WHERE ends < $1",
         ] {
             sql(text).bind(before).execute(&self.pool).await?;
         }

@@ -1,7 +1,6 @@
 //! Idempotency keys: what a repeated create is answered.
 
 use super::{Result, Store, maybe, sql, text};
-use crate::clock;
 
 /// What is known of a key.
 #[derive(Debug)]
@@ -27,30 +26,40 @@ pub(crate) enum Kept {
 impl Store {
     /// Takes a key for a request.
     pub(crate) async fn take_key(&self, name: &str, request: &str) -> Result<Kept> {
+        // Whoever had it may give it back between the two statements; then it is to be had again.
+        for _ in 0..10 {
+            if let Some(kept) = self.try_key(name, request).await? {
+                return Ok(kept);
+            }
+        }
+        Ok(Kept::Open { owner: self.instance.clone() })
+    }
+
+    async fn try_key(&self, name: &str, request: &str) -> Result<Option<Kept>> {
         let done = sql("INSERT INTO keys (name, request, owner, time) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (name) DO NOTHING")
         .bind(name.to_owned())
         .bind(request.to_owned())
         .bind(self.instance.clone())
-        .bind(clock::now())
+        .bind(self.now())
         .execute(&self.pool)
         .await?;
         if done.rows_affected() == 1 {
-            return Ok(Kept::New);
+            return Ok(Some(Kept::New));
         }
         let row = sql("SELECT * FROM keys WHERE name = $1")
             .bind(name.to_owned())
             .fetch_optional(&self.pool)
             .await?;
-        let Some(row) = row else { return Ok(Kept::New) };
+        let Some(row) = row else { return Ok(None) };
         if text(&row, "request")? != request {
-            return Ok(Kept::Other);
+            return Ok(Some(Kept::Other));
         }
         let status: Option<i64> = sqlx::Row::try_get(&row, "status")?;
-        match status.and_then(|status| u16::try_from(status).ok()) {
-            Some(status) => Ok(Kept::Answered { status, body: maybe(&row, "body")?.unwrap_or_default() }),
-            None => Ok(Kept::Open { owner: text(&row, "owner")? }),
-        }
+        Ok(Some(match status.and_then(|status| u16::try_from(status).ok()) {
+            Some(status) => Kept::Answered { status, body: maybe(&row, "body")?.unwrap_or_default() },
+            None => Kept::Open { owner: text(&row, "owner")? },
+        }))
     }
 
     /// Notes the answer of a request that had an effect.

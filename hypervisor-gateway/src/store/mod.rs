@@ -2,9 +2,12 @@
 
 mod jobs;
 mod keys;
+mod rates;
 mod tokens;
 mod webhooks;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use hypervisor_core::{Error, ErrorKind};
@@ -40,6 +43,7 @@ const TABLES: &[&str] = &[
      leased_until BIGINT NOT NULL, state TEXT NOT NULL, problem TEXT)",
     "CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, due)",
     "CREATE TABLE IF NOT EXISTS seen (vm TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS rates (name TEXT PRIMARY KEY, used BIGINT NOT NULL, ends BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, request TEXT NOT NULL, status BIGINT, body TEXT, \
      owner TEXT NOT NULL, time BIGINT NOT NULL)",
 ];
@@ -49,6 +53,10 @@ const TABLES: &[&str] = &[
 pub(crate) struct Store {
     pool: AnyPool,
     pub(crate) instance: String,
+    /// Whether other gateways may be at the same database.
+    shared: bool,
+    /// How far the database's clock is ahead of ours, in milliseconds. Leases of several machines go by one clock.
+    ahead: Arc<AtomicI64>,
 }
 
 pub(crate) type Result<T, E = sqlx::Error> = std::result::Result<T, E>;
@@ -95,14 +103,15 @@ impl Store {
         if sqlite {
             options = options.after_connect(|connection, _| {
                 Box::pin(async move {
-                    sqlx::query("PRAGMA journal_mode=WAL").execute(&mut *connection).await?;
+                    // First, so that the next one waits for others, too.
                     sqlx::query("PRAGMA busy_timeout=10000").execute(&mut *connection).await?;
+                    sqlx::query("PRAGMA journal_mode=WAL").execute(&mut *connection).await?;
                     Ok(())
                 })
             });
         }
         let pool = options.connect(&url).await.map_err(config)?;
-        let store = Self { pool, instance };
+        let store = Self { pool, instance, shared: !sqlite, ahead: Arc::default() };
         store.make_tables().await.map_err(config)?;
         store.check_version().await?;
         Ok(store)
@@ -149,9 +158,34 @@ impl Store {
         sql("SELECT 1").execute(&self.pool).await.is_ok()
     }
 
+    /// Milliseconds since 1970, by the database's clock where several gateways share it.
+    pub(crate) fn now(&self) -> i64 {
+        clock::now().saturating_add(self.ahead.load(Ordering::Relaxed))
+    }
+
+    /// Compares the clocks.
+    async fn set_clock(&self) -> Result<()> {
+        if !self.shared {
+            return Ok(());
+        }
+        let before = clock::now();
+        let row = sql("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS n");
+        let theirs = number(&row.fetch_one(&self.pool).await?, "n")?;
+        let after = clock::now();
+        let ahead = theirs - (before + (after - before) / 2);
+        if (ahead - self.ahead.swap(ahead, Ordering::Relaxed)).abs() > 1000 {
+            tracing::warn!(
+                ahead_ms = ahead,
+                "the database's clock is not this machine's; leases go by the database's"
+            );
+        }
+        Ok(())
+    }
+
     /// Tells the other gateways that this one lives.
     pub(crate) async fn heartbeat(&self, lease: Duration) -> Result<()> {
-        let now = clock::now();
+        self.set_clock().await?;
+        let now = self.now();
         sql("INSERT INTO instances (id, alive_until) VALUES ($1, $2) \
              ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until")
         .bind(self.instance.clone())
@@ -176,7 +210,7 @@ impl Store {
 
     /// Takes or keeps what only one gateway may do at a time.
     pub(crate) async fn hold(&self, name: &'static str, lease: Duration) -> Result<bool> {
-        let now = clock::now();
+        let now = self.now();
         let done = sql("INSERT INTO leases (name, owner, until) VALUES ($1, $2, $3) \
              ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until \
              WHERE leases.owner = excluded.owner OR leases.until < $4")

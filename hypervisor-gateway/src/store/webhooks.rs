@@ -84,7 +84,11 @@ fn seen(row: &AnyRow) -> Result<SeenRow> {
 }
 
 /// Puts events into the queue of every webhook that wants them, as a part of a transaction that also holds what they tell of.
-pub(super) async fn enqueue(transaction: &mut Transaction<'_, Any>, events: &[Outgoing]) -> Result<()> {
+pub(super) async fn enqueue(
+    transaction: &mut Transaction<'_, Any>,
+    now: i64,
+    events: &[Outgoing],
+) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
@@ -92,7 +96,6 @@ pub(super) async fn enqueue(transaction: &mut Transaction<'_, Any>, events: &[Ou
     let webhooks: Vec<WebhookRow> = rows.iter().map(webhook).collect::<Result<_>>()?;
     for event in events {
         for webhook in webhooks.iter().filter(|webhook| webhook.wants(event.event)) {
-            let now = clock::now();
             sql(
                 "INSERT INTO deliveries (id, webhook, event, data, time, attempt, due, leased_until, state) \
                  VALUES ($1, $2, $3, $4, $5, 0, $5, 0, 'pending')",
@@ -159,7 +162,7 @@ impl Store {
     /// Takes a delivery that is due and that no other gateway is at work on.
     pub(crate) async fn claim_delivery(&self, lease: Duration) -> Result<Option<DeliveryRow>> {
         loop {
-            let now = clock::now();
+            let now = self.now();
             let row =
                 sql("SELECT * FROM deliveries WHERE state = 'pending' AND due <= $1 AND leased_until < $1 \
                  ORDER BY due, id LIMIT 1")
@@ -182,21 +185,25 @@ impl Store {
         }
     }
 
-    /// Notes how a delivery went: `delivered`, `failed` (given up), or `pending` again at `due`.
+    /// Notes how an attempt of a delivery went: `delivered`, `failed` (given up), or `pending` again at `due`. An attempt that took longer
+    /// than its lease has been followed by another; then only that it was delivered is still of interest.
     pub(crate) async fn settle_delivery(
         &self,
         id: &str,
+        attempt: i64,
         state: &'static str,
         due: i64,
         problem: Option<String>,
     ) -> Result<()> {
-        sql("UPDATE deliveries SET state = $1, due = $2, leased_until = 0, problem = $3 WHERE id = $4")
-            .bind(state)
-            .bind(due)
-            .bind(problem)
-            .bind(id.to_owned())
-            .execute(&self.pool)
-            .await?;
+        sql("UPDATE deliveries SET state = $1, due = $2, leased_until = 0, problem = $3 \
+             WHERE id = $4 AND state = 'pending' AND (attempt = $5 OR $1 = 'delivered')")
+        .bind(state)
+        .bind(due)
+        .bind(problem)
+        .bind(id.to_owned())
+        .bind(attempt)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -212,7 +219,7 @@ impl Store {
         let mut transaction = self.pool.begin().await?;
         // A transaction of SQLite that reads before it writes cannot wait for another writer.
         sql("UPDATE meta SET value = value WHERE name = 'version'").execute(&mut *transaction).await?;
-        enqueue(&mut transaction, events).await?;
+        enqueue(&mut transaction, self.now(), events).await?;
         transaction.commit().await
     }
 
@@ -257,7 +264,7 @@ impl Store {
         for vm in gone {
             sql("DELETE FROM seen WHERE vm = $1").bind(vm.clone()).execute(&mut *transaction).await?;
         }
-        enqueue(&mut transaction, events).await?;
+        enqueue(&mut transaction, self.now(), events).await?;
         transaction.commit().await
     }
 }

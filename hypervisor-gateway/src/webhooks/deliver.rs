@@ -8,7 +8,9 @@ use hmac::{Hmac, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use super::target;
 use crate::clock::{self, rfc3339};
+use crate::config::WebhookTargets;
 use crate::gateway::App;
 use crate::store::{DeliveryRow, WebhookRow};
 
@@ -47,7 +49,14 @@ pub(crate) async fn deliver(app: Arc<App>) {
 
 fn client(app: &App) -> Result<reqwest::Client, reqwest::Error> {
     crate::tls::install();
-    reqwest::Client::builder()
+    let targets = app.config.webhook_targets.clone();
+    let mut builder = reqwest::Client::builder();
+    if targets != WebhookTargets::Any {
+        // A proxy would look names up by itself.
+        builder = builder.no_proxy();
+    }
+    builder
+        .dns_resolver(Arc::new(target::Guarded(targets)))
         .timeout(app.config.webhook_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("hypervisor-gateway/", env!("CARGO_PKG_VERSION")))
@@ -62,7 +71,17 @@ fn sign(secret: &str, body: &[u8]) -> Option<String> {
     Some(format!("sha256={hex}"))
 }
 
-async fn send(client: &reqwest::Client, webhook: &WebhookRow, delivery: &DeliveryRow) -> Result<(), String> {
+async fn send(
+    app: &App,
+    client: &reqwest::Client,
+    webhook: &WebhookRow,
+    delivery: &DeliveryRow,
+) -> Result<(), String> {
+    // What is allowed may have changed since it was made.
+    let url = url::Url::parse(&webhook.url).map_err(|error| error.to_string())?;
+    if let Some(why) = target::refused(&app.config.webhook_targets, &url) {
+        return Err(why);
+    }
     let data: Value = serde_json::from_str(&delivery.data).unwrap_or_default();
     let body = json!({
         "event": delivery.event,
@@ -72,7 +91,7 @@ async fn send(client: &reqwest::Client, webhook: &WebhookRow, delivery: &Deliver
     });
     let body = body.to_string().into_bytes();
     let mut request = client
-        .post(&webhook.url)
+        .post(url)
         .header("content-type", "application/json")
         .header("x-webhook-id", &webhook.id)
         .header("x-webhook-delivery", &delivery.id)
@@ -83,14 +102,20 @@ async fn send(client: &reqwest::Client, webhook: &WebhookRow, delivery: &Deliver
     match request.body(body).send().await {
         Ok(response) if response.status().is_success() => Ok(()),
         Ok(response) => Err(format!("the receiver answered {}", response.status())),
-        Err(error) => Err(error.without_url().to_string()),
+        Err(error) => Err(reasons(&error.without_url())),
     }
 }
 
+/// An error with what led to it: "error sending request" alone helps nobody who looks for why his webhook is silent.
+fn reasons(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 async fn attempt(app: &App, client: &reqwest::Client, delivery: DeliveryRow) {
-    let now = clock::now();
+    let now = app.store.now();
     let outcome = match app.store.webhook(&delivery.webhook).await {
-        Ok(Some(webhook)) if webhook.active => send(client, &webhook, &delivery).await,
+        Ok(Some(webhook)) if webhook.active => send(app, client, &webhook, &delivery).await,
         Ok(Some(_)) => Err("the webhook is not active".to_owned()),
         Ok(None) => return,
         Err(error) => Err(error.to_string()),
@@ -113,7 +138,7 @@ async fn attempt(app: &App, client: &reqwest::Client, delivery: DeliveryRow) {
         }
     };
     // If this fails, the lease ends and the event is sent again: at least once.
-    if let Err(error) = app.store.settle_delivery(&delivery.id, state, due, problem).await {
+    if let Err(error) = app.store.settle_delivery(&delivery.id, delivery.attempt, state, due, problem).await {
         tracing::warn!(%error, "a delivery cannot be recorded");
     }
 }

@@ -2,6 +2,7 @@
 
 mod deliver;
 mod observe;
+mod target;
 
 use axum::http::StatusCode;
 use schemars::JsonSchema;
@@ -70,13 +71,16 @@ fn view(row: WebhookRow) -> WebhookView {
     }
 }
 
-fn check(url: &str, events: &[String]) -> Result<()> {
+fn check(call: &Call, url: &str, events: &[String]) -> Result<()> {
     let parsed = Url::parse(url).map_err(|error| Problem::invalid("url", error.to_string()))?;
     if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
         return Err(Problem::invalid("url", "must begin with https:// or http://"));
     }
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(Problem::invalid("url", "must hold neither user nor password"));
+    }
+    if let Some(why) = target::refused(&call.app.config.webhook_targets, &parsed) {
+        return Err(Problem::invalid("url", why));
     }
     if events.is_empty() {
         return Err(Problem::invalid("events", "must not be empty"));
@@ -96,7 +100,7 @@ fn failed(error: sqlx::Error) -> Problem {
 
 pub(crate) async fn post(call: Call) -> Reply {
     let body: CreateWebhook = call.json()?;
-    check(&body.url, &body.events)?;
+    check(&call, &body.url, &body.events)?;
     let row = WebhookRow {
         id: format!("webhook_{}", Uuid::now_v7().simple()),
         url: body.url,
@@ -144,7 +148,7 @@ pub(crate) async fn put(call: Call) -> Reply {
     row.events = body.events.unwrap_or(row.events);
     row.active = body.active.unwrap_or(row.active);
     row.secret = body.secret.or(row.secret).filter(|secret| !secret.is_empty());
-    check(&row.url, &row.events)?;
+    check(&call, &row.url, &row.events)?;
     call.app.store.put_webhook(&row).await.map_err(failed)?;
     call.app.observe.notify_one();
     call.app.deliver.notify_one();

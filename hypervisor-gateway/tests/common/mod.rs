@@ -8,6 +8,8 @@
 )]
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod postgres;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -25,6 +25,8 @@ pub(crate) enum Level {
 enum Probe {
     Program(&'static str),
     PkgConfig(&'static str),
+    /// A module of Python's own library; Debian packs some by themselves.
+    Python(&'static str),
     /// One of libvirtd's loadable drivers; some distributions pack each of them by itself.
     Driver(&'static str),
 }
@@ -101,6 +103,12 @@ pub(crate) fn program(name: &'static str, package: &'static [&'static str], why:
     satisfy(Level::Live, &[need(Level::Live, Probe::Program(name), why, package)])
 }
 
+/// Sees to it that Python can make environments.
+pub(crate) fn python(why: &'static str) -> Result<()> {
+    let module = Probe::Python("ensurepip");
+    satisfy(Level::Live, &[need(Level::Live, module, why, &["python3", "python3-venv"])])
+}
+
 fn satisfy(level: Level, needs: &[Need]) -> Result<()> {
     let missing = missing(needs);
     if missing.is_empty() {
@@ -155,6 +163,12 @@ fn found(probe: Probe) -> bool {
         Probe::Program(name) => paths::program(name).is_some(),
         Probe::PkgConfig(name) => Command::new("pkg-config")
             .args(["--exists", name])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success()),
+        Probe::Python(module) => Command::new("python3")
+            .args(["-c", &format!("import {module}")])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use super::session::Session;
-use crate::{paths, run};
+use crate::{paths, run, setup};
 
 const TITLE: &str = "schemathesis on the gateway";
 const VERSION: &str = "4.32.5";

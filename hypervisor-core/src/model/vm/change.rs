@@ -34,6 +34,7 @@ named_enum! {
 /// assert!(VmChange::new().cpus(0).validate().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VmChange {
     /// Its name.
@@ -178,6 +179,7 @@ named_enum! {
 
 /// What an update has done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct UpdateOutcome {
     /// The fields that are in force.

@@ -12,6 +12,7 @@ use crate::model::validate;
 
 /// How a guest is copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CloneSpec {
     /// The name of the copy.
@@ -92,6 +93,7 @@ impl CloneSpec {
 
 /// How a guest is copied many times: `prefix-1` to `prefix-n`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CloneMany {
     /// How the names begin.
@@ -145,6 +147,7 @@ impl CloneMany {
 
 /// How a template is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct TemplateSpec {
     /// The name of a template that is made from a copy; without it the guest itself becomes the template.
@@ -190,6 +193,7 @@ impl TemplateSpec {
 
 /// How a guest is made from a template: a clone, and what is then set on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeploySpec {
     /// The copy; its `start` starts the guest at the end.

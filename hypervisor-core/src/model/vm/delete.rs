@@ -8,6 +8,7 @@ use crate::model::macros::setters;
 
 /// What becomes of the disks of a deleted guest. There is no default: the caller has to say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DisposeDisks {
@@ -21,6 +22,7 @@ pub enum DisposeDisks {
 
 /// How a guest is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeleteVm {
     /// What becomes of its disks.

@@ -86,6 +86,7 @@ impl VmState {
 
 /// The version of a configuration: changes whenever the configuration does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Revision(String);
 
@@ -104,6 +105,7 @@ impl Revision {
 
 /// A guest as a list shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VmInfo {
     /// What the backend addresses it by.
@@ -211,6 +213,7 @@ impl VmInfo {
 
 /// A guest's whole configuration. `Debug` shows only the size of the native document, which may hold what cloud-init is to set.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VmConfig {
     /// The guest.
@@ -257,6 +260,7 @@ impl fmt::Debug for VmConfig {
 
 /// A change that waits for the next power cycle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PendingChange {
     /// The field of the spec.
@@ -278,6 +282,7 @@ impl PendingChange {
 
 /// Which guests are wanted; empty means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct VmQuery {

@@ -24,6 +24,7 @@ named_enum! {
 
 /// How a guest is shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Shutdown {
     /// Cut its power if it still runs after this time. Without it, it is asked once and the call returns: wait for the state.
@@ -51,6 +52,7 @@ impl Shutdown {
 
 /// A power verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PowerAction {

@@ -30,6 +30,7 @@ use crate::model::validate;
 /// assert_eq!(VmSpec::new("web 1").validate().unwrap_err().fields().keys().next().unwrap(), "name");
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VmSpec {
     /// Its name. Unique on libvirt; need not be on Proxmox.

@@ -12,6 +12,7 @@ use crate::model::volume::VolumeFormat;
 
 /// How a guest is moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct MigrateSpec {
     /// Where to. Proxmox: the node; libvirt: the other daemon's URI.
@@ -66,6 +67,7 @@ impl MigrateSpec {
 
 /// Where a guest is written to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ExportSpec {
     /// A directory on the host that exists.
@@ -97,6 +99,7 @@ impl ExportSpec {
 
 /// What an export writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ExportedVm {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hypervisor_core::model::ByteSize;
 use hypervisor_core::{Error, ErrorKind, Result};
-use hypervisor_gateway::{Category, GatewayConfig, Rate};
+use hypervisor_gateway::{Category, GatewayConfig, Rate, WebhookTargets};
 
 /// Serves a hypervisor over one REST API.
 #[derive(Debug, Parser)]
@@ -74,6 +74,10 @@ pub(crate) struct Cli {
     #[arg(long = "rate", env = "HYPERVISOR_GATEWAY_RATES", value_delimiter = ',')]
     pub(crate) rates: Vec<String>,
 
+    /// Where webhooks may lead: `any` (but link-local addresses), `public` (no private addresses either), or names of hosts.
+    #[arg(long, env = "HYPERVISOR_GATEWAY_WEBHOOK_TARGETS", value_delimiter = ',', default_value = "any")]
+    pub(crate) webhook_targets: Vec<String>,
+
     /// USER:PASSWORD that may create tokens by Basic authentication; for development.
     #[arg(long, env = "HYPERVISOR_GATEWAY_BASIC", hide_env_values = true)]
     pub(crate) basic: Option<String>,
@@ -137,6 +141,14 @@ fn rate(text: &str) -> Result<(Category, Rate)> {
     read().ok_or_else(|| wrong(format!("--rate: `{text}` is not CATEGORY=LIMIT/SECONDS")))
 }
 
+fn targets(given: &[String]) -> WebhookTargets {
+    match given {
+        [word] if word == "any" => WebhookTargets::Any,
+        [word] if word == "public" => WebhookTargets::Public,
+        hosts => WebhookTargets::Hosts(hosts.to_vec()),
+    }
+}
+
 impl Cli {
     /// The gateway's part of the flags.
     pub(crate) fn config(&self) -> Result<GatewayConfig> {
@@ -147,7 +159,8 @@ impl Cli {
             .database(&self.database)
             .body_limit(body_limit)
             .concurrency(self.concurrency)
-            .lease(lease);
+            .lease(lease)
+            .webhook_targets(targets(&self.webhook_targets));
         for text in &self.rates {
             config = if text == "none" {
                 config.without_rates()
@@ -176,6 +189,10 @@ mod tests {
         let cli = Cli::parse_from(["x", "--rate", "bulk_operations=5/60", "--basic", "a:b"]);
         let config = cli.config().unwrap();
         assert_eq!(config.rate_of(Category::Bulk), Some(Rate::new(5, Duration::from_secs(60))));
+        assert_eq!(targets(&cli.webhook_targets), WebhookTargets::Any);
+        let hosts = Cli::parse_from(["x", "--webhook-targets", "a.example,b.example"]);
+        let expected = WebhookTargets::Hosts(vec!["a.example".to_owned(), "b.example".to_owned()]);
+        assert_eq!(targets(&hosts.webhook_targets), expected);
         assert!(rate("cats=1/2").is_err() && rate("bulk_operations=many/2").is_err());
         let token = Cli::parse_from(["x", "token", "--permission", "vm:read", "--permission", "host:read"]);
         assert!(matches!(token.command, Some(Command::Token(token)) if token.permissions.len() == 2));

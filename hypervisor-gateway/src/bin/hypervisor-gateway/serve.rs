@@ -87,19 +87,28 @@ pub(crate) async fn serve(cli: Cli) -> Result<()> {
     let server = Arc::new(server);
     accept(&server, &listener, cli.connections).await;
     drop(listener);
-    tracing::info!("the gateway ends: open requests go on, nothing new is taken");
-    gateway.close().await;
-    let server = Arc::try_unwrap(server).map(|server| server.graceful);
-    match server {
-        Ok(graceful) => {
-            let grace = Duration::from_secs(cli.grace);
-            if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
-                tracing::warn!(?grace, "some requests did not end in time");
-            }
+    tracing::info!("the gateway ends: open requests and jobs go on, nothing new is taken");
+    let connections = async {
+        match Arc::try_unwrap(server).map(|server| server.graceful) {
+            Ok(graceful) => graceful.shutdown().await,
+            // A handshake is still under way; its connection has begun nothing.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
-        // A handshake is still under way; its connection has begun nothing.
-        Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+    };
+    // Streams last as long as the jobs that they tell of.
+    let jobs = async {
+        gateway.drain().await;
+        gateway.close().await;
+    };
+    let grace = Duration::from_secs(cli.grace);
+    if tokio::time::timeout(grace, futures::future::join(connections, jobs)).await.is_err() {
+        tracing::warn!(
+            ?grace,
+            "some requests or jobs did not end in time; the next start looks for their outcome"
+        );
+        gateway.close().await;
     }
+    tracing::info!("the gateway has ended");
     Ok(())
 }
 
