@@ -201,12 +201,15 @@ impl<I: Iterator<Item = Duration> + Send> Course<'_, I> {
     }
 
     /// Looks for what a call before this one has made with the same token.
-    async fn made_before<T: Send + 'static>(
+    async fn made_before<T, F>(
         &mut self,
         call: &Call<'_>,
-        attempt: Attempt<'_, T>,
-    ) -> Result<Option<T>> {
-        self.look(call, attempt).await.map_err(|error| {
+        find: &(impl Fn() -> F + Sync),
+    ) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<Option<T>>> + Send,
+    {
+        self.look(call, find).await.map_err(|error| {
             let hint =
                 "A call with the same token may have made it, which could not be found out; nothing was sent";
             error.with_hint(hint)
@@ -215,9 +218,9 @@ impl<I: Iterator<Item = Duration> + Send> Course<'_, I> {
 
     /// Looks for what an attempt of unknown outcome may have made, and looks again while the look fails. `Ok(None)`: it is not
     /// there; `Err`: that cannot be known.
-    async fn look<T, F>(&mut self, call: &Call<'_>, find: impl Fn() -> F) -> Result<Option<T>>
+    async fn look<T, F>(&mut self, call: &Call<'_>, find: &(impl Fn() -> F + Sync)) -> Result<Option<T>>
     where
-        F: Future<Output = Result<Option<T>>>,
+        F: Future<Output = Result<Option<T>>> + Send,
     {
         loop {
             let error = match find().await {
@@ -251,82 +254,98 @@ impl RetryPolicy {
         S: Future<Output = Result<T>> + Send,
         F: Future<Output = Result<Option<T>>> + Send,
     {
+        if call.may_repeat() && attempt.can_find() && call.client_token().is_some() {
+            return Box::pin(self.once(call, begun, attempt, &send, &find)).await;
+        }
         match send().await {
+            // In a box of its own: most calls have no second attempt and need no room for one.
             Err(error) if call.may_repeat() => {
-                // In a box of its own: most calls have no second attempt and need no room for one.
-                Box::pin(self.again(call, begun, attempt, error, send, find)).await
+                Box::pin(async { self.course(begun).run(call, attempt, error, &send, &find).await }).await
             }
             answer => answer,
         }
     }
 
-    async fn again<T: Send + 'static, S, F>(
+    /// A create with a token: after those with the same token, and not again where one of them has made it.
+    async fn once<T: Send + 'static, S, F>(
         &self,
         call: &Call<'_>,
         begun: Instant,
         attempt: Attempt<'_, T>,
-        mut error: Error,
-        send: impl Fn() -> S + Send + Sync,
-        find: impl Fn() -> F + Send + Sync,
+        send: &(impl Fn() -> S + Send + Sync),
+        find: &(impl Fn() -> F + Send + Sync),
     ) -> Result<T>
     where
         S: Future<Output = Result<T>> + Send,
         F: Future<Output = Result<Option<T>>> + Send,
     {
-        let mut course =
-            Course { policy: self, pauses: self.pauses(), begun, attempts: 0, effect: false, lost: false };
-        let token = call.client_token().filter(|_| attempt.can_find());
-        let turn = match token {
+        let mut course = self.course(begun);
+        let turn = match call.client_token() {
             Some(token) => Some(self.tokens.turn(token).await),
             None => None,
         };
         if turn.as_ref().is_some_and(|turn| turn.was_begun())
-            && let Some(answer) = course.made_before(call, attempt).await?
+            && let Some(answer) = course.made_before(call, find).await?
         {
             return Ok(answer);
         }
-        let answer = self.course(&mut course, call, attempt).await;
+        let answer = match send().await {
+            Ok(answer) => Ok(answer),
+            Err(error) => course.run(call, attempt, error, send, find).await,
+        };
         if let Some(turn) = turn {
             turn.end(answer.as_ref().is_ok() || course.effect);
         }
         answer
     }
+
+    fn course(&self, begun: Instant) -> Course<'_, impl Iterator<Item = Duration> + Send + use<>> {
+        Course { policy: self, pauses: self.pauses(), begun, attempts: 0, effect: false, lost: false }
+    }
 }
 
-impl RetryPolicy {
-    async fn course<T: Send + 'static, I: Iterator<Item = Duration> + Send>(
-        &self,
-        course: &mut Course<'_, I>,
+impl<I: Iterator<Item = Duration> + Send> Course<'_, I> {
+    /// What is done after the first attempt has failed.
+    async fn run<T: Send + 'static, S, F>(
+        &mut self,
         call: &Call<'_>,
         attempt: Attempt<'_, T>,
-    ) -> Result<T> {
+        mut error: Error,
+        send: &(impl Fn() -> S + Send + Sync),
+        find: &(impl Fn() -> F + Send + Sync),
+    ) -> Result<T>
+    where
+        S: Future<Output = Result<T>> + Send,
+        F: Future<Output = Result<Option<T>>> + Send,
+    {
         loop {
-            course.attempts += 1;
+            self.attempts += 1;
             // The id may belong to another guest by now, whose uid is not the expected one.
-            if course.lost
+            if self.lost
                 && (error.is_not_found() || error.kind() == ErrorKind::Conflict)
                 && let Some(answer) = attempt.already_gone()
             {
                 return Ok(answer);
             }
-            course.effect |= error.effect() != Effect::None && call.class() != OperationClass::Read;
-            course.lost |= is_lost(&error);
+            self.effect |= error.effect() != Effect::None && call.class() != OperationClass::Read;
+            self.lost |= is_lost(&error);
 
             // Whatever came after a lost answer (a name that is taken, for example), the guest may be there.
-            if course.lost && attempt.can_find() {
-                let more = error.retry() != Retry::Never && course.pause(call, &error).await;
-                match course.look(call, &find).await {
+            if self.lost && attempt.can_find() {
+                let more = error.retry() != Retry::Never && self.pause(call, &error).await;
+                match self.look(call, find).await {
                     Ok(Some(answer)) => return Ok(answer),
                     Ok(None) if more => {}
-                    Ok(None) => return course.end(error),
+                    Ok(None) => return self.end(error),
                     Err(look) => {
                         let hint = format!("It could not be found out whether it was made ({look})");
-                        return course.end(error.with_hint(hint));
+                        return self.end(error.with_hint(hint));
                     }
                 }
-            } else if !Self::allows(error.retry(), call.is_idempotent()) || !course.pause(call, &error).await
+            } else if !RetryPolicy::allows(error.retry(), call.is_idempotent())
+                || !self.pause(call, &error).await
             {
-                return course.end(error);
+                return self.end(error);
             }
             error = match send().await {
                 Ok(answer) => return Ok(answer),

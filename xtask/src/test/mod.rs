@@ -121,9 +121,6 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
             Err(_panic) => session.fail("what ran beside", &anyhow!("it ended by a panic")),
         }
     }
-    if filter.is_none() {
-        api::described(session);
-    }
     if let Some(filter) = filter
         && session.is_empty()
     {

@@ -41,15 +41,18 @@ fn installed() -> Result<PathBuf> {
     if program.is_file() {
         return Ok(program);
     }
-    let advice = "install Python 3 with its venv and pip (Debian/Ubuntu: `apt install python3-venv`)";
-    ensure!(paths::program("python3").is_some(), "schemathesis needs Python: {advice}");
-    println!("installing schemathesis {VERSION} from PyPI into {}", folder.display());
-    run::output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)).context(advice)?;
-    run::output(Command::new(folder.join("bin/pip")).args([
-        "install",
-        "--quiet",
-        &format!("schemathesis=={VERSION}"),
-    ]))
-    .context("schemathesis cannot be installed from PyPI: see that this machine reaches it")?;
+    setup::python("to make an environment for schemathesis, which tries the gateway's API")?;
+    println!("setup: pip install schemathesis=={VERSION} into {}", folder.display());
+    run::output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let package = format!("schemathesis=={VERSION}");
+    let mut pip = Command::new(folder.join("bin/pip"));
+    if let Err(error) = run::output(pip.args(["install", "--quiet", "--disable-pip-version-check", &package]))
+    {
+        // Half an environment would be taken for a whole one next time.
+        let _gone = std::fs::remove_dir_all(&folder);
+        return Err(
+            error.context("schemathesis cannot be installed from PyPI: see that this machine reaches it")
+        );
+    }
     Ok(program)
 }
