@@ -1,5 +1,6 @@
 //! The program: arguments in, an exit code out. `tests/hv` compiles this folder too, and runs it on hypervisors in memory.
 
+mod args;
 mod batch;
 mod cli;
 mod console;
