@@ -9,7 +9,8 @@ use hypervisor_core::feed::{Pace, Poller};
 use hypervisor_core::layer::{Counters, Stack, Trace};
 use hypervisor_core::memory::Memory;
 use hypervisor_core::model::{
-    BatchOp, BatchRequest, EventKind, EventQuery, Page, PowerAction, VmInfo, VmQuery, VmSpec, VmState,
+    BatchOp, BatchRequest, ByteSize, EventKind, EventQuery, Page, PowerAction, VmInfo, VmQuery, VmSpec,
+    VmState,
 };
 use hypervisor_proxmox::fake::FakePve;
 
@@ -74,7 +75,7 @@ fn in_memory(machines: u32) {
     let hv = Stack::standard(Arc::new(Memory::new())).trace_with(Trace::with_counters(&counters)).build();
     runtime.block_on(async {
         for index in 0..machines {
-            let spec = VmSpec::new(format!("guest-{index:05}"));
+            let spec = VmSpec::new(format!("guest-{index:05}")).memory(ByteSize::mib(4));
             hv.vms().create(&spec).await.expect("a guest").wait().await.expect("a guest");
         }
     });
@@ -149,7 +150,8 @@ fn feed(machines: u32) {
 fn on_proxmox(machines: u32) {
     let runtime = crate::role::threads();
     runtime.block_on(async {
-        let pve = FakePve::builder().hosts(4).many(machines).task_time(Duration::ZERO).start().await;
+        let pve =
+            FakePve::builder().hosts(4).many(machines).task_time(Duration::from_millis(1)).start().await;
         let pve = pve.expect("a fake");
         let hv: Arc<dyn Hypervisor> = connect(&pve).await;
         pve.clear_requests();
