@@ -260,7 +260,7 @@ impl Worker {
         let report = match batch.item_deadline(WAIT).run().await {
             Ok(report) => report,
             Err(error) => {
-                drop(self.heard::<()>(Err(error), false));
+                let _ = self.heard::<()>(Err(error), false);
                 for (name, guest) in &off {
                     self.settle(name, Some(self.world.steady.vm(guest.id.clone()))).await;
                 }

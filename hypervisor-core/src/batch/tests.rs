@@ -261,6 +261,22 @@ async fn cancelling_reports_what_was_done() {
     assert!(backend.lock().cancelled.is_empty(), "no task is cancelled by it");
 }
 
+/// Also where everything ends at once.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_comes_in_time_for_the_next_item() {
+    let backend = backend([]);
+    let batch =
+        ["a", "b", "c"].into_iter().fold(backend.hv().batch().concurrency(1), |batch, vm| batch.start(vm));
+    let mut batch = batch.begin().unwrap();
+    while let Some(step) = batch.next().await {
+        if matches!(step, BatchStep::Ended { item: 1, .. }) {
+            batch.cancel();
+        }
+    }
+    let outcomes = batch.report().await.unwrap().outcomes;
+    assert!(outcomes[1].is_done() && matches!(outcomes[2], BatchOutcome::Skipped(_)), "{outcomes:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_says_nothing_takes_the_backends_limits() {
     let backend = Scripted::new();

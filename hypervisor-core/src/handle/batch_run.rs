@@ -59,6 +59,10 @@ impl Stream for BatchRun {
     type Item = BatchStep;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<BatchStep>> {
+        // What has ended is told before anything new is begun, so that a cancel that it leads to comes in time.
+        if let Poll::Ready(Some(step)) = self.steps.poll_recv(context) {
+            return Poll::Ready(Some(step));
+        }
         if let Some(work) = &mut self.work
             && let Poll::Ready(report) = work.as_mut().poll(context)
         {
