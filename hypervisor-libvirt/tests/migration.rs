@@ -129,7 +129,9 @@ async fn a_booted_guest_moves_there_and_back() {
     what_cannot_be_is_refused(&pair, &vm).await;
     a_cancelled_move_leaves_the_guest(&pair, &vm).await;
 
-    let course = follow(here, here.migrate_vm(&vm, &pair.to_there("").live(true)).await).await;
+    // Slow enough to be looked at on its way.
+    let watched = pair.to_there("").live(true).bandwidth(ByteSize::mib(16));
+    let course = follow(here, here.migrate_vm(&vm, &watched).await).await;
     assert_eq!(course.end().state, TaskState::Succeeded, "{course:?}");
     assert_eq!((course.end().progress, course.end().vm.as_ref()), (Some(1.0), Some(&vm)));
     assert!(course.log.iter().any(|line| line.starts_with("copies the memory")), "{course:?}");

@@ -116,7 +116,7 @@ async fn nobody_waits_for_what_is_left_for_afterwards() {
     let late = Arc::clone(&ended);
     let call = move |_: &Fake| {
         afterwards(move || {
-            drop(receiver.recv());
+            let _ended = receiver.recv();
             late.store(true, Ordering::Release);
         });
         Ok(7)

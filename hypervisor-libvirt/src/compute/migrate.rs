@@ -147,6 +147,9 @@ impl Job {
 
     async fn attempt(&self, running: &Running) -> Result<()> {
         running.stage(format!("connects to {}", self.target.uri()));
+        if self.plan.active {
+            running.progress(0.0);
+        }
         let mut how = self.how();
         // The source's daemon connects by itself; we do where we have to know the other side.
         let mut destination = None;

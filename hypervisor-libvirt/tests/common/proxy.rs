@@ -23,6 +23,9 @@ pub(crate) const ALL_DOMAIN_STATS: u32 = 344;
 const CALL: u32 = 0;
 const REPLY: u32 = 1;
 
+/// What is done at the moment of the harm.
+type Deed = Arc<dyn Fn() + Send + Sync>;
+
 /// What is done to a call.
 #[derive(Clone)]
 pub(crate) enum Harm {
@@ -43,7 +46,7 @@ struct Rule {
     seen: usize,
     left: usize,
     /// Done at the moment of the harm.
-    also: Option<Arc<dyn Fn() + Send + Sync>>,
+    also: Option<Deed>,
 }
 
 #[derive(Default)]
@@ -54,7 +57,7 @@ struct Shared {
 
 impl Shared {
     /// What is to be done to a call.
-    fn harm(&self, procedure: u32) -> Option<(Harm, Option<Arc<dyn Fn() + Send + Sync>>)> {
+    fn harm(&self, procedure: u32) -> Option<(Harm, Option<Deed>)> {
         let mut rule = self.rule.lock().unwrap();
         let rule = rule.as_mut().filter(|rule| rule.left > 0 && rule.procedures.contains(&procedure))?;
         rule.seen += 1;
@@ -65,7 +68,7 @@ impl Shared {
         Some((rule.harm.clone(), rule.also.clone()))
     }
 
-    fn strike(&self, also: Option<Arc<dyn Fn() + Send + Sync>>) {
+    fn strike(&self, also: Option<Deed>) {
         self.struck.fetch_add(1, Ordering::AcqRel);
         if let Some(also) = also {
             also();
@@ -124,14 +127,7 @@ impl Proxy {
         self.set(harm, procedures, every, usize::MAX, None);
     }
 
-    fn set(
-        &self,
-        harm: Harm,
-        procedures: &'static [u32],
-        every: usize,
-        left: usize,
-        also: Option<Arc<dyn Fn() + Send + Sync>>,
-    ) {
+    fn set(&self, harm: Harm, procedures: &'static [u32], every: usize, left: usize, also: Option<Deed>) {
         *self.shared.rule.lock().unwrap() = Some(Rule { procedures, harm, every, seen: 0, left, also });
     }
 
@@ -146,7 +142,7 @@ impl Proxy {
 }
 
 /// Calls whose answers are waited for, by connection and number.
-type Watched = Mutex<HashMap<u32, (Harm, Option<Arc<dyn Fn() + Send + Sync>>)>>;
+type Watched = Mutex<HashMap<u32, (Harm, Option<Deed>)>>;
 
 async fn relay(client: UnixStream, upstream: PathBuf, shared: Arc<Shared>) {
     let Ok(server) = UnixStream::connect(Path::new(&upstream)).await else { return };

@@ -128,7 +128,8 @@ pub(crate) fn with_password(user: &str, password: &str) -> Server {
     let mut account = Command::new("saslpasswd2");
     account.args(["-p", "-c", "-a", "libvirt", "-f"]).arg(folder.0.join("sasldb"));
     account.args(["-u", String::from_utf8(name).unwrap().trim(), user]).stdin(Stdio::piped());
-    let mut giving = account.spawn().expect("saslpasswd2 (Debian: sasl2-bin)");
+    let mut giving =
+        account.spawn().unwrap_or_else(|error| panic!("saslpasswd2 (Debian: sasl2-bin): {error}"));
     std::io::Write::write_all(&mut giving.stdin.take().unwrap(), password.as_bytes()).unwrap();
     assert!(giving.wait().unwrap().success());
     Server::session(folder, port, &config)

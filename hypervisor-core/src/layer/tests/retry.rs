@@ -240,7 +240,7 @@ async fn a_lost_create_that_came_to_the_guest_only_is_finished_by_its_start() {
         found(VmState::Stopped).into_iter().chain([answer(Started::running((), TaskId::from("t")))]),
     );
     let started = layered(&backend, policy()).create_vm(&spec).await.unwrap();
-    assert_eq!(started, Started::running("101".into(), TaskId::from("t")));
+    assert_eq!(started, Started::running(VmId::from("101"), TaskId::from("t")));
     assert_eq!(backend.calls(), ["create_vm", "list_vms", "power_vm"]);
     let backend = Scripted::shared(found(VmState::Running));
     let _ = layered(&backend, policy()).create_vm(&spec).await.unwrap();
