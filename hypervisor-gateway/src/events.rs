@@ -24,6 +24,9 @@ use crate::problem::Problem;
 /// A subscriber that answers no ping within this time is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
+/// Nor is one kept that takes nothing for so long: its place is another's.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
 /// One place among the subscribers, counted while it is taken.
 struct Seat {
     app: Arc<App>,
@@ -69,9 +72,12 @@ fn pump(app: Arc<App>, mut events: EventStream) -> mpsc::Receiver<String> {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         // What comes after a gap must not be told before it.
-                        if missed > 0 || queue.try_send(event_text(&app, event)).is_err() {
-                            missed += 1;
-                            app.counters.lagged.fetch_add(1, Ordering::Relaxed);
+                        match queue.try_reserve() {
+                            Ok(place) if missed == 0 => place.send(event_text(&app, event)),
+                            _ => {
+                                missed += 1;
+                                app.counters.lagged.fetch_add(1, Ordering::Relaxed);
+                            }
                         }
                     }
                     Some(Err(error)) => {
@@ -119,15 +125,20 @@ pub(crate) async fn watch(mut call: Call) -> Reply {
     Ok(Answer::Raw(response))
 }
 
+/// Whether the subscriber took it in time.
+async fn taken(socket: &mut WebSocket, message: Message) -> bool {
+    matches!(tokio::time::timeout(STUCK_AFTER, socket.send(message)).await, Ok(Ok(())))
+}
+
 async fn to_socket(mut socket: WebSocket, mut queue: mpsc::Receiver<String>, seat: Seat) {
     let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
     let mut answered = true;
     loop {
         tokio::select! {
             text = queue.recv() => match text {
-                Some(text) => if socket.send(Message::Text(text.into())).await.is_err() { break },
+                Some(text) => if !taken(&mut socket, Message::Text(text.into())).await { break },
                 None => {
-                    let _ = socket.send(Message::Close(None)).await;
+                    taken(&mut socket, Message::Close(None)).await;
                     break;
                 }
             },
@@ -136,7 +147,7 @@ async fn to_socket(mut socket: WebSocket, mut queue: mpsc::Receiver<String>, sea
                 Some(Ok(_)) => answered = true,
             },
             _ = ping.tick() => {
-                if !answered || socket.send(Message::Ping(bytes::Bytes::new())).await.is_err() { break }
+                if !answered || !taken(&mut socket, Message::Ping(bytes::Bytes::new())).await { break }
                 answered = false;
             }
         }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Sends generated requests to a gateway on the in-memory hypervisor and compares each answer with the OpenAPI document: no undocumented
-# status, type or shape, and no 500. Needs the program and schemathesis:
+# status, type or shape, and no 500. It is seeded first, and the ids in paths are of what is (or was) there, so that successes are seen too.
+# Needs the program, python3 and schemathesis 4:
 #   tests/schemathesis.sh target/debug/hypervisor-gateway [path of schemathesis] [examples per operation]
 set -eu
 program=$1
@@ -17,9 +18,45 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
     sleep 0.5
 done
 at=http://$(sed -n 's/^listening on //p' "$folder/out")
+python3 - "$at" "$token" >"$folder/schemathesis.toml" <<'END'
+import json, sys, urllib.request
+at, token = sys.argv[1:]
+
+def call(method, path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": "Bearer " + token, "Content-Type": "application/json"}
+    request = urllib.request.Request(at + path, data=data, headers=headers, method=method)
+    return json.load(urllib.request.urlopen(request, timeout=10))["data"]
+
+ids = {name: [] for name in ("vm_id", "template_id", "volume_id", "network_id", "group_id", "backup_id", "job_id")}
+for number in range(12):
+    vm = call("POST", "/v1/vms", {"spec": {"name": f"vm-{number}", "cpus": 1, "memory": 64 << 20}})
+    ids["vm_id"].append(vm["vm"]["id"])
+    ids["job_id"].append(vm["job"]["id"])
+    call("POST", f"/v1/vms/{vm['vm']['id']}/snapshots", {"name": "before"})
+    if number % 2:
+        call("POST", f"/v1/vms/{vm['vm']['id']}/start")
+    backup = call("POST", "/v1/backups", {"vm_id": vm["vm"]["id"]})
+    ids["backup_id"].append(backup["backup"]["id"])
+for number in range(6):
+    spec = {"pool": "default", "name": f"volume-{number}", "capacity": 1 << 20}
+    ids["volume_id"].append(call("POST", "/v1/volumes", {"spec": spec})["volume"]["id"])
+    spec = {"name": f"net-{number}", "kind": "nat", "cidr": f"10.{number}.0.1/24"}
+    ids["network_id"].append(call("POST", "/v1/networks", {"spec": spec})["network"]["id"])
+    ids["group_id"].append(call("POST", "/v1/groups", {"spec": {"name": f"group-{number}"}})["group"]["id"])
+    template = call("POST", "/v1/vms", {"spec": {"name": f"template-{number}", "cpus": 1, "memory": 64 << 20}})["vm"]["id"]
+    call("POST", f"/v1/vms/{template}/template", {"spec": {}})
+    ids["template_id"].append(template)
+ids["snapshot_id"] = ["before"]
+ids["pool_id"] = [pool["id"] for pool in call("GET", "/v1/storage")["pools"]]
+ids["host_id"] = [host["id"] for host in call("GET", "/v1/hosts")["hosts"]]
+print("[parameters]")
+for name, values in ids.items():
+    print(f'"path.{name}" = {json.dumps([value for value in values if value])}')
+END
 # Whoever revokes the token that the test itself uses learns nothing more. Streams have no end.
 status=0
-"$schemathesis" run "$at/v1/openapi.json" --header "Authorization: Bearer $token" \
+"$schemathesis" --config-file "$folder/schemathesis.toml" run "$at/v1/openapi.json" --header "Authorization: Bearer $token" \
     --phases fuzzing --max-examples "$examples" --seed 1 \
     --checks status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance \
     --exclude-path '/v1/auth/tokens/{token_id}' --exclude-path /v1/watch \

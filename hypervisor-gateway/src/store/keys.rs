@@ -79,3 +79,46 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_is_taken_once_and_free_again_once_it_is_given_back() {
+        let store = Store::open("sqlite::memory:", "one".to_owned()).await.unwrap();
+        assert!(matches!(store.take_key("k", "a").await.unwrap(), Kept::New));
+        assert!(matches!(store.take_key("k", "a").await.unwrap(), Kept::Open { .. }));
+        assert!(matches!(store.take_key("k", "b").await.unwrap(), Kept::Other));
+        store.release_key("k").await.unwrap();
+        assert!(matches!(store.take_key("k", "b").await.unwrap(), Kept::New));
+        store.answer_key("k", 201, "{}".to_owned()).await.unwrap();
+        assert!(matches!(store.take_key("k", "b").await.unwrap(), Kept::Answered { status: 201, .. }));
+    }
+
+    #[tokio::test]
+    async fn of_many_that_take_a_key_that_comes_and_goes_one_has_it_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/keys.db", folder.path().display());
+        let store = Store::open(&url, "one".to_owned()).await.unwrap();
+        let holders = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(0));
+        let taking = (0..4).map(|_| {
+            let (store, holders) = (store.clone(), std::sync::Arc::clone(&holders));
+            tokio::spawn(async move {
+                let mut had = 0;
+                for _ in 0..30 {
+                    if let Kept::New = store.take_key("k", "a").await.unwrap() {
+                        had += 1;
+                        assert_eq!(holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        tokio::task::yield_now().await;
+                        holders.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        store.release_key("k").await.unwrap();
+                    }
+                }
+                had
+            })
+        });
+        let had: u32 = futures::future::join_all(taking).await.into_iter().map(Result::unwrap).sum();
+        assert!(had > 0);
+    }
+}

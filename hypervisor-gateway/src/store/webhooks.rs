@@ -145,8 +145,14 @@ impl Store {
     }
 
     pub(crate) async fn remove_webhook(&self, id: &str) -> Result<bool> {
-        let done = sql("DELETE FROM webhooks WHERE id = $1").bind(id.to_owned()).execute(&self.pool).await?;
-        sql("DELETE FROM deliveries WHERE webhook = $1").bind(id.to_owned()).execute(&self.pool).await?;
+        let mut transaction = self.pool.begin().await?;
+        let done =
+            sql("DELETE FROM webhooks WHERE id = $1").bind(id.to_owned()).execute(&mut *transaction).await?;
+        sql("DELETE FROM deliveries WHERE webhook = $1")
+            .bind(id.to_owned())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -266,5 +272,54 @@ impl Store {
         }
         enqueue(&mut transaction, self.now(), events).await?;
         transaction.commit().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn one() -> (Store, DeliveryRow) {
+        let store = Store::open("sqlite::memory:", "one".to_owned()).await.unwrap();
+        let webhook = WebhookRow {
+            id: "w".to_owned(),
+            url: "http://127.0.0.1:1/".to_owned(),
+            events: vec!["*".to_owned()],
+            secret: None,
+            active: true,
+            created: 0,
+        };
+        store.put_webhook(&webhook).await.unwrap();
+        store.send(&[Outgoing { event: "job.completed", data: "{}".to_owned() }]).await.unwrap();
+        let claimed = store.claim_delivery(Duration::ZERO).await.unwrap().unwrap();
+        (store, claimed)
+    }
+
+    async fn state(store: &Store) -> String {
+        store.deliveries("w").await.unwrap().remove(0).state
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_after_the_lease_undoes_nothing() {
+        let (store, late) = one().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let second = store.claim_delivery(Duration::from_secs(60)).await.unwrap().unwrap();
+        assert_eq!((late.attempt, second.attempt), (1, 2));
+        // The lease of the second attempt stands.
+        store.settle_delivery(&late.id, late.attempt, "pending", 0, None).await.unwrap();
+        assert!(store.claim_delivery(Duration::ZERO).await.unwrap().is_none());
+        store.settle_delivery(&second.id, second.attempt, "delivered", 0, None).await.unwrap();
+        store.settle_delivery(&late.id, late.attempt, "failed", 0, None).await.unwrap();
+        assert_eq!(state(&store).await, "delivered");
+    }
+
+    #[tokio::test]
+    async fn a_late_success_counts() {
+        let (store, late) = one().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let _ = store.claim_delivery(Duration::from_secs(60)).await.unwrap().unwrap();
+        store.settle_delivery(&late.id, late.attempt, "delivered", 0, None).await.unwrap();
+        assert_eq!(state(&store).await, "delivered");
+        assert_eq!(store.waiting().await.unwrap(), 0);
     }
 }

@@ -117,7 +117,16 @@ async fn attempt(app: &App, client: &reqwest::Client, delivery: DeliveryRow) {
     let outcome = match app.store.webhook(&delivery.webhook).await {
         Ok(Some(webhook)) if webhook.active => send(app, client, &webhook, &delivery).await,
         Ok(Some(_)) => Err("the webhook is not active".to_owned()),
-        Ok(None) => return,
+        // An event that was queued while the webhook was deleted.
+        Ok(None) => {
+            let gone = Some("the webhook was deleted".to_owned());
+            if let Err(error) =
+                app.store.settle_delivery(&delivery.id, delivery.attempt, "failed", now, gone).await
+            {
+                tracing::warn!(%error, "a delivery cannot be recorded");
+            }
+            return;
+        }
         Err(error) => Err(error.to_string()),
     };
     let attempts = u32::try_from(delivery.attempt).unwrap_or(u32::MAX);
