@@ -112,6 +112,8 @@ async fn an_upload_that_ends_early_leaves_no_volume(cx: &Context) -> Check {
     let target = UploadVolume::Create(cx.raw_spec("v", ByteSize::mib(1)).await?);
     let sent = cx.hv.upload_volume(&target, cut()).await;
     check!(cx.done(sent).await.is_err(), "half a stream is taken for the whole");
+    // A server at a distance learns of the end after its caller.
+    cx.until("half an upload is gone", || async { Ok(cx.volumes().await?.is_empty().then_some(())) }).await?;
     cx.nothing_made("half an upload").await
 }
 
