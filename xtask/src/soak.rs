@@ -13,18 +13,13 @@ const PROGRAM: &str = "hypervisor-soak";
 
 /// Runs the soak and prints its closing line.
 pub(crate) fn command(minutes: u64, seed: Option<u64>) -> Result<()> {
-    run::visible(&mut build(&Workspace::read(setup::present(Level::Driver))?))?;
+    let workspace = Workspace::read(setup::present(Level::Driver))?;
+    let mut build = cargo(&["build"]);
+    run::visible(build.args(workspace.everything()).args(["--bin", PROGRAM]))?;
     run::visible(&mut soak(minutes.max(1).saturating_mul(60), seed)?)
 }
 
-/// Builds the program, with the features of every other step.
-pub(crate) fn build(workspace: &Workspace) -> Command {
-    let mut build = cargo(&["build"]);
-    build.args(workspace.everything()).args(["--bin", PROGRAM]);
-    build
-}
-
-/// The command line of the program.
+/// The command line of the program, which has been built.
 pub(crate) fn soak(seconds: u64, seed: Option<u64>) -> Result<Command> {
     let mut command = Command::new(paths::build()?.join(PROGRAM));
     command

@@ -75,9 +75,6 @@ fn all(session: &mut Session, options: &Options) -> Result<()> {
     }
     workspace.require("test", CONFORMANCE)?;
     let programs = session.prepare("build the tests", || programs::build(&workspace))?;
-    if filter.is_none() {
-        session.program("build the soak", soak::build(&workspace));
-    }
     let live = if live { start_live(session) } else { None };
     if options.no_live {
         session.skip("everything against a real libvirtd", "--no-live");
