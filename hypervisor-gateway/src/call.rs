@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::http::header::{ACCEPT, CONTENT_LENGTH};
 use axum::http::request::Parts;
 use hypervisor_core::{Error, ErrorKind, Hypervisor};
@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gateway::App;
 use crate::problem::{Problem, Result};
+use crate::rest::Chunks;
 use crate::tokens::Principal;
 
 /// One request: authenticated, permitted and counted.
@@ -94,16 +95,16 @@ impl Call {
     }
 
     /// The body as a stream, with the length that the caller has announced.
-    pub(crate) fn take_stream(&mut self) -> Result<(u64, BodyDataStream)> {
+    pub(crate) fn take_stream(&mut self) -> Result<(u64, Chunks)> {
         let length = self.parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let length = length.and_then(|length| length.parse().ok());
         let length = length.ok_or_else(|| Problem::bad_request("the request needs a Content-Length"))?;
         match std::mem::replace(&mut self.body, Payload::Json(bytes::Bytes::new())) {
             Payload::Stream(body) => {
                 let body = body.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok((length, body.into_data_stream()))
+                Ok((length, Chunks::new(body.into_data_stream())))
             }
-            Payload::Json(bytes) => Ok((length, Body::from(bytes).into_data_stream())),
+            Payload::Json(bytes) => Ok((length, Chunks::new(Body::from(bytes).into_data_stream()))),
         }
     }
 

@@ -52,6 +52,7 @@ mod paging;
 mod permission;
 mod problem;
 mod rate;
+mod rest;
 mod router;
 mod routes;
 mod scans;

@@ -99,7 +99,9 @@ struct Scene {
 impl Scene {
     async fn new(cell: Semantics, daemon: &Arc<Mutex<Daemon>>) -> Self {
         let uri = lock(daemon).uri.clone();
-        let patient: Arc<dyn Hypervisor> = Arc::new(Libvirt::connect(uri.parse().unwrap()).await.unwrap());
+        let own = Libvirt::connect(uri.parse().unwrap()).await.unwrap();
+        // It has lost its connections, too, when the daemon was killed.
+        let patient: Arc<dyn Hypervisor> = Arc::new(Layered::new(Arc::new(own), RetryPolicy::new()));
         let proxy = Proxy::before(&uri);
         let limit = if cell.fault == Fault::Silent { "?hv_timeout=2s&hv_open_timeout=2s&" } else { "?" };
         let uri = proxy.uri().replace('?', limit);
@@ -178,7 +180,9 @@ impl Scene {
         if self.cell.class == Class::Create {
             return Ok(None);
         }
-        Ok(Some(self.patient.create_vm(spec).await?.output))
+        let mut spec = spec.clone();
+        spec.client_token.get_or_insert_with(|| format!("prepare-{}", spec.name));
+        Ok(Some(self.patient.create_vm(&spec).await?.output))
     }
 
     async fn call(&self, hv: &dyn Hypervisor, vm: Option<&VmId>, spec: &VmSpec) -> Result<()> {

@@ -26,7 +26,7 @@ pub(super) fn is_there() -> bool {
 }
 
 pub(super) fn run(case: &Case) -> Outcome {
-    let bench = BENCH.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(make).clone();
+    let bench = Arc::clone(BENCH.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(make));
     if bench.remote.capabilities() != bench.local.capabilities() {
         return Outcome::Failed("the client's capabilities are not the backend's".to_owned());
     }
