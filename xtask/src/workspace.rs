@@ -38,8 +38,8 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(paths::root());
     if std::env::var_os("CI").is_some() {
-        // What is built once and thrown away is built faster without.
-        command.env("CARGO_INCREMENTAL", "0");
+        // What is built once and thrown away is built faster without; a panic names its line all the same.
+        command.env("CARGO_INCREMENTAL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
     }
     command
 }

@@ -1,7 +1,5 @@
 //! Starts that the server makes at the end of another task: as tasks of their own, about which the first one says nothing.
 
-use std::time::SystemTime;
-
 use hypervisor_core::model::{GuestKind, TaskId, TaskInfo, VmId};
 use hypervisor_core::{Operation, Result};
 
@@ -53,7 +51,7 @@ async fn begun(
     found: &Found,
     after: Option<&TaskId>,
 ) -> Result<Option<TaskId>> {
-    let after = after.and_then(|task| Upid::try_from(task).ok()).map(|upid| upid.started());
+    let after = after.and_then(|task| Upid::try_from(task).ok());
     let kind = if found.place.kind == GuestKind::Container { "vzstart" } else { "qmstart" };
     let form = Form::new()
         .number("vmid", found.number.into())
@@ -63,11 +61,36 @@ async fn begun(
     let path = format!("/nodes/{}/tasks", segment("host", found.place.host.as_str())?);
     let call = Call::get(path).query(form).operation(operation);
     let (tasks, _) = task::tasks(&inner.api.bytes(&call).await?)?;
-    let start = |info: TaskInfo| Some((Upid::try_from(&info.id).ok()?.started(), info));
-    let fits = |(when, info): &(SystemTime, TaskInfo)| match after {
-        Some(after) => *when >= after,
+    let start = |info: TaskInfo| Some((Upid::try_from(&info.id).ok()?, info));
+    let fits = |(upid, info): &(Upid, TaskInfo)| match &after {
+        Some(after) => is_after(upid, after),
         None => !info.state.is_final(),
     };
-    let latest = tasks.into_iter().filter_map(start).filter(fits).max_by_key(|(when, _)| *when);
+    let latest = tasks.into_iter().filter_map(start).filter(fits);
+    let latest = latest.max_by_key(|(upid, _)| (upid.started(), upid.process_start()));
     Ok(latest.map(|(_, info)| info.id))
+}
+
+/// Seconds alone do not tell tasks apart that follow each other quickly; on one node, the kernel's ticks do.
+fn is_after(upid: &Upid, other: &Upid) -> bool {
+    let ticks = upid.node() != other.node() || upid.process_start() >= other.process_start();
+    upid.started() > other.started() || (upid.started() == other.started() && ticks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within_a_second_the_ticks_tell_which_start_is_meant() {
+        let upid = |node: &str, ticks, second| {
+            Upid::new(node, 7, ticks, second, "qmstart", "100", "root@pam").unwrap()
+        };
+        let restore = upid("pve1", 500, 1000);
+        assert!(!is_after(&upid("pve1", 499, 1000), &restore), "a start before it");
+        assert!(is_after(&upid("pve1", 500, 1000), &restore));
+        assert!(is_after(&upid("pve1", 20, 1001), &restore), "the node has come up anew");
+        assert!(is_after(&upid("pve2", 20, 1000), &restore), "another node's ticks say nothing");
+        assert!(!is_after(&upid("pve2", 900, 999), &restore));
+    }
 }
