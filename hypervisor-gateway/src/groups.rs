@@ -3,27 +3,32 @@
 use axum::http::StatusCode;
 use hypervisor_core::Operation;
 use hypervisor_core::model::{GroupChange, GroupId, GroupInfo, GroupSpec};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
 use crate::compute::WithSpec;
 use crate::devices::WithChange;
+use crate::view::GroupItem;
 use crate::{jobs, paging};
-
-fn item(group: &GroupInfo) -> Value {
-    json!({ "id": group.id, "description": group.description, "info": group })
-}
 
 pub(crate) async fn list(call: Call) -> Reply {
     let hv = call.hv();
     let fetch = |page| async move { hv.list_groups(&page).await };
-    paging::list(&call, "groups", |group: &GroupInfo| group.id.as_str(), |_| {}, item, fetch).await
+    paging::list(
+        &call,
+        "groups",
+        |group: &GroupInfo| group.id.as_str(),
+        |_| {},
+        |group| json!(GroupItem::of(group)),
+        fetch,
+    )
+    .await
 }
 
 pub(crate) async fn get(call: Call) -> Reply {
     let group = call.hv().get_group(&call.id("group_id")?).await?;
-    Answer::ok(&json!({ "group": item(&group) }))
+    Answer::ok(&json!({ "group": GroupItem::of(&group) }))
 }
 
 pub(crate) async fn post(call: Call) -> Reply {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use hypervisor_core::model::{
-    BackupInfo, ByteSize, DiskInfo, HostInfo, NetworkInfo, NicInfo, NicSource, PoolInfo, SnapshotInfo,
-    TaskInfo, TaskLogLine, TaskState, VmInfo, VmState, VolumeInfo,
+    BackupInfo, ByteSize, DiskInfo, GroupInfo, HostInfo, NetworkInfo, NicInfo, NicSource, PoolInfo,
+    SnapshotInfo, TaskInfo, TaskLogLine, TaskState, VmInfo, VmState, VolumeInfo,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -305,6 +305,20 @@ impl<'a> BackupItem<'a> {
             created_at: backup.created.map(rfc3339),
             info: backup,
         }
+    }
+}
+
+/// A resource group.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct GroupItem<'a> {
+    id: &'a str,
+    description: Option<&'a str>,
+    info: &'a GroupInfo,
+}
+
+impl<'a> GroupItem<'a> {
+    pub(crate) fn of(group: &'a GroupInfo) -> Self {
+        Self { id: group.id.as_str(), description: group.description.as_deref(), info: group }
     }
 }
 

@@ -139,6 +139,7 @@ fn gateway() -> Vec<Route> {
         .gives(Good::Data(&[
             ("status", Shape::Any),
             ("version", Shape::Any),
+            ("api_versions", Shape::Any),
             ("uptime_seconds", Shape::Any),
             ("components", Shape::Any),
         ]))
@@ -523,7 +524,7 @@ fn places() -> Vec<Route> {
             handler!(groups::list),
             "Lists the resource groups.",
         )
-        .gives(Good::Page("groups", own!(model::GroupInfo)))
+        .gives(Good::Page("groups", own!(view::GroupItem<'_>)))
         .query(paged(Vec::new())),
         route(
             Method::POST,
@@ -543,7 +544,7 @@ fn places() -> Vec<Route> {
             handler!(groups::get),
             "Reads a resource group with its members.",
         )
-        .gives(Good::Data(&[("group", own!(model::GroupInfo))])),
+        .gives(Good::Data(&[("group", own!(view::GroupItem<'_>))])),
         route(
             Method::PUT,
             "/v1/groups/{group_id}",

@@ -186,7 +186,8 @@ impl SingleServer {
         for exchange in [
             Exchange::get("/version").answers(json!({ "version": version, "release": short, "repoid": "0" })),
             Exchange::get("/access/permissions").answers(json!({})),
-            Exchange::get("/cluster/resources").answers(json!([node])),
+            Exchange::get("/cluster/resources").answers(json!([&node])),
+            Exchange::get("/nodes").answers(json!([node])),
         ] {
             // What a test mounts comes first.
             exchange.mock().with_priority(200).mount(&server.0).await;
