@@ -59,16 +59,23 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// Runs a bench in view of the user and keeps its figures.
-    pub(super) fn run(&mut self, title: &str, command: Option<Command>) -> Result<()> {
+    /// Runs a bench in view of the user and keeps its figures. One that fails is told in the report, and its figures up to there are kept: the
+    /// others are worth having all the same.
+    pub(super) fn try_run(&mut self, title: &str, command: Option<Command>) {
+        if let Err(error) = self.run(title, command) {
+            self.leave_out(title, &format!("{error:#}"));
+        }
+    }
+
+    fn run(&mut self, title: &str, command: Option<Command>) -> Result<()> {
         let Some(mut command) = command else {
             self.leave_out(title, "there is no such bench");
             return Ok(());
         };
         println!("\n== bench {title}");
         let captured = run::captured(&mut command)?;
-        ensure!(captured.success, "the bench {title} failed");
         self.take(title, &captured.text);
+        ensure!(captured.success, "the bench failed before its end");
         Ok(())
     }
 

@@ -147,7 +147,7 @@ fn benches(options: &Options, figures: &mut Figures) -> Result<()> {
         Some(command)
     };
     if options.wants(Part::Dispatch) {
-        figures.run("core", bench("core", quick(options)))?;
+        figures.try_run("core", bench("core", quick(options)));
     }
     let parts = [
         (Part::Cluster, "cluster"),
@@ -159,17 +159,17 @@ fn benches(options: &Options, figures: &mut Figures) -> Result<()> {
     for (_, name) in parts.iter().filter(|(part, _)| options.wants(*part)) {
         let mut words = vec!["--only", name];
         words.extend(quick(options));
-        figures.run(&format!("compare {name}"), bench("compare", &words))?;
+        figures.try_run(&format!("compare {name}"), bench("compare", &words));
     }
     if options.wants(Part::Libvirt) {
         // Its uploads are measured by `streams`, in both directions.
         for part in ["inventory", "metrics"] {
             let words = [quick(options), &[part]].concat();
-            figures.run(&format!("libvirt {part}"), bench("libvirt", &words))?;
+            figures.try_run(&format!("libvirt {part}"), bench("libvirt", &words));
         }
     }
     if options.wants(Part::Gateway) {
-        figures.run("gateway", bench("gateway", quick(options)))?;
+        figures.try_run("gateway", bench("gateway", quick(options)));
     }
     figures.criterion(&home)?;
     live.map_or(Ok(()), Live::stop)
