@@ -139,7 +139,6 @@ fn gateway() -> Vec<Route> {
         .gives(Good::Data(&[
             ("status", Shape::Any),
             ("version", Shape::Any),
-            ("api_versions", Shape::Any),
             ("uptime_seconds", Shape::Any),
             ("components", Shape::Any),
         ]))
@@ -155,6 +154,7 @@ fn gateway() -> Vec<Route> {
         .gives(Good::Data(&[
             ("name", Shape::Any),
             ("version", Shape::Any),
+            ("api_versions", Shape::Any),
             ("backend", own!(model::BackendInfo)),
             ("capabilities", own!(model::Capabilities)),
             ("extensions", Shape::Any),

@@ -90,8 +90,9 @@ impl Store {
         let mut options = AnyPoolOptions::new().acquire_timeout(Duration::from_secs(10));
         let mut url = url.to_owned();
         if url.contains(":memory:") {
-            // The database lives as long as its one connection.
+            // The database lives as long as its one connection. A test of it that is cut off, by a caller who hangs up, would close it.
             options = options.max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None);
+            options = options.test_before_acquire(false);
         } else if sqlite {
             options = options.max_connections(4);
             if !url.contains("mode=") {
