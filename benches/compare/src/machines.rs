@@ -83,14 +83,15 @@ impl Place<'_> {
                 &mut || assert!(runtime.block_on(list(libvirt)) >= self.machines),
                 &mut || assert!(bare(&conn, false) >= self.machines),
                 &mut || assert!(bare(&conn, true) >= self.machines),
-                &mut || assert!(runtime.block_on(load(libvirt)) >= self.machines),
+                // Of those that run: on libvirtd none does here.
+                &mut || drop(black_box(runtime.block_on(load(libvirt)))),
             ],
         );
         conn.close().expect("closed");
         self.tell("ours", "list", ours);
         self.tell("virt", "list + info", info);
         self.tell("virt", "list + info + definition", definitions);
-        self.tell("ours", "load of all", load);
+        self.tell("ours", "load of all that run", load);
     }
 
     /// libvirt-python in a process of its own.

@@ -229,6 +229,7 @@ mod live {
         let (authority, token) = (server.line(), server.line());
         let config =
             ClientConfig::new(&format!("http+v1://{authority}")).expect("a URL").token(token.clone());
+        let config = config.allow_plain_http_credentials();
         let hv = runtime.block_on(Box::pin(connect(config))).expect("a connection");
         let curl = |words: &[&str], path: &str, query: &str| {
             let url =
