@@ -84,7 +84,9 @@ impl Place<'_> {
                 &mut || assert!(bare(&conn, false) >= self.machines),
                 &mut || assert!(bare(&conn, true) >= self.machines),
                 // Of those that run: on libvirtd none does here.
-                &mut || drop(black_box(runtime.block_on(load(libvirt)))),
+                &mut || {
+                    black_box(runtime.block_on(load(libvirt)));
+                },
             ],
         );
         conn.close().expect("closed");

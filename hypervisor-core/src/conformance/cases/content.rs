@@ -1,3 +1,6 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::table::area;
@@ -112,8 +115,16 @@ async fn an_upload_that_ends_early_leaves_no_volume(cx: &Context) -> Check {
     let target = UploadVolume::Create(cx.raw_spec("v", ByteSize::mib(1)).await?);
     let sent = cx.hv.upload_volume(&target, cut()).await;
     check!(cx.done(sent).await.is_err(), "half a stream is taken for the whole");
-    // A server at a distance learns of the end after its caller.
-    cx.until("half an upload is gone", || async { Ok(cx.volumes().await?.is_empty().then_some(())) }).await?;
+    // A server at a distance learns of the end after its caller, and may be about to make the volume: it has to stay away for a while.
+    let looks = AtomicU32::new(0);
+    let gone = || async {
+        let away = cx.volumes().await?.is_empty();
+        let looks =
+            if away { looks.fetch_add(1, Ordering::Relaxed) } else { looks.swap(0, Ordering::Relaxed) };
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        Ok((away && looks >= 5).then_some(()))
+    };
+    cx.until("half an upload is gone", gone).await?;
     cx.nothing_made("half an upload").await
 }
 
