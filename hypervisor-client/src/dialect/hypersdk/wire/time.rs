@@ -1,11 +1,8 @@
 //! Times and durations as Go writes them.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-/// Reads a time. `None` for what is no time and for all before 1970, Go's zero time among it.
-pub(crate) fn parse(text: &str) -> Option<SystemTime> {
-    crate::time::parse(text).filter(|time| *time >= SystemTime::UNIX_EPOCH)
-}
+pub(crate) use crate::time::parse;
 
 /// Reads a duration as Go prints it: `3m29.119140218s`, `639.000264ms`, `1.232µs`, `15s`.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
@@ -36,6 +33,8 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use proptest::prelude::*;
 
