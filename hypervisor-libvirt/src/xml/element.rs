@@ -360,14 +360,24 @@ impl std::str::FromStr for Element {
 }
 
 fn read_start(start: &BytesStart<'_>) -> Result<Element, XmlError> {
-    let mut element = Element::new(start.name().0);
+    let mut element = Element::new(name(start.name().0)?);
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|error| XmlError::new(format!("<{}>: {error}", element.name)))?;
         let value = attribute.normalized_value(XmlVersion::Implicit1_0)?;
         carried(&value)?;
-        element.attributes.push((attribute.key.0.to_owned(), value.into_owned()));
+        element.attributes.push((name(attribute.key.0)?.to_owned(), value.into_owned()));
     }
     Ok(element)
+}
+
+/// The reader takes any run of characters for a name; written again, one like `a/` would be something else.
+fn name(text: &str) -> Result<&str, XmlError> {
+    let begins = |first: char| first.is_alphabetic() || matches!(first, '_' | ':') || !first.is_ascii();
+    let goes_on = |each: char| begins(each) || each.is_ascii_digit() || matches!(each, '-' | '.');
+    if text.starts_with(begins) && text.chars().all(goes_on) {
+        return Ok(text);
+    }
+    Err(XmlError::new(format!("`{}` is not a name", text.escape_debug())))
 }
 
 fn resolve(reference: &quick_xml::events::BytesRef<'_>) -> Result<String, XmlError> {
@@ -486,6 +496,10 @@ mod tests {
             "<a/><b/>",
             "<a/>x",
             "<a b='1' b='2'/>",
+            "< />",
+            "<a/ >x</a/>",
+            "<1/>",
+            "<a ='1'/>",
             "<a>&nope;</a>",
             "<a>\u{0}</a>",
             "<a b='\u{1f}'/>",
