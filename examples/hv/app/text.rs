@@ -1,6 +1,8 @@
 //! Values as people read them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
 
 /// What nothing is shown as.
 pub(crate) const NOTHING: &str = "-";
@@ -33,23 +35,10 @@ pub(crate) fn span(time: Duration) -> String {
 
 /// `2026-11-28 15:02:11`, in UTC.
 pub(crate) fn utc(time: SystemTime) -> String {
-    let Ok(since) = time.duration_since(UNIX_EPOCH) else { return NOTHING.to_owned() };
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date(days);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-}
-
-/// Year, month and day of a day since 1970: eras of 400 years that begin in March, so that leap days come last.
-fn date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + next, month, day)
+    match Timestamp::try_from(time) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => NOTHING.to_owned(),
+    }
 }
 
 /// Part of a whole, in per cent.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 /// No task lasts longer; keeps sums of times within what the clock can count.
@@ -53,31 +54,24 @@ impl Clock {
     }
 }
 
-/// Year, month, day, hour, minute and second in UTC.
-pub(super) fn civil(unix: u64) -> [u64; 6] {
-    let (days, rest) = (unix / 86_400, unix % 86_400);
-    // Howard Hinnant's conversion: years begin in March, eras have 400 of them.
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    [year, month, day, rest / 3_600, rest / 60 % 60, rest % 60]
-}
-
 /// `2026-11-20 18:51:03`.
 pub(super) fn stamp(unix: u64) -> String {
-    let [year, month, day, hour, minute, second] = civil(unix);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+    written(unix, "%Y-%m-%d %H:%M:%S")
+}
+
+/// `2026-11-20`.
+pub(super) fn date(unix: u64) -> String {
+    written(unix, "%Y-%m-%d")
 }
 
 /// `2026_11_20-18_51_03`, as in the names of backups.
 pub(super) fn file_stamp(unix: u64) -> String {
-    let [year, month, day, hour, minute, second] = civil(unix);
-    format!("{year:04}_{month:02}_{day:02}-{hour:02}_{minute:02}_{second:02}")
+    written(unix, "%Y_%m_%d-%H_%M_%S")
+}
+
+fn written(unix: u64, format: &str) -> String {
+    let time = i64::try_from(unix).ok().and_then(|unix| Timestamp::from_second(unix).ok());
+    time.unwrap_or(Timestamp::MAX).strftime(format).to_string()
 }
 
 #[cfg(test)]

@@ -257,10 +257,8 @@ fn hibernate(cluster: &mut Cluster, vmid: u32, storage: Option<&str>) {
         guest.disks().first().and_then(|(_, disk)| super::guest::disk_volume(disk).map(str::to_owned));
     let of_disk = of_disk.and_then(|volid| volid.split_once(':').map(|(name, _)| name.to_owned()));
     let name = storage.map(str::to_owned).or(of_disk).unwrap_or_else(|| "local".to_owned());
-    let stamp = super::clock::civil(cluster.clock.unix());
-    let [year, month, day, ..] = stamp;
     let files = cluster.storages.get(&name).is_some_and(super::storage::Storage::has_files);
-    let file = format!("vm-{vmid}-state-suspend-{year:04}-{month:02}-{day:02}");
+    let file = format!("vm-{vmid}-state-suspend-{}", super::clock::date(cluster.clock.unix()));
     let volid = if files { format!("{name}:{vmid}/{file}.raw") } else { format!("{name}:{file}") };
     let mut volume = Volume::new("images", "raw", size, cluster.clock.unix());
     volume.vmid = Some(vmid);

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// An answer.
@@ -57,33 +58,21 @@ impl Answer {
 
 /// A time as `errorResponse` prints it.
 pub(super) fn seconds(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, rest) = (since / 86_400, since % 86_400);
-    let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
-/// The date of a day since 1970; the year is taken to begin in March, so that the leap day is its last.
-fn civil(day: u64) -> (u64, u64, u64) {
-    let shifted = day + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, date)
+    written(time, "%Y-%m-%dT%H:%M:%SZ")
 }
 
 /// A time as Go's JSON encoder prints it.
 pub(super) fn nanos(time: SystemTime) -> String {
-    let fraction = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
-    format!("{}.{fraction:09}Z", seconds(time).trim_end_matches('Z'))
+    written(time, "%Y-%m-%dT%H:%M:%S%.fZ")
 }
 
 /// A time as in the names of backups and snapshots: `20261120-175136`.
 pub(super) fn stamp(time: SystemTime) -> String {
-    seconds(time).trim_end_matches('Z').replace(['-', ':'], "").replace('T', "-")
+    written(time, "%Y%m%d-%H%M%S")
+}
+
+fn written(time: SystemTime, format: &str) -> String {
+    Timestamp::try_from(time).unwrap_or_default().strftime(format).to_string()
 }
 
 #[cfg(test)]
