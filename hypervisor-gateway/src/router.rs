@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::answer::{About, Answer, Reply};
+use crate::answer::{About, Answer, Reply, Written};
 use crate::call::{Call, Payload};
 use crate::gateway::App;
 use crate::jobs::rename;
@@ -316,7 +316,7 @@ async fn answered_before(app: &App, name: &str, request: &str) -> Result<Option<
         Kept::Open { .. } | Kept::Answered { status: OUTCOME_UNKNOWN, .. } => Err(unknown().into()),
         Kept::Answered { status, body } => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-            let data = Answer::Data { status, data: body.into_bytes(), meta: serde_json::Map::new() };
+            let data = Answer::Data { status, data: Written::json(&body), meta: serde_json::Map::new() };
             Ok(Some(data.meta("replayed", true)))
         }
     }
@@ -326,7 +326,7 @@ async fn answered_before(app: &App, name: &str, request: &str) -> Result<Option<
 fn to_keep(reply: &Reply) -> Option<(u16, String)> {
     match reply {
         Ok(Answer::Data { status, data, .. }) => {
-            Some((status.as_u16(), String::from_utf8_lossy(data).into_owned()))
+            Some((status.as_u16(), String::from_utf8_lossy(data.as_json()).into_owned()))
         }
         Err(problem) if problem.error.effect() != Effect::None => Some((OUTCOME_UNKNOWN, String::new())),
         _ => None,

@@ -64,7 +64,9 @@ impl World {
         info.description.clone_from(&spec.description);
         info.group.clone_from(&spec.group);
         info.client_token.clone_from(&spec.client_token);
-        info.lock = self.lock_on(&Target::Vm(vm.id.clone())).map(|lock| lock.reason.to_owned());
+        if !self.locks.is_empty() {
+            info.lock = self.lock_on(&Target::Vm(vm.id.clone())).map(|lock| lock.reason.to_owned());
+        }
         info.uptime = vm.since.map(|since| self.now.saturating_sub(since));
         info
     }
