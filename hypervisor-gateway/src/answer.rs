@@ -114,9 +114,7 @@ impl About {
     pub(crate) fn response(&self, reply: Reply) -> Response<Body> {
         let mut response = match reply {
             Ok(Answer::Raw(response)) => response,
-            Ok(Answer::Data { status, data, meta }) => {
-                json_response(status, data.ended(&self.meta(meta)))
-            }
+            Ok(Answer::Data { status, data, meta }) => json_response(status, data.ended(&self.meta(meta))),
             Ok(Answer::Message(message)) => {
                 let body = json!({ "success": true, "message": message, "meta": self.meta(Map::new()) });
                 json_response(StatusCode::OK, body.to_string().into_bytes())

@@ -4,6 +4,7 @@ use hypervisor_core::Operation;
 use hypervisor_core::model::{
     ByteSize, MetricsPeriod, MetricsTarget, PoolQuery, VmId, VmMetrics, VmQuery, VmState,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +12,7 @@ use crate::answer::{Answer, Reply};
 use crate::call::Call;
 use crate::paging::{self, Viewed};
 use crate::problem::{Problem, Result};
+use crate::routes::Numbers;
 
 /// The document's periods, and the model's own names.
 fn period(text: &str) -> Result<MetricsPeriod> {
@@ -129,9 +131,10 @@ pub(crate) async fn vm(call: Call) -> Reply {
 }
 
 /// A guest's numbers in a list.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct MetricsItem<'a> {
     id: &'a VmId,
+    #[schemars(with = "Numbers")]
     metrics: Map<String, Value>,
     info: &'a VmMetrics,
 }
