@@ -6,6 +6,8 @@
     missing_docs,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
     reason = "criterion's macros have no docs; a bench ends by a panic"
 )]
 
@@ -52,6 +54,16 @@ struct Bench {
     _gateway: Gateway,
     ours: Arc<dyn Hypervisor>,
     bare: (reqwest::Client, SocketAddr, usize),
+}
+
+/// How long processors have been at work for this process; nothing where the system does not tell.
+fn processor_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let spent = threads.filter_map(|thread| {
+        let told = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        told.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(spent.sum())
 }
 
 async fn serve(router: Router) -> SocketAddr {
@@ -159,12 +171,18 @@ impl Bench {
         began.elapsed()
     }
 
-    /// Medians of rounds in turns, and what one is of the other.
+    /// Medians of rounds in turns, and what one is of the other; beside them the time that processors were at work, which others on the
+    /// machine do not lengthen.
     fn compare(&self, clients: usize, rounds: usize) {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        let mut at_work = [Duration::ZERO; 2];
         for _ in 0..rounds {
+            let before = processor_time();
             bare.push(self.bare(clients));
+            let between = processor_time();
             ours.push(self.ours(clients));
+            at_work[0] += between.saturating_sub(before);
+            at_work[1] += processor_time().saturating_sub(between);
         }
         ours.sort();
         bare.sort();
@@ -173,6 +191,10 @@ impl Bench {
         println!(
             "list, {clients} at a time: {ours:?} beside bare {bare:?}: {ratio:.2}x (medians of {rounds})"
         );
+        let [bare, ours] = at_work.map(|all| all.as_secs_f64() * 1e3 / rounds as f64);
+        if bare > 0.0 {
+            println!("processors at work: {ours:.1} ms beside bare {bare:.1} ms: {:.2}x", ours / bare);
+        }
     }
 }
 

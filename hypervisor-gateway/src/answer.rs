@@ -12,10 +12,47 @@ use serde_json::{Map, Value, json};
 use crate::clock::rfc3339;
 use crate::problem::{Problem, Result};
 
+/// The envelope up to its data, and what is behind them at most as a rule.
+const HEAD: &[u8] = b"{\"success\":true,\"data\":";
+const TAIL: usize = 256;
+/// How many bytes an item of a list has, about.
+const ITEM: usize = 512;
+
+/// The member `data` of an envelope, written already in its place: lists are long, and none is copied once more.
+pub(crate) struct Written(Vec<u8>);
+
+impl Written {
+    /// `room`: about how many bytes it will have.
+    fn of(data: &(impl Serialize + ?Sized), room: usize) -> Result<Self> {
+        let mut body = Vec::with_capacity(HEAD.len() + room + TAIL);
+        body.extend_from_slice(HEAD);
+        serde_json::to_writer(&mut body, data)
+            .map_err(|error| Problem::internal("an answer cannot be written", &error))?;
+        Ok(Self(body))
+    }
+
+    /// What is JSON already.
+    pub(crate) fn json(data: &str) -> Self {
+        Self([HEAD, data.as_bytes()].concat())
+    }
+
+    pub(crate) fn as_json(&self) -> &[u8] {
+        self.0.get(HEAD.len()..).unwrap_or_default()
+    }
+
+    fn ended(self, meta: &Value) -> Vec<u8> {
+        let Self(mut body) = self;
+        body.extend_from_slice(b",\"meta\":");
+        body.extend_from_slice(meta.to_string().as_bytes());
+        body.push(b'}');
+        body
+    }
+}
+
 /// What a handler answers.
 pub(crate) enum Answer {
-    /// The member `data` of the envelope, written already: lists are long.
-    Data { status: StatusCode, data: Vec<u8>, meta: Map<String, Value> },
+    /// An envelope with data.
+    Data { status: StatusCode, data: Written, meta: Map<String, Value> },
     /// A sentence instead of data.
     Message(&'static str),
     /// Something that has no envelope: bytes, a stream, a switch of protocols.
@@ -30,9 +67,13 @@ impl Answer {
     }
 
     pub(crate) fn with(status: StatusCode, data: &(impl Serialize + ?Sized)) -> Reply {
-        let data = serde_json::to_vec(data)
-            .map_err(|error| Problem::internal("an answer cannot be written", &error))?;
-        Ok(Self::Data { status, data, meta: Map::new() })
+        Ok(Self::Data { status, data: Written::of(data, 256)?, meta: Map::new() })
+    }
+
+    /// A list of so many items.
+    pub(crate) fn list(data: &impl Serialize, items: usize) -> Reply {
+        let data = Written::of(data, ITEM.saturating_mul(items.saturating_add(1)))?;
+        Ok(Self::Data { status: StatusCode::OK, data, meta: Map::new() })
     }
 
     /// Adds a member to `meta`.
@@ -73,15 +114,7 @@ impl About {
     pub(crate) fn response(&self, reply: Reply) -> Response<Body> {
         let mut response = match reply {
             Ok(Answer::Raw(response)) => response,
-            Ok(Answer::Data { status, data, meta }) => {
-                let mut body = Vec::with_capacity(data.len() + 200);
-                body.extend_from_slice(b"{\"success\":true,\"data\":");
-                body.extend_from_slice(&data);
-                body.extend_from_slice(b",\"meta\":");
-                body.extend_from_slice(self.meta(meta).to_string().as_bytes());
-                body.push(b'}');
-                json_response(status, body)
-            }
+            Ok(Answer::Data { status, data, meta }) => json_response(status, data.ended(&self.meta(meta))),
             Ok(Answer::Message(message)) => {
                 let body = json!({ "success": true, "message": message, "meta": self.meta(Map::new()) });
                 json_response(StatusCode::OK, body.to_string().into_bytes())

@@ -5,17 +5,13 @@ use hypervisor_core::Operation;
 use hypervisor_core::model::{BackupId, BackupInfo, BackupQuery, BackupSpec, Feature, RestoreBackup, VmId};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
 use crate::problem::{Problem, Result};
 use crate::view::BackupItem;
 use crate::{jobs, paging};
-
-fn item(backup: &BackupInfo) -> Value {
-    serde_json::to_value(BackupItem::of(backup)).unwrap_or_default()
-}
 
 pub(crate) async fn list(call: Call) -> Reply {
     let mut query: BackupQuery = call.json_query("query")?.unwrap_or_default();
@@ -25,7 +21,7 @@ pub(crate) async fn list(call: Call) -> Reply {
     let (query, hv) = (&query, call.hv());
     let fetch = |page| async move { hv.list_backups(query, &page).await };
     let sort = |all: &mut Vec<BackupInfo>| all.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
-    paging::list(&call, "backups", |backup: &BackupInfo| backup.id.as_str(), sort, item, fetch).await
+    paging::list(&call, "backups", sort, fetch).await
 }
 
 /// The body of `POST /v1/backups`.

@@ -9,7 +9,6 @@ use axum::http::header::{ACCEPT, CONTENT_LENGTH};
 use axum::http::request::Parts;
 use hypervisor_core::{Error, ErrorKind, Hypervisor};
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gateway::App;
 use crate::problem::{Problem, Result};
@@ -106,13 +105,6 @@ impl Call {
             }
             Payload::Json(bytes) => Ok((length, Chunks::new(Body::from(bytes).into_data_stream()))),
         }
-    }
-
-    /// A place among the open streams.
-    pub(crate) fn subscribe(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.app.subscribers)
-            .try_acquire_owned()
-            .map_err(|_| Problem::unavailable("OVERLOADED", "too many streams are open"))
     }
 
     /// Refuses the call unless the token has this permission too.

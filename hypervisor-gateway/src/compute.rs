@@ -11,7 +11,7 @@ use hypervisor_core::model::{
 use hypervisor_core::{Error, Operation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
@@ -20,7 +20,7 @@ use crate::jobs::{self, Begun};
 use crate::paging;
 use crate::problem::{Problem, Result};
 use crate::view::{
-    DiskView, ENVIRONMENTS, NicView, SecurityView, VmItem, environment, in_units, vm_state, vm_status,
+    DiskView, ENVIRONMENTS, NicView, SecurityView, environment, in_units, vm_state, vm_status,
 };
 
 /// The filters of `GET /v1/vms`.
@@ -67,11 +67,7 @@ pub(crate) async fn list(call: Call) -> Reply {
     call.hv().capabilities().require_all(Operation::ListVms, &query.needs())?;
     let (order, hv) = (order(&call)?, call.hv());
     let fetch = |page| async move { hv.list_vms(query, &page).await };
-    paging::list(&call, "vms", |vm: &VmInfo| vm.id.as_str(), |all| all.sort_by(order), vm_item, fetch).await
-}
-
-fn vm_item(vm: &VmInfo) -> Value {
-    serde_json::to_value(VmItem::of(vm)).unwrap_or_default()
+    paging::list(&call, "vms", |all| all.sort_by(order), fetch).await
 }
 
 /// A guest with all that is known of it.

@@ -42,6 +42,7 @@ pub struct GatewayConfig {
     pub(crate) concurrency: usize,
     pub(crate) subscribers: usize,
     pub(crate) watch_buffer: usize,
+    pub(crate) stream_grace: Duration,
     pub(crate) lease: Duration,
     pub(crate) durable_tasks: Option<bool>,
     pub(crate) keep_jobs: Duration,
@@ -73,6 +74,7 @@ impl GatewayConfig {
             concurrency: 512,
             subscribers: 4096,
             watch_buffer: 256,
+            stream_grace: Duration::from_secs(5),
             lease: Duration::from_secs(15),
             durable_tasks: None,
             keep_jobs: Duration::from_secs(7 * 24 * 3600),
@@ -149,6 +151,13 @@ impl GatewayConfig {
     #[must_use]
     pub fn watch_buffer(mut self, events: usize) -> Self {
         self.watch_buffer = events.max(1);
+        self
+    }
+
+    /// How long open watches and consoles go on when the gateway is [closed](crate::Gateway::close), before they are told and end.
+    #[must_use]
+    pub fn stream_grace(mut self, time: Duration) -> Self {
+        self.stream_grace = time;
         self
     }
 

@@ -8,11 +8,11 @@ use hypervisor_core::{Error, ErrorKind, Operation};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
 use crate::problem::{Problem, Result};
+use crate::seat::{Seat, say_goodbye};
 
 const CHUNK: usize = 16 << 10;
 const CONNECT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub(crate) async fn get(call: Call) -> Reply {
 
 /// The bytes of a console that is a TCP socket which the gateway can reach, in binary frames both ways.
 pub(crate) async fn stream(mut call: Call) -> Reply {
-    let permit = call.subscribe()?;
+    let seat = Seat::take(&call)?;
     let (vm, access) = access(&call).await?;
     let Some(port) = access.port else {
         let error = Error::unsupported(Operation::GetConsole, "this console is no TCP socket");
@@ -56,10 +56,10 @@ pub(crate) async fn stream(mut call: Call) -> Reply {
     let socket =
         connected.map_err(|_| unreachable(&"no answer in time"))?.map_err(|error| unreachable(&error))?;
     tracing::info!(vm = vm.as_str(), by = call.who.id, "a console was opened");
-    Ok(Answer::Raw(upgrade.on_upgrade(move |web| relay(web, socket, permit))))
+    Ok(Answer::Raw(upgrade.on_upgrade(move |web| relay(web, socket, seat))))
 }
 
-async fn relay(mut web: WebSocket, socket: TcpStream, permit: OwnedSemaphorePermit) {
+async fn relay(mut web: WebSocket, socket: TcpStream, mut seat: Seat) {
     let (mut read, mut write) = socket.into_split();
     let mut buffer = BytesMut::with_capacity(CHUNK);
     loop {
@@ -81,9 +81,12 @@ async fn relay(mut web: WebSocket, socket: TcpStream, permit: OwnedSemaphorePerm
                 };
                 if write.write_all(&bytes).await.is_err() { break }
             }
+            () = seat.ended() => {
+                say_goodbye(&mut web).await;
+                break;
+            }
         }
     }
-    drop(permit);
 }
 
 pub(crate) async fn screenshot(call: Call) -> Reply {

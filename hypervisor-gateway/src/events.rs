@@ -13,31 +13,20 @@ use futures::{StreamExt as _, stream};
 use hypervisor_core::Error;
 use hypervisor_core::model::{Event, EventKind, EventQuery, EventStream};
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
 use crate::gateway::{App, ended};
 use crate::jobs::{public, rename};
 use crate::problem::Problem;
+use crate::seat::{REASON, Seat, say_goodbye};
 
 /// A subscriber that answers no ping within this time is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// Nor is one kept that takes nothing for so long: its place is another's.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
-
-/// One place among the subscribers, counted while it is taken.
-struct Seat {
-    app: Arc<App>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.app.counters.subscribers.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 fn event_text(app: &App, mut event: Event) -> String {
     if let EventKind::TaskChanged { task, .. } = &mut event.kind {
@@ -96,7 +85,7 @@ fn pump(app: Arc<App>, mut events: EventStream) -> mpsc::Receiver<String> {
 
 pub(crate) async fn watch(mut call: Call) -> Reply {
     let query: EventQuery = call.json_query("query")?.unwrap_or_default();
-    let permit = call.subscribe()?;
+    let seat = Seat::take(&call)?;
     let server_sent = call.accepts("text/event-stream");
     let upgrade = if server_sent {
         None
@@ -108,21 +97,29 @@ pub(crate) async fn watch(mut call: Call) -> Reply {
     };
     // Before the answer, so that nothing that happens after it is missed.
     let events = call.hv().watch(&query).await?;
-    let app = Arc::clone(&call.app);
-    app.counters.subscribers.fetch_add(1, Ordering::Relaxed);
-    let seat = Seat { app: Arc::clone(&app), _permit: permit };
-    let queue = pump(app, events);
+    let queue = pump(Arc::clone(&call.app), events);
     let response = match upgrade {
         Some(upgrade) => upgrade.on_upgrade(move |socket| to_socket(socket, queue, seat)),
         None => {
-            let events = stream::unfold((queue, seat), |(mut queue, seat)| async move {
-                let text = queue.recv().await?;
-                Some((Ok::<_, Infallible>(sse::Event::default().data(text)), (queue, seat)))
+            let events = stream::unfold(Some((queue, seat)), |open| async move {
+                let (mut queue, seat) = open?;
+                match queue.recv().await {
+                    Some(text) => {
+                        Some((Ok::<_, Infallible>(sse::Event::default().data(text)), Some((queue, seat))))
+                    }
+                    None if seat.is_over() => Some((Ok(goodbye()), None)),
+                    None => None,
+                }
             });
             Sse::new(events).keep_alive(sse::KeepAlive::new()).into_response()
         }
     };
     Ok(Answer::Raw(response))
+}
+
+/// The last event of a stream that the gateway's end cuts short. It has a name, so that no reader takes it for a change.
+fn goodbye() -> sse::Event {
+    sse::Event::default().event("shutdown").data(json!({ "reason": REASON }).to_string())
 }
 
 /// Whether the subscriber took it in time.
@@ -137,6 +134,10 @@ async fn to_socket(mut socket: WebSocket, mut queue: mpsc::Receiver<String>, sea
         tokio::select! {
             text = queue.recv() => match text {
                 Some(text) => if !taken(&mut socket, Message::Text(text.into())).await { break },
+                None if seat.is_over() => {
+                    say_goodbye(&mut socket).await;
+                    break;
+                }
                 None => {
                     taken(&mut socket, Message::Close(None)).await;
                     break;

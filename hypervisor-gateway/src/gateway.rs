@@ -178,20 +178,31 @@ impl Gateway {
         drop(self.app.working.subscribe().wait_for(|many| *many == 0).await);
     }
 
-    /// Ends the background tasks and the streams, and tells other gateways on the same database that this one is gone. Jobs that still run are left to them,
-    /// or to the next start.
+    /// Ends the streams and the background tasks, and tells other gateways on the same database that this one is gone. Open consoles and watches
+    /// have the time of [`GatewayConfig::stream_grace`] to end by themselves; those that have not are told, by a WebSocket's close frame 1001 with
+    /// a reason or an event `shutdown`, and end. Jobs that still run are left to the other gateways, or to the next start.
     pub async fn close(&self) {
+        self.close_within(self.app.config.stream_grace).await;
+    }
+
+    /// The same with another time for the streams.
+    pub async fn close_within(&self, grace: Duration) {
+        self.streams_end(grace).await;
         self.end.send_replace(true);
-        // A moment for saying goodbye to the subscribers.
-        for _ in 0..50 {
-            if self.app.counters.subscribers.load(Ordering::Relaxed) <= 0 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.streams_end(Duration::from_secs(1)).await;
         if let Err(error) = self.app.store.leave().await {
             tracing::warn!(%error, "the gateway cannot sign off");
         }
+    }
+
+    /// Waits until no stream is open, but not longer than this.
+    async fn streams_end(&self, within: Duration) {
+        let gone = async {
+            while self.app.counters.subscribers.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let _ = tokio::time::timeout(within, gone).await;
     }
 }
 

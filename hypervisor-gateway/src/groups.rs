@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use hypervisor_core::Operation;
-use hypervisor_core::model::{GroupChange, GroupId, GroupInfo, GroupSpec};
+use hypervisor_core::model::{GroupChange, GroupId, GroupSpec};
 use serde_json::json;
 
 use crate::answer::{Answer, Reply};
@@ -15,15 +15,7 @@ use crate::{jobs, paging};
 pub(crate) async fn list(call: Call) -> Reply {
     let hv = call.hv();
     let fetch = |page| async move { hv.list_groups(&page).await };
-    paging::list(
-        &call,
-        "groups",
-        |group: &GroupInfo| group.id.as_str(),
-        |_| {},
-        |group| json!(GroupItem::of(group)),
-        fetch,
-    )
-    .await
+    paging::list(&call, "groups", |_| {}, fetch).await
 }
 
 pub(crate) async fn get(call: Call) -> Reply {

@@ -1,7 +1,6 @@
 //! Hosts and the cluster.
 
-use hypervisor_core::model::HostInfo;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
@@ -12,14 +11,10 @@ pub(crate) async fn cluster(call: Call) -> Reply {
     Answer::ok(&json!({ "cluster": call.hv().get_cluster().await? }))
 }
 
-fn item(host: &HostInfo) -> Value {
-    serde_json::to_value(HostItem::of(host)).unwrap_or_default()
-}
-
 pub(crate) async fn list(call: Call) -> Reply {
     let hv = call.hv();
     let fetch = |page| async move { hv.list_hosts(&page).await };
-    paging::list(&call, "hosts", |host: &HostInfo| host.id.as_str(), |_| {}, item, fetch).await
+    paging::list(&call, "hosts", |_| {}, fetch).await
 }
 
 pub(crate) async fn get(call: Call) -> Reply {

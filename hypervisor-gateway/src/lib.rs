@@ -56,6 +56,7 @@ mod rest;
 mod router;
 mod routes;
 mod scans;
+mod seat;
 mod snapshots;
 mod storage;
 mod store;

@@ -4,12 +4,15 @@ use hypervisor_core::Operation;
 use hypervisor_core::model::{
     ByteSize, MetricsPeriod, MetricsTarget, PoolQuery, VmId, VmMetrics, VmQuery, VmState,
 };
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
-use crate::paging;
+use crate::paging::{self, Viewed};
 use crate::problem::{Problem, Result};
+use crate::routes::Numbers;
 
 /// The document's periods, and the model's own names.
 fn period(text: &str) -> Result<MetricsPeriod> {
@@ -127,6 +130,27 @@ pub(crate) async fn vm(call: Call) -> Reply {
     Answer::ok(&json!({ "vm_id": vm, "metrics": numbers, "history": history, "info": metrics }))
 }
 
+/// A guest's numbers in a list.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct MetricsItem<'a> {
+    id: &'a VmId,
+    #[schemars(with = "Numbers")]
+    metrics: Map<String, Value>,
+    info: &'a VmMetrics,
+}
+
+impl Viewed for VmMetrics {
+    type Item<'a> = MetricsItem<'a>;
+
+    fn key(&self) -> &str {
+        self.vm.as_str()
+    }
+
+    fn item(&self) -> MetricsItem<'_> {
+        MetricsItem { id: &self.vm, metrics: numbers(self, &[]), info: self }
+    }
+}
+
 pub(crate) async fn host(call: Call) -> Reply {
     Answer::ok(&json!({ "metrics": call.hv().get_host_metrics(&call.id("host_id")?).await? }))
 }
@@ -134,10 +158,8 @@ pub(crate) async fn host(call: Call) -> Reply {
 pub(crate) async fn vms(call: Call) -> Reply {
     let hv = call.hv();
     let fetch = |page| async move { hv.list_vm_metrics(&page).await };
-    let view =
-        |metrics: &VmMetrics| json!({ "id": metrics.vm, "metrics": numbers(metrics, &[]), "info": metrics });
     let sort = |all: &mut Vec<VmMetrics>| all.sort_by(|a, b| a.vm.cmp(&b.vm));
-    paging::list(&call, "metrics", |metrics: &VmMetrics| metrics.vm.as_str(), sort, view, fetch).await
+    paging::list(&call, "metrics", sort, fetch).await
 }
 
 pub(crate) async fn history(call: Call) -> Reply {

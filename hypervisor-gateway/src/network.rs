@@ -9,7 +9,7 @@ use hypervisor_core::model::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
@@ -18,15 +18,11 @@ use crate::problem::{Problem, Result};
 use crate::view::NetworkItem;
 use crate::{jobs, paging};
 
-fn item(network: &NetworkInfo) -> Value {
-    serde_json::to_value(NetworkItem::of(network)).unwrap_or_default()
-}
-
 pub(crate) async fn list(call: Call) -> Reply {
     let hv = call.hv();
     let fetch = |page| async move { hv.list_networks(&page).await };
     let sort = |all: &mut Vec<NetworkInfo>| all.sort_by(|a, b| a.name.cmp(&b.name));
-    paging::list(&call, "networks", |network: &NetworkInfo| network.id.as_str(), sort, item, fetch).await
+    paging::list(&call, "networks", sort, fetch).await
 }
 
 pub(crate) async fn get(call: Call) -> Reply {

@@ -107,7 +107,6 @@ fn shape(shape: Shape, generator: &mut SchemaGenerator) -> Value {
             let of = of(generator).to_value();
             json!({ "type": "object", "required": [member], "properties": { member: of } })
         }
-        Shape::Any => json!({}),
     }
 }
 
@@ -129,9 +128,6 @@ fn members(of: &[(&'static str, Shape)], generator: &mut SchemaGenerator) -> Map
 
 /// What was not asked for is left out or `null`.
 fn or_null(schema: Value) -> Value {
-    if schema.as_object().is_some_and(Map::is_empty) {
-        return schema;
-    }
     json!({ "anyOf": [schema, { "type": "null" }] })
 }
 
@@ -177,7 +173,8 @@ fn good(route: &Route, generator: &mut SchemaGenerator) -> Vec<(u16, Value)> {
             });
             vec![(200, response("A page of the list.", json_content(&envelope(&data))))]
         }
-        Good::Started(done, of) => {
+        Good::Started(done, output, of) => {
+            let output = shape(output, generator);
             let mut data = members(of, generator);
             data.insert(
                 "started".to_owned(),
@@ -185,7 +182,7 @@ fn good(route: &Route, generator: &mut SchemaGenerator) -> Vec<(u16, Value)> {
                     "type": "object",
                     "required": ["output", "task"],
                     "properties": {
-                        "output": {},
+                        "output": output,
                         "task": { "type": ["string", "null"], "description": "The job that is at work; null if all is done." },
                     },
                 }),

@@ -118,18 +118,43 @@ impl Wanted {
     }
 }
 
+/// A model that lists show: itself alone, or within the document's object, which borrows from it.
+pub(crate) trait Viewed: Serialize {
+    type Item<'a>: Serialize
+    where
+        Self: 'a;
+
+    fn key(&self) -> &str;
+    fn item(&self) -> Self::Item<'_>;
+}
+
+/// Items that are made while they are written.
+pub(crate) struct Rows<'a, T, F>(&'a [T], F);
+
+impl<'a, T, V, F: Fn(&'a T) -> V> Rows<'a, T, F> {
+    pub(crate) fn new(items: &'a [T], row: F) -> Self {
+        Self(items, row)
+    }
+}
+
+impl<'a, T, V: Serialize, F: Fn(&'a T) -> V> Serialize for Rows<'a, T, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(&self.1))
+    }
+}
+
 /// `{"<key>": items, "pagination": …, "unreachable": …}`
-pub(crate) struct Listed<'a, T> {
+pub(crate) struct Listed<'a, I> {
     pub(crate) key: &'static str,
-    pub(crate) items: &'a [T],
+    pub(crate) items: I,
     pub(crate) pagination: Pagination,
     pub(crate) unreachable: &'a [Unreachable],
 }
 
-impl<T: Serialize> Serialize for Listed<'_, T> {
+impl<I: Serialize> Serialize for Listed<'_, I> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry(self.key, self.items)?;
+        map.serialize_entry(self.key, &self.items)?;
         map.serialize_entry("pagination", &self.pagination)?;
         map.serialize_entry("unreachable", self.unreachable)?;
         map.end()
@@ -138,9 +163,9 @@ impl<T: Serialize> Serialize for Listed<'_, T> {
 
 /// An item of a list that holds only the model.
 #[derive(Serialize)]
-struct Bare<'a, T> {
-    id: &'a str,
-    info: &'a T,
+pub(crate) struct Bare<'a, T> {
+    pub(crate) id: &'a str,
+    pub(crate) info: &'a T,
 }
 
 /// All pages of a list.
@@ -171,31 +196,39 @@ where
     }
 }
 
-/// A list: `sort` and `view` are the document's, `id` and the items themselves are all that `view=native` has.
-pub(crate) async fn list<T, V, F, Fut>(
+/// Nobody who waits for a long list has to wait for its models to be freed.
+fn free_later<T: Send + 'static>(items: Vec<T>) {
+    const MANY: usize = 100;
+    if items.len() >= MANY {
+        tokio::spawn(async move { drop(items) });
+    }
+}
+
+/// A list: `sort` is the document's order; `view=native` has the backend's, and of each item only its id and the model.
+pub(crate) async fn list<T, F, Fut>(
     call: &Call,
     key: &'static str,
-    id: impl Fn(&T) -> &str,
     sort: impl FnOnce(&mut Vec<T>),
-    view: impl Fn(&T) -> V,
     fetch: F,
 ) -> Reply
 where
-    T: Serialize,
-    V: Serialize,
+    T: Viewed + Send + 'static,
     F: Fn(PageRequest) -> Fut,
     Fut: Future<Output = hypervisor_core::Result<Page<T>>>,
 {
     let wanted = Wanted::read(call)?;
     if call.native() {
         let page = fetch(wanted.request()).await?;
-        let items: Vec<_> = page.items.iter().map(|info| Bare { id: id(info), info }).collect();
         let pagination = wanted.of_page(&page);
-        return Answer::ok(&Listed { key, items: &items, pagination, unreachable: &page.unreachable });
+        let items = Rows::new(&page.items, |info| Bare { id: info.key(), info });
+        let listed = Listed { key, items, pagination, unreachable: &page.unreachable };
+        let reply = Answer::list(&listed, page.items.len());
+        free_later(page.items);
+        return reply;
     }
     let (mut all, unreachable) = every(fetch).await?;
     sort(&mut all);
-    let (items, pagination) = wanted.cut(all);
-    let items: Vec<V> = items.iter().map(view).collect();
-    Answer::ok(&Listed { key, items: &items, pagination, unreachable: &unreachable })
+    let (page, pagination) = wanted.cut(all);
+    let items = Rows::new(&page, T::item);
+    Answer::list(&Listed { key, items, pagination, unreachable: &unreachable }, page.len())
 }

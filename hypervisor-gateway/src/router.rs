@@ -20,9 +20,11 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hypervisor_core::{Effect, Error, ErrorKind};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
-use crate::answer::{About, Answer, Reply};
+use crate::answer::{About, Answer, Reply, Written};
 use crate::call::{Call, Payload};
 use crate::gateway::App;
 use crate::jobs::rename;
@@ -81,7 +83,19 @@ async fn serve(
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let about = About { request_id: request_id(&parts), since: Instant::now() };
-    let app = &serving.app;
+    let span =
+        tracing::info_span!("request", request_id = about.request_id, token = Empty, token_name = Empty);
+    respond(&serving.app, route, parts, body, otherwise, about).instrument(span).await
+}
+
+async fn respond(
+    app: &Arc<App>,
+    route: Option<&'static Route>,
+    parts: Parts,
+    body: Body,
+    otherwise: StatusCode,
+    about: About,
+) -> Response<Body> {
     let (method, mut standing) = (parts.method.clone(), None);
     let reply = match route {
         Some(route) => answer(app, route, parts, body, &mut standing).await,
@@ -99,7 +113,7 @@ async fn serve(
     let (id, status) = (route.map_or("unknown", |route| route.id), response.status());
     app.counters.answered(id, status.as_u16(), about.since.elapsed());
     let took = about.since.elapsed();
-    tracing::info!(request_id = about.request_id, route = id, %method, status = status.as_u16(), ?took, "answered");
+    tracing::info!(route = id, %method, status = status.as_u16(), ?took, "answered");
     response
 }
 
@@ -145,8 +159,24 @@ async fn count(
     }
 }
 
-/// Who it is. Guesses are counted by the address that they come from.
+/// Who it is; from now on the log names them. The token itself is never in it.
 async fn identify(
+    app: &App,
+    parts: &Parts,
+    basic: bool,
+    standing: &mut Option<Standing>,
+) -> Result<Arc<Principal>> {
+    let who = recognize(app, parts, basic, standing).await?;
+    let span = Span::current();
+    span.record("token", who.id.as_str());
+    if let Some(name) = &who.name {
+        span.record("token_name", name.as_str());
+    }
+    Ok(who)
+}
+
+/// Guesses are counted by the address that they come from.
+async fn recognize(
     app: &App,
     parts: &Parts,
     basic: bool,
@@ -227,12 +257,13 @@ async fn answer(
     let Some((name, _)) = key else { return handle(route, call).await };
     // Whoever hangs up and asks again with the same key wants the answer to the first request: it has to be kept, though nobody reads it now.
     let app = Arc::clone(app);
-    let working = tokio::spawn(async move {
+    let working = async move {
         let reply = handle(route, call).await;
         let answer = to_keep(&reply);
         keep_answer(&app, &name, answer).await;
         reply
-    });
+    };
+    let working = tokio::spawn(working.in_current_span());
     working.await.unwrap_or_else(|error| Err(Problem::internal("the call ended early", &error)))
 }
 
@@ -316,7 +347,7 @@ async fn answered_before(app: &App, name: &str, request: &str) -> Result<Option<
         Kept::Open { .. } | Kept::Answered { status: OUTCOME_UNKNOWN, .. } => Err(unknown().into()),
         Kept::Answered { status, body } => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-            let data = Answer::Data { status, data: body.into_bytes(), meta: serde_json::Map::new() };
+            let data = Answer::Data { status, data: Written::json(&body), meta: serde_json::Map::new() };
             Ok(Some(data.meta("replayed", true)))
         }
     }
@@ -326,7 +357,7 @@ async fn answered_before(app: &App, name: &str, request: &str) -> Result<Option<
 fn to_keep(reply: &Reply) -> Option<(u16, String)> {
     match reply {
         Ok(Answer::Data { status, data, .. }) => {
-            Some((status.as_u16(), String::from_utf8_lossy(data).into_owned()))
+            Some((status.as_u16(), String::from_utf8_lossy(data.as_json()).into_owned()))
         }
         Err(problem) if problem.error.effect() != Effect::None => Some((OUTCOME_UNKNOWN, String::new())),
         _ => None,

@@ -3,11 +3,11 @@
 use axum::http::StatusCode;
 use hypervisor_core::Operation;
 use hypervisor_core::model::{
-    DeleteSnapshot, Feature, RevertSnapshot, SnapshotId, SnapshotInfo, SnapshotSpec, VmId,
+    DeleteSnapshot, Feature, RevertSnapshot, SnapshotId, SnapshotSpec, SnapshotTree, VmId,
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
@@ -15,14 +15,16 @@ use crate::jobs;
 use crate::problem::{Problem, Result};
 use crate::view::SnapshotItem;
 
-fn item(snapshot: &SnapshotInfo) -> Value {
-    serde_json::to_value(SnapshotItem::of(snapshot)).unwrap_or_default()
+#[derive(Serialize)]
+struct Snapshots<'a> {
+    snapshots: Vec<SnapshotItem<'a>>,
+    tree: &'a SnapshotTree,
 }
 
 pub(crate) async fn list(call: Call) -> Reply {
     let tree = call.hv().list_snapshots(&call.id("vm_id")?).await?;
-    let items: Vec<Value> = if call.native() { Vec::new() } else { tree.iter().map(item).collect() };
-    Answer::ok(&json!({ "snapshots": items, "tree": tree }))
+    let snapshots = if call.native() { Vec::new() } else { tree.iter().map(SnapshotItem::of).collect() };
+    Answer::list(&Snapshots { snapshots, tree: &tree }, tree.len())
 }
 
 pub(crate) async fn get(call: Call) -> Reply {

@@ -5,7 +5,7 @@ use hypervisor_core::Operation;
 use hypervisor_core::model::{DeletePool, PoolId, PoolInfo, PoolKind, PoolQuery, PoolSpec};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
@@ -13,16 +13,12 @@ use crate::problem::Problem;
 use crate::view::PoolItem;
 use crate::{jobs, paging};
 
-fn item(pool: &PoolInfo) -> Value {
-    serde_json::to_value(PoolItem::of(pool)).unwrap_or_default()
-}
-
 pub(crate) async fn list(call: Call) -> Reply {
     let query: &PoolQuery = &call.json_query("query")?.unwrap_or_default();
     let hv = call.hv();
     let fetch = |page| async move { hv.list_pools(query, &page).await };
     let sort = |all: &mut Vec<PoolInfo>| all.sort_by(|a, b| a.id.cmp(&b.id));
-    paging::list(&call, "pools", |pool: &PoolInfo| pool.id.as_str(), sort, item, fetch).await
+    paging::list(&call, "pools", sort, fetch).await
 }
 
 pub(crate) async fn get(call: Call) -> Reply {

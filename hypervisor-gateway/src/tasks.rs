@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use hypervisor_core::model::{TaskId, TaskInfo, TaskQuery};
 use hypervisor_core::{Error, Operation};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
 use crate::jobs::look::{self, Found, find};
 use crate::jobs::{public, status};
-use crate::paging::{Listed, Wanted};
+use crate::paging::{Bare, Listed, Rows, Wanted};
 use crate::problem::{Problem, Result};
 use crate::view::JobView;
 
@@ -28,14 +28,9 @@ pub(crate) async fn list(call: Call) -> Reply {
         let page = call.hv().list_tasks(&query, &wanted.request()).await?;
         let pagination = wanted.of_page(&page);
         let page = page.map(|info| look::renamed(&call.app, info));
-        let items: Vec<Value> =
-            page.items.iter().map(|task| json!({ "id": task.id, "info": task })).collect();
-        return Answer::ok(&Listed {
-            key: "jobs",
-            items: &items,
-            pagination,
-            unreachable: &page.unreachable,
-        });
+        let items = Rows::new(&page.items, |info| Bare { id: info.id.as_str(), info });
+        let listed = Listed { key: "jobs", items, pagination, unreachable: &page.unreachable };
+        return Answer::list(&listed, page.items.len());
     }
     if let Some(vm) = call.text("vm_id") {
         query = query.vm(vm);
@@ -61,7 +56,7 @@ pub(crate) async fn list(call: Call) -> Reply {
         })
         .collect();
     let pagination = wanted.of_total(u64::try_from(total).unwrap_or(0));
-    Answer::ok(&Listed { key: "jobs", items: &items, pagination, unreachable: &[] })
+    Answer::list(&Listed { key: "jobs", items: &items, pagination, unreachable: &[] }, items.len())
 }
 
 async fn found(call: &Call) -> Result<Found> {

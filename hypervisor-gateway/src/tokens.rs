@@ -28,6 +28,8 @@ use crate::store::{Store, TokenRow};
 pub(crate) struct Principal {
     /// The token's id, or `basic:<user>`.
     pub(crate) id: String,
+    /// What the token was made for.
+    pub(crate) name: Option<String>,
     permissions: Vec<String>,
     expires: Option<i64>,
 }
@@ -38,7 +40,7 @@ impl Principal {
     }
 
     pub(crate) fn nobody() -> Self {
-        Self { id: "anonymous".to_owned(), permissions: Vec::new(), expires: None }
+        Self { id: "anonymous".to_owned(), name: None, permissions: Vec::new(), expires: None }
     }
 }
 
@@ -99,7 +101,8 @@ async fn by_token(app: &App, token: &str) -> Result<Arc<Principal>> {
     let found = rows.into_iter().find(|row| bool::from(row.hash.as_bytes().ct_eq(wanted.as_bytes())));
     match found {
         Some(row) if row.expires.is_none_or(|expires| expires > clock::now()) => {
-            Ok(Arc::new(Principal { id: row.id, permissions: row.permissions, expires: row.expires }))
+            let TokenRow { id, name, permissions, expires, .. } = row;
+            Ok(Arc::new(Principal { id, name: Some(name), permissions, expires }))
         }
         _ => Err(Problem::token()),
     }
@@ -114,7 +117,7 @@ fn by_password(app: &App, encoded: &str) -> Result<Arc<Principal>> {
     let wanted = Sha256::digest(format!("{user}:{password}").as_bytes());
     if bool::from(given.ct_eq(&wanted)) {
         let id = format!("basic:{user}");
-        Ok(Arc::new(Principal { id, permissions: vec!["*".to_owned()], expires: None }))
+        Ok(Arc::new(Principal { id, name: None, permissions: vec!["*".to_owned()], expires: None }))
     } else {
         Err(Problem::credentials())
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::clock::rfc3339;
 use crate::jobs::{kind, status};
+use crate::paging::Viewed;
 
 /// The document's environments are tags here.
 pub(crate) const ENVIRONMENTS: [&str; 3] = ["production", "development", "staging"];
@@ -320,6 +321,27 @@ impl<'a> GroupItem<'a> {
     pub(crate) fn of(group: &'a GroupInfo) -> Self {
         Self { id: group.id.as_str(), description: group.description.as_deref(), info: group }
     }
+}
+
+macro_rules! viewed {
+    ($($model:ident as $item:ident;)*) => { $(
+        impl Viewed for $model {
+            type Item<'a> = $item<'a>;
+
+            fn key(&self) -> &str {
+                self.id.as_str()
+            }
+
+            fn item(&self) -> $item<'_> {
+                $item::of(self)
+            }
+        }
+    )* };
+}
+
+viewed! {
+    BackupInfo as BackupItem; GroupInfo as GroupItem; HostInfo as HostItem; NetworkInfo as NetworkItem; PoolInfo as PoolItem;
+    VmInfo as VmItem; VolumeInfo as VolumeItem;
 }
 
 /// A line of a job's log.

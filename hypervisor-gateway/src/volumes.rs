@@ -11,7 +11,7 @@ use hypervisor_core::model::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Answer, Reply};
 use crate::call::{Call, broken};
@@ -20,15 +20,11 @@ use crate::problem::Problem;
 use crate::view::VolumeItem;
 use crate::{jobs, paging};
 
-fn item(volume: &VolumeInfo) -> Value {
-    serde_json::to_value(VolumeItem::of(volume)).unwrap_or_default()
-}
-
 pub(crate) async fn list(call: Call) -> Reply {
     let (pool, hv): (&PoolId, _) = (&call.id("pool_id")?, call.hv());
     let fetch = |page| async move { hv.list_volumes(pool, &page).await };
     let sort = |all: &mut Vec<VolumeInfo>| all.sort_by(|a, b| a.id.cmp(&b.id));
-    paging::list(&call, "volumes", |volume: &VolumeInfo| volume.id.as_str(), sort, item, fetch).await
+    paging::list(&call, "volumes", sort, fetch).await
 }
 
 pub(crate) async fn get(call: Call) -> Reply {

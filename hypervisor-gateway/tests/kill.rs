@@ -49,10 +49,14 @@ fn start(folder: &Path, backend: &str, more: &[&str]) -> Running {
 }
 
 fn start_on(database: &str, backend: &str, more: &[&str]) -> Running {
-    let mut child = Command::new(PROGRAM)
-        .args(["--backend", backend, "--listen", "127.0.0.1:0", "--database", database])
-        .args(["--lease", "0.5", "--rate", "none", "--log-filter", "warn"])
-        .args(more)
+    let mut command = Command::new(PROGRAM);
+    command.args(["--backend", backend, "--database", database, "--log-filter", "warn"]).args(more);
+    begin(&mut command)
+}
+
+fn begin(command: &mut Command) -> Running {
+    let mut child = command
+        .args(["--listen", "127.0.0.1:0", "--lease", "0.5", "--rate", "none", "--stream-grace", "0"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -269,10 +273,43 @@ async fn jobs_and_streams_are_drained_when_the_gateway_is_told_to_end() {
     assert!(told.success());
     let seen = watch.text().await.unwrap();
     assert!(seen.contains(&job) && seen.contains("succeeded"), "{seen}");
+    assert!(seen.trim_end().ends_with(r#"data: {"reason":"the gateway is shutting down"}"#), "{seen}");
     assert!(running.child.wait().unwrap().success());
     let next = start(folder.path(), "memory://", &[]);
     let found = call(&client, &next.at, &token, "GET", &format!("/v1/jobs/{job}"), None).await;
     assert_eq!(found["data"]["job"]["status"], "completed", "{found:#}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_log_names_the_token_of_each_request_and_never_shows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (token, client) = (token(folder.path()), client());
+    let database = database(folder.path());
+    let mut command = Command::new(PROGRAM);
+    command.args(["--database", &database, "--log", "json", "--log-filter", "info"]).stderr(Stdio::piped());
+    let mut running = begin(&mut command);
+    let guess = "pxa_00000000000000000000000000000000";
+    call(&client, &running.at, &token, "GET", "/v1/vms", None).await;
+    call(&client, &running.at, guess, "GET", "/v1/hosts", None).await;
+    let listed = call(&client, &running.at, &token, "GET", "/v1/auth/tokens", None).await;
+    let (id, name) = (&listed["data"]["tokens"][0]["token_id"], &listed["data"]["tokens"][0]["name"]);
+    assert!(id.as_str().is_some_and(|id| id.starts_with("tok_")), "{listed:#}");
+    let told = Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
+    assert!(told.success());
+    let mut log = String::new();
+    std::io::Read::read_to_string(&mut running.child.stderr.take().unwrap(), &mut log).unwrap();
+    assert!(!log.contains(&token) && !log.contains(guess), "{log}");
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let answered: Vec<Value> = lines.filter(|line| line["fields"]["message"] == "answered").collect();
+    assert_eq!(answered.len(), 3, "{log}");
+    for (line, status) in answered.iter().zip([200, 401, 200]) {
+        assert_eq!(line["fields"]["status"], status, "{line:#}");
+        let request = &line["span"];
+        assert!(request["request_id"].as_str().is_some_and(|id| id.starts_with("req_")), "{line:#}");
+        let known = status == 200;
+        assert_eq!((request["token"] == *id, request["token_name"] == *name), (known, known), "{line:#}");
+    }
 }
 
 #[tokio::test]

@@ -213,6 +213,59 @@ async fn a_console_is_relayed_both_ways() {
     assert_eq!(&echo.await.unwrap(), b"RFB 003.003\n");
 }
 
+/// The close frame that ends this socket, after whatever else comes.
+async fn closed(socket: &mut Socket) -> (u16, String) {
+    let within = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Some(Ok(_)) => {}
+                other => panic!("it was cut off: {other:?}"),
+            }
+        }
+    });
+    within.await.unwrap()
+}
+
+#[tokio::test]
+async fn open_streams_are_told_when_the_gateway_ends_and_have_had_their_time() {
+    let grace = Duration::from_secs(1);
+    let gateway = serve(Memory::new(), config().stream_grace(grace)).await;
+    let spec = VmSpec::new("a").graphics(hypervisor_core::model::GraphicsKind::Vnc);
+    let vm = gateway.memory.create_vm(&spec).await.unwrap().output;
+    let _ = gateway.memory.power_vm(&vm, &PowerAction::Start).await.unwrap();
+    let told = gateway.get(&format!("/v1/vms/{vm}/console")).await.data();
+    let port = u16::try_from(told["access"]["port"].as_u64().unwrap()).unwrap();
+    let screen = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let at = listen(gateway.router.clone()).await;
+    let mut console = open(at, told["console_url"].as_str().unwrap(), &gateway.token).await;
+    let (_guest, _) = screen.accept().await.unwrap();
+    let mut watch = open(at, "/v1/watch", &gateway.token).await;
+    let request = axum::http::Request::builder().uri("/v1/watch").header("accept", "text/event-stream");
+    let request = request.header("authorization", format!("Bearer {}", gateway.token));
+    let events =
+        gateway.router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+    let began = std::time::Instant::now();
+    let handle = gateway.gateway.clone();
+    let closing = tokio::spawn(async move { handle.close().await });
+    // Within the grace all goes on.
+    make(&gateway, "late").await;
+    assert!(matches!(next_event(&mut watch).await.kind, EventKind::VmCreated(_)));
+    let goodbye = (1001, "the gateway is shutting down".to_owned());
+    let (said_to_watch, said_to_console) = tokio::join!(closed(&mut watch), closed(&mut console));
+    assert_eq!([said_to_watch, said_to_console], [goodbye.clone(), goodbye]);
+    assert!(began.elapsed() >= grace, "the streams had no grace");
+    let events = events.into_body().collect().await.unwrap().to_bytes();
+    let events = String::from_utf8_lossy(&events);
+    assert!(
+        events.contains("vm_created") && events.contains("event: shutdown\ndata: {\"reason\":"),
+        "{events}"
+    );
+    closing.await.unwrap();
+}
+
 const BUFFER: usize = 16;
 
 /// Subscribers that never read, in the heap of this thread: how many bytes they hold after so many guests have come and gone.

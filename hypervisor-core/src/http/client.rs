@@ -20,6 +20,8 @@ use super::trust;
 use crate::error::{Effect, Error, ErrorKind, Result, Retry};
 use crate::model::ByteStream;
 
+/// So much room is made for an announced body; what is longer makes its own as it comes.
+const ROOM: usize = 8 << 20;
 /// How many redirects within one origin are followed.
 const REDIRECTS: usize = 5;
 /// Connections kept for later to one endpoint.
@@ -262,7 +264,8 @@ impl Http {
         if request.method != Method::HEAD && head.raw.content_length().is_some_and(|length| length > limit) {
             return Err(large());
         }
-        let reading = read(head.raw.bytes_stream(), limit, large);
+        let length = head.raw.content_length();
+        let reading = read(head.raw.bytes_stream(), length, limit, large);
         let wait = request.deadline.unwrap_or(self.0.config.request_timeout);
         response.body = timeout_at(head.deadline, reading).await.map_err(|_| late(wait))??;
         Ok(response)
@@ -271,6 +274,7 @@ impl Http {
 
 async fn read(
     chunks: impl futures::Stream<Item = reqwest::Result<Bytes>>,
+    length: Option<u64>,
     limit: u64,
     large: impl Fn() -> Error,
 ) -> Result<Bytes> {
@@ -288,6 +292,9 @@ async fn read(
             None if all.is_empty() => first = Some(piece),
             None => all.extend_from_slice(&piece),
             Some(whole) => {
+                // The rest in one piece, too, unless a server announces more than it may ever send.
+                let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+                all.reserve(length.clamp(seen, ROOM.max(seen)));
                 all.extend_from_slice(&whole);
                 all.extend_from_slice(&piece);
             }

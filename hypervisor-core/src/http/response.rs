@@ -214,7 +214,12 @@ pub struct RateLimit {
 /// [`Protocol`](ErrorKind::Protocol).
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     // To know the place of a mistake costs time, and mistakes are rare.
-    if let Ok(found) = serde_json::from_slice(bytes) {
+    // Text that is checked once, as a whole, need not be checked string by string.
+    let found = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    if let Ok(found) = found {
         return Ok(found);
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);

@@ -9,6 +9,7 @@ use super::content::Content;
 use super::event::EventLog;
 use super::fault::{Fault, Faults};
 use super::task::{Task, TaskTable};
+use super::vms::Vms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     BackupId, BackupInfo, ByteSize, Capabilities, DiskInfo, EventKind, GroupId, HostId, HostState, MacAddr,
@@ -160,7 +161,7 @@ pub(super) struct World {
     pub(super) rng: fastrand::Rng,
     pub(super) next_vm: u64,
     pub(super) hosts: BTreeMap<HostId, Host>,
-    pub(super) vms: BTreeMap<VmId, Vm>,
+    pub(super) vms: Vms,
     pub(super) pools: BTreeMap<PoolId, Pool>,
     pub(super) volumes: BTreeMap<VolumeId, Volume>,
     /// What pools have left behind on the host, by their path.
@@ -188,7 +189,7 @@ impl World {
             rng: fastrand::Rng::with_seed(config.seed),
             next_vm: 100,
             hosts: BTreeMap::new(),
-            vms: BTreeMap::new(),
+            vms: Vms::default(),
             pools: BTreeMap::new(),
             volumes: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -343,35 +344,15 @@ impl World {
         Page::cut(all, &request, key)
     }
 
-    /// The same page as [`page`](Self::page) gives with [`by_number`], of what is still in its place: a long list is read page by page, and
-    /// each page must not cost as much as the list.
-    pub(super) fn page_of<'a, T>(
-        &self,
-        mut all: Vec<&'a T>,
-        request: &PageRequest,
-        id: impl Fn(&T) -> &str,
-    ) -> Page<&'a T> {
-        fn order(id: &str) -> (usize, &str) {
-            (id.len(), id)
-        }
-        let total = u64::try_from(all.len()).ok();
-        if let Some(cursor) = &request.cursor {
-            // What `by_number` puts before the id.
-            let last = cursor.get(3..).unwrap_or_default();
-            all.retain(|item| order(id(item)) > order(last));
-        }
+    /// The same page as [`page`](Self::page) gives of all guests on hosts that answer. A long list is read page by page, and each page must
+    /// not cost as much as the list.
+    pub(super) fn page_of_vms(&self, request: &PageRequest) -> Page<&Vm> {
         let most = self.config.page_limit;
-        let limit = usize::try_from(request.limit.map_or(most, |limit| limit.min(most)).max(1));
-        let limit = limit.unwrap_or(usize::MAX);
-        let more = all.len() > limit;
-        if more {
-            all.select_nth_unstable_by(limit, |a, b| order(id(a)).cmp(&order(id(b))));
-            all.truncate(limit);
-        }
-        all.sort_unstable_by(|a, b| order(id(a)).cmp(&order(id(b))));
-        let next = if more { all.last().map(|item| by_number(id(item))) } else { None };
-        let mut page = Page::new(all, next);
-        page.total = total;
+        let all = self.hosts.values().all(|host| host.reachable);
+        let seen = |vm: &Vm| all || self.reachable(&vm.host).is_ok();
+        let mut page = self.vms.page(request, most, seen);
+        let total = if all { self.vms.len() } else { self.vms.values().filter(|vm| seen(vm)).count() };
+        page.total = u64::try_from(total).ok();
         page
     }
 }

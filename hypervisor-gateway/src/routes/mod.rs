@@ -1,6 +1,17 @@
 //! The one table of routes: the router, the permissions, the rate limits and the OpenAPI document are all made from it.
 
+mod batch;
+mod compute;
+mod devices;
+mod gateway;
+mod guest;
+mod hosts;
+mod network;
+mod shapes;
+mod snapshots;
+mod storage;
 mod table;
+mod tasks;
 
 use axum::http::Method;
 use futures::future::BoxFuture;
@@ -10,6 +21,7 @@ use crate::answer::Reply;
 use crate::call::Call;
 use crate::rate::Category;
 
+pub(crate) use shapes::Numbers;
 pub(crate) use table::table;
 
 pub(crate) type Handler = fn(Call) -> BoxFuture<'static, Reply>;
@@ -35,8 +47,6 @@ pub(crate) enum Shape {
     Many(fn(&mut SchemaGenerator) -> Schema),
     /// An object with one member of such a type.
     With(&'static str, fn(&mut SchemaGenerator) -> Schema),
-    /// Anything.
-    Any,
 }
 
 /// What a request carries.
@@ -58,8 +68,8 @@ pub(crate) enum Good {
     Data(&'static [(&'static str, Shape)]),
     /// One page of a list.
     Page(&'static str, Shape),
-    /// The start of something: `started`, `job` and these. With this status when it is done at once.
-    Started(u16, &'static [(&'static str, Shape)]),
+    /// The start of something: `started` with such an output, `job` and these. With this status when it is done at once.
+    Started(u16, Shape, &'static [(&'static str, Shape)]),
     /// The members of `data` of something new.
     Created(&'static [(&'static str, Shape)]),
     /// A sentence.

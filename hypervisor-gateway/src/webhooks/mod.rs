@@ -18,7 +18,7 @@ use crate::answer::{Answer, Reply};
 use crate::call::Call;
 use crate::clock::{self, rfc3339};
 use crate::problem::{Problem, Result};
-use crate::store::WebhookRow;
+use crate::store::{DeliveryRow, WebhookRow};
 
 /// The document's events.
 pub(crate) const EVENTS: [&str; 7] = [
@@ -164,21 +164,29 @@ pub(crate) async fn delete(call: Call) -> Reply {
     }
 }
 
+/// What a webhook was told, or is to be told.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Delivery {
+    id: String,
+    event: String,
+    status: String,
+    attempts: i64,
+    /// Why it was not taken, the last time.
+    error: Option<String>,
+    created_at: String,
+}
+
 pub(crate) async fn deliveries(call: Call) -> Reply {
     let webhook = row(&call).await?;
     let rows = call.app.store.deliveries(&webhook.id).await.map_err(failed)?;
-    let all: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            json!({
-                "id": row.id,
-                "event": row.event,
-                "status": row.state,
-                "attempts": row.attempt,
-                "error": row.problem,
-                "created_at": rfc3339(clock::from_millis(row.time)),
-            })
-        })
-        .collect();
+    let delivery = |row: DeliveryRow| Delivery {
+        id: row.id,
+        event: row.event,
+        status: row.state,
+        attempts: row.attempt,
+        error: row.problem,
+        created_at: rfc3339(clock::from_millis(row.time)),
+    };
+    let all: Vec<Delivery> = rows.into_iter().map(delivery).collect();
     Answer::ok(&json!({ "deliveries": all }))
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memory::clock::wall;
 use crate::memory::state::{Target, Vm, World};
 use crate::model::{
-    ApplyPolicy, DiskInfo, DiskSource, DiskSpec, EventKind, Feature, NicInfo, NicSpec, PendingChange,
+    ApplyPolicy, DiskInfo, DiskSource, DiskSpec, EventKind, Extra, Feature, NicInfo, NicSpec, PendingChange,
     Revision, Started, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmSpec, VmState,
 };
 
@@ -51,22 +51,31 @@ fn revision(vm: &Vm) -> Revision {
 impl World {
     pub(in crate::memory) fn vm_info(&self, vm: &Vm) -> VmInfo {
         let (spec, force) = (&vm.setup.spec, vm.in_force());
-        let mut info = VmInfo::new(&vm.id, spec.name.as_str(), vm.state.clone())
-            .uid(vm.uid.as_str())
-            .kind(spec.kind)
-            .host(&vm.host)
-            .cpus(force.cpus)
-            .memory(force.memory)
-            .tags(spec.tags.clone())
-            .template(vm.template)
-            .autostart(spec.autostart)
-            .created(wall(vm.created));
-        info.description.clone_from(&spec.description);
-        info.group.clone_from(&spec.group);
-        info.client_token.clone_from(&spec.client_token);
-        info.lock = self.lock_on(&Target::Vm(vm.id.clone())).map(|lock| lock.reason.to_owned());
-        info.uptime = vm.since.map(|since| self.now.saturating_sub(since));
-        info
+        // Mostly nothing is locked, and a list asks for each guest.
+        let lock = match self.locks.is_empty() {
+            true => None,
+            false => self.lock_on(&Target::Vm(vm.id.clone())).map(|lock| lock.reason.to_owned()),
+        };
+        VmInfo {
+            id: vm.id.clone(),
+            uid: Some(vm.uid.clone()),
+            name: spec.name.clone(),
+            kind: spec.kind,
+            state: vm.state.clone(),
+            host: Some(vm.host.clone()),
+            cpus: Some(force.cpus),
+            memory: Some(force.memory),
+            tags: spec.tags.clone(),
+            description: spec.description.clone(),
+            group: spec.group.clone(),
+            template: vm.template,
+            lock,
+            autostart: Some(spec.autostart),
+            uptime: vm.since.map(|since| self.now.saturating_sub(since)),
+            created: Some(wall(vm.created)),
+            client_token: spec.client_token.clone(),
+            extra: Extra::default(),
+        }
     }
 
     pub(super) fn vm_config(&self, vm: &Vm) -> VmConfig {

@@ -36,11 +36,11 @@ fn id_is_valid(id: Option<&VmId>) -> Result<()> {
 impl Compute for Memory {
     async fn list_vms(&self, query: &VmQuery, page: &PageRequest) -> Result<Page<VmInfo>> {
         self.call(Operation::ListVms, &[], Ok(()), |world| {
-            let seen = world.vms.values().filter(|vm| world.reachable(&vm.host).is_ok());
             if *query == VmQuery::all() {
-                let page = world.page_of(seen.collect(), page, |vm| vm.id.as_str());
-                return Ok(page.map(|vm| world.vm_info(vm)).with_unreachable(world.unreachable()));
+                let page = world.page_of_vms(page).map(|vm| world.vm_info(vm));
+                return Ok(page.with_unreachable(world.unreachable()));
             }
+            let seen = world.vms.values().filter(|vm| world.reachable(&vm.host).is_ok());
             let wanted = seen.map(|vm| world.vm_info(vm)).filter(|info| query.matches(info)).collect();
             let page = world.page(wanted, page, |info: &VmInfo| by_number(info.id.as_str()));
             Ok(page.with_unreachable(world.unreachable()))

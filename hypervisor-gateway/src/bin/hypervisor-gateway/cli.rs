@@ -66,6 +66,10 @@ pub(crate) struct Cli {
     #[arg(long, env = "HYPERVISOR_GATEWAY_GRACE", default_value_t = 30)]
     pub(crate) grace: u64,
 
+    /// How many of them open consoles and watches go on, before they are told that the gateway ends.
+    #[arg(long, env = "HYPERVISOR_GATEWAY_STREAM_GRACE", default_value_t = 5)]
+    pub(crate) stream_grace: u64,
+
     /// After how many silent seconds another gateway on the same database takes over.
     #[arg(long, env = "HYPERVISOR_GATEWAY_LEASE", default_value_t = 15.0)]
     pub(crate) lease: f64,
@@ -160,6 +164,7 @@ impl Cli {
             .body_limit(body_limit)
             .concurrency(self.concurrency)
             .lease(lease)
+            .stream_grace(Duration::from_secs(self.stream_grace))
             .webhook_targets(targets(&self.webhook_targets));
         for text in &self.rates {
             config = if text == "none" {

@@ -106,7 +106,7 @@ pub(crate) async fn serve(cli: Cli) -> Result<()> {
             ?grace,
             "some requests or jobs did not end in time; the next start looks for their outcome"
         );
-        gateway.close().await;
+        gateway.close_within(Duration::ZERO).await;
     }
     tracing::info!("the gateway has ended");
     Ok(())
