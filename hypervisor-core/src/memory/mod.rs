@@ -35,6 +35,7 @@ mod snapshot;
 mod state;
 mod storage;
 mod task;
+mod vms;
 mod volume;
 
 use std::fmt;

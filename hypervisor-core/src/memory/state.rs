@@ -9,6 +9,7 @@ use super::content::Content;
 use super::event::EventLog;
 use super::fault::{Fault, Faults};
 use super::task::{Task, TaskTable};
+use super::vms::Vms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
     BackupId, BackupInfo, ByteSize, Capabilities, DiskInfo, EventKind, GroupId, HostId, HostState, MacAddr,
@@ -160,7 +161,7 @@ pub(super) struct World {
     pub(super) rng: fastrand::Rng,
     pub(super) next_vm: u64,
     pub(super) hosts: BTreeMap<HostId, Host>,
-    pub(super) vms: BTreeMap<VmId, Vm>,
+    pub(super) vms: Vms,
     pub(super) pools: BTreeMap<PoolId, Pool>,
     pub(super) volumes: BTreeMap<VolumeId, Volume>,
     /// What pools have left behind on the host, by their path.
@@ -188,7 +189,7 @@ impl World {
             rng: fastrand::Rng::with_seed(config.seed),
             next_vm: 100,
             hosts: BTreeMap::new(),
-            vms: BTreeMap::new(),
+            vms: Vms::default(),
             pools: BTreeMap::new(),
             volumes: BTreeMap::new(),
             left: BTreeMap::new(),
