@@ -49,11 +49,13 @@ impl Cell {
 
 pub(crate) fn run(scale: Scale) {
     // The largest goes last and takes longest.
-    let sizes = if scale.quick { &SIZES[..3] } else { &SIZES[..] };
-    for machines in sizes.iter().copied() {
+    for machines in SIZES {
         in_memory(machines);
         feed(machines);
-        on_proxmox(machines);
+        // Ten thousand starts on the fake, which come 32 at a time, take a minute and a half.
+        if !scale.quick || machines < 10_000 {
+            on_proxmox(machines);
+        }
     }
 }
 

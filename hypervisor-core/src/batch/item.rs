@@ -169,7 +169,8 @@ pub(super) async fn ended<B: Batch + ?Sized>(
     let left = deadline.saturating_duration_since(Instant::now());
     let options = WaitOptions::new().deadline(left);
     let settle = Settle::batch(op, &output);
-    let wait = Wait { turnstile, task: &task, settle: &settle, options: &options };
+    let kind = Some(op.operation());
+    let wait = Wait { turnstile, task: &task, kind, settle: &settle, options: &options };
     match Box::pin(wait.run(backend)).await {
         Ok(_) => BatchOutcome::Done(output),
         Err(error) => failed(name(op, error)),

@@ -37,7 +37,7 @@ pub(super) fn progress(
 ) -> BoxStream<'static, Result<TaskInfo>> {
     let Some(task) = task else { return stream::empty().boxed() };
     let options = options.clone().hold(PROGRESS_HOLD.min(options.hold));
-    let ticket = Turnstile::shared(&link.hv).enter(task, &options);
+    let ticket = Turnstile::shared(&link.hv).enter(task, None, &options);
     let began = Instant::now();
     let until = began.checked_add(options.deadline);
     let (link, patience) = (link.clone(), Patience::default());

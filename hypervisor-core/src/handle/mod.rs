@@ -13,6 +13,7 @@ mod host;
 mod link;
 mod listing;
 mod network;
+mod pace;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod settle;
@@ -34,6 +35,7 @@ pub use batch_run::BatchRun;
 pub use host::{Group, Groups, Host, Hosts};
 pub use listing::Listing;
 pub use network::{Network, Networks};
+pub use pace::TaskPace;
 pub use snapshots::Snapshots;
 pub use storage::{Pool, Pools, Volume, Volumes};
 pub use task::{Task, TaskOutcome};

@@ -228,7 +228,8 @@ impl<T: Clone + Send + Sync> Task<T> {
             None => None,
             Some(task) => {
                 let turnstile = Turnstile::shared(&self.link.hv);
-                let wait = Wait { turnstile: &turnstile, task, settle: &self.settle, options };
+                let kind = self.operation;
+                let wait = Wait { turnstile: &turnstile, task, kind, settle: &self.settle, options };
                 Some(Box::pin(wait.run(&*self.link.hv)).await.map_err(|error| self.name(error))?)
             }
         };

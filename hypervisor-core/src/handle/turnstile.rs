@@ -1,7 +1,8 @@
 //! One poll for all who wait on one hypervisor.
 //!
 //! There is no background task: whoever waits and finds that a look is due makes it for everybody and publishes what it saw. One task is
-//! looked at by itself (and held, where the server can), several by one list.
+//! looked at by itself (and held, where the server can), several by one list. How long tasks have taken tells when the next of their kind are
+//! looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,9 +13,11 @@ use futures::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::pace::TaskPace;
 use super::wait::WaitOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{PageRequest, TaskId, TaskInfo, TaskQuery};
+use crate::model::{PageRequest, TaskId, TaskInfo, TaskQuery, TaskState};
+use crate::operation::Operation;
 use crate::traits::{Hypervisor, Tasks};
 
 /// The turnstiles of the hypervisors that are being waited for. A trait object has no room for one of its own; an entry goes with the
@@ -24,6 +27,10 @@ static SHARED: Mutex<BTreeMap<usize, Weak<Turnstile>>> = Mutex::new(BTreeMap::ne
 /// A look that takes longer than this belongs to a future that nobody polls any more; somebody else then looks.
 const STALLED: Duration = Duration::from_secs(40);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+/// The shortest pause before a look that is aimed at the end of a task.
+const SHORTEST_AIM: Duration = Duration::from_millis(5);
+/// The longest distance that looks are kept at so that they serve several tasks.
+const LONGEST_STEP: Duration = Duration::from_secs(1);
 /// How far a list is followed, unless more are waited for, before the tasks that are missing from it are asked for one by one.
 const MAX_PAGES: usize = 4;
 const PAGE_SIZE: u32 = 500;
@@ -71,16 +78,27 @@ struct State {
     no_list: bool,
     /// When the next look is due, where that is known: everybody who wakes asks.
     due: Option<Instant>,
+    /// When the last look began.
+    last: Option<Instant>,
+    /// How long tasks have taken.
+    paces: BTreeMap<Operation, TaskPace>,
 }
 
 impl State {
+    /// The only seat, where nobody has looked at its task yet.
+    fn alone(&mut self) -> Option<&mut Seat> {
+        let seat = if self.seats.len() == 1 { self.seats.values_mut().next()? } else { return None };
+        (seat.version == 0 && seat.kind.is_some_and(|kind| self.paces.contains_key(&kind))).then_some(seat)
+    }
+
     fn open(&self) -> impl Iterator<Item = (&TaskId, &Seat)> {
         self.seats.iter().filter(|(_, seat)| !seat.is_final())
     }
 
     /// When the next look is due.
     fn due(&mut self, now: Instant) -> Instant {
-        let due = self.due.or_else(|| self.open().map(|(_, seat)| seat.due).min());
+        let apart = |seat: &Seat| self.last.map_or(seat.due, |last| seat.due.max(later(last, seat.step)));
+        let due = self.due.or_else(|| self.open().map(|(_, seat)| apart(seat)).min());
         self.due = due;
         due.unwrap_or(now)
     }
@@ -88,6 +106,13 @@ impl State {
 
 struct Seat {
     waiters: usize,
+    /// What the task does, unless somebody wants to see how it goes on.
+    kind: Option<Operation>,
+    entered: Instant,
+    /// Its age when it was last seen at work.
+    at_work: Duration,
+    /// How long after another look one for this task is worth it.
+    step: Duration,
     version: u64,
     look: Option<Result<TaskInfo>>,
     pauses: ExponentialBackoff,
@@ -129,18 +154,34 @@ impl Turnstile {
         Self { state: Mutex::default(), news: Notify::new(), crowd: Notify::new(), home }
     }
 
-    /// Begins to wait for a task.
-    pub(crate) fn enter(self: &Arc<Self>, task: &TaskId, options: &WaitOptions) -> Ticket {
+    /// Begins to wait for the end of a task that does this.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        task: &TaskId,
+        kind: Option<Operation>,
+        options: &WaitOptions,
+    ) -> Ticket {
         let mut state = lock(&self.state);
         let now = Instant::now();
+        let pace = kind.and_then(|kind| state.paces.get(&kind));
+        let first = pace.and_then(TaskPace::first).unwrap_or(options.first_pause);
+        let step = pace.and_then(TaskPace::step).unwrap_or_default().min(LONGEST_STEP);
         // Alone, the first look is at once: it may be held. In company it comes with the others'.
-        let due = if state.seats.is_empty() { now } else { later(now, options.first_pause) };
+        let aimed = later(now, first.min(options.longest_pause));
+        let due = if state.seats.is_empty() { now } else { aimed };
         let joins = !state.seats.contains_key(task);
         if joins {
-            state.due = state.due.map(|known| known.min(due));
+            state.due = None;
+            if let Some(alone) = state.alone() {
+                alone.due = alone.due.max(aimed);
+            }
         }
         let seat = state.seats.entry(task.clone()).or_insert_with(|| Seat {
             waiters: 0,
+            kind,
+            entered: now,
+            at_work: Duration::ZERO,
+            step,
             version: 0,
             look: None,
             pauses: backoff(options),
@@ -149,6 +190,10 @@ impl Turnstile {
         });
         seat.waiters += 1;
         seat.longest = seat.longest.min(options.longest_pause);
+        if kind.is_none() && seat.kind.take().is_some() {
+            seat.due = seat.due.min(later(now, options.first_pause));
+            seat.step = Duration::ZERO;
+        }
         let seen = if seat.is_final() { 0 } else { seat.version };
         if joins && state.seats.len() > 1 {
             self.crowd.notify_waiters();
@@ -178,23 +223,54 @@ impl Turnstile {
         let list = !state.no_list;
         state.rounds += 1;
         state.round = Some((state.rounds, now));
+        state.last = Some(now);
         Step::Look(Round { turnstile: Arc::clone(self), number: state.rounds, began: now, tasks, list })
     }
 
-    fn publish(&self, began: Instant, looks: Vec<(TaskId, Result<TaskInfo>)>) {
+    /// What a look has shown. One that may have been held shows things as they were when it was answered, a list as they were when it began.
+    fn publish(&self, began: Instant, listed: bool, looks: Vec<(TaskId, Result<TaskInfo>)>) {
         let mut state = lock(&self.state);
+        let state = &mut *state;
         let now = Instant::now();
         state.due = None;
+        // Of those that have ended the youngest counts.
+        let mut ended: BTreeMap<Operation, (Duration, Duration)> = BTreeMap::new();
         for (task, look) in looks {
             // A slow look must not overwrite the end that a quicker one has seen.
             let Some(seat) = state.seats.get_mut(&task).filter(|seat| !seat.is_final()) else { continue };
-            let pause = seat.pauses.next().unwrap_or(seat.longest).min(seat.longest);
+            let age = if listed { began } else { now }.saturating_duration_since(seat.entered);
+            match (&look, seat.kind) {
+                (Ok(info), Some(kind)) if info.state == TaskState::Succeeded => {
+                    let youngest = ended.entry(kind).or_insert((seat.at_work, age));
+                    if age < youngest.1 {
+                        *youngest = (seat.at_work, age);
+                    }
+                }
+                (Ok(info), _) if !info.state.is_final() => seat.at_work = age,
+                _ => {}
+            }
             let asked = look.as_ref().err().and_then(Error::retry_after).unwrap_or_default();
-            // A look that was held has done the waiting already.
-            let waited = now.saturating_duration_since(began);
-            seat.due = later(now, pause.saturating_sub(waited).max(asked).max(SHORTEST_PAUSE));
+            let pace = seat.kind.and_then(|kind| state.paces.get(&kind));
+            seat.step = pace.and_then(TaskPace::step).unwrap_or_default().min(LONGEST_STEP);
+            let aim = pace.and_then(|pace| pace.next(age)).map(|next| {
+                later(seat.entered, next).min(later(now, seat.longest)).max(later(now, SHORTEST_AIM))
+            });
+            seat.due = match aim.filter(|_| listed) {
+                Some(aim) => aim,
+                None => {
+                    let pause = seat.pauses.next().unwrap_or(seat.longest).min(seat.longest);
+                    // A look that was held has done the waiting already.
+                    let waited = now.saturating_duration_since(began);
+                    let due = later(now, pause.saturating_sub(waited).max(SHORTEST_PAUSE));
+                    aim.map_or(due, |aim| aim.min(due))
+                }
+            };
+            seat.due = seat.due.max(later(now, asked));
             seat.version += 1;
             seat.look = Some(look);
+        }
+        for (kind, (at_work, ended)) in ended {
+            state.paces.entry(kind).or_default().ended(at_work, ended);
         }
     }
 }
@@ -281,7 +357,7 @@ impl Round {
             tasks if self.list => self.listed(backend, tasks).await,
             tasks => one_by_one(backend, tasks).await,
         };
-        self.turnstile.publish(self.began, looks);
+        self.turnstile.publish(self.began, self.tasks.len() > 1, looks);
     }
 
     async fn single<B: Tasks + ?Sized>(

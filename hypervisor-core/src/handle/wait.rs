@@ -10,6 +10,7 @@ use super::settle::{Settle, Verdict};
 use super::turnstile::{Turnstile, backoff};
 use crate::error::{Effect, Error, ErrorKind, Result, Retry};
 use crate::model::{TaskId, TaskInfo, TaskState};
+use crate::operation::Operation;
 use crate::traits::{Batch, Tasks};
 
 /// A task that was started a moment ago may not be visible everywhere yet.
@@ -125,6 +126,8 @@ impl Patience {
 pub(crate) struct Wait<'a> {
     pub(crate) turnstile: &'a Arc<Turnstile>,
     pub(crate) task: &'a TaskId,
+    /// What the task does.
+    pub(crate) kind: Option<Operation>,
     pub(crate) settle: &'a Settle,
     pub(crate) options: &'a WaitOptions,
 }
@@ -160,7 +163,7 @@ impl Wait<'_> {
     async fn end<B: Batch + ?Sized>(&self, backend: &B, last: &mut Option<TaskInfo>) -> Result<TaskInfo> {
         let began = Instant::now();
         let mut patience = Patience::default();
-        let mut ticket = self.turnstile.enter(self.task, self.options);
+        let mut ticket = self.turnstile.enter(self.task, self.kind, self.options);
         let mut pauses = backoff(self.options);
         loop {
             match ticket.next(backend).await {
@@ -173,7 +176,7 @@ impl Wait<'_> {
                     // no further once it has seen an end, so that the wait begins anew.
                     drop(ticket);
                     tokio::time::sleep(pauses.next().unwrap_or(FRESH)).await;
-                    ticket = self.turnstile.enter(self.task, self.options);
+                    ticket = self.turnstile.enter(self.task, self.kind, self.options);
                 }
                 Ok(info) if info.state.is_final() => return Ok(info),
                 Ok(info) => {

@@ -48,7 +48,7 @@ struct Rule {
     calls: usize,
     window: Duration,
     applies: Applies,
-    /// When the calls within the last window were, or will be, sent.
+    /// When the calls within the last window were, or will be, sent, in this order.
     sent: VecDeque<Instant>,
 }
 
@@ -134,17 +134,15 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn(&self, operation: Operation) -> Result<Instant> {
+    fn turn(&self, operation: Operation, now: Instant) -> Result<Instant> {
         let mut state = self.lock();
-        let now = Instant::now();
-        let mut plan = state.clone();
-        let at = plan.reserve(operation, now);
+        let at = state.next(operation, now);
         let wait = at.saturating_duration_since(now);
         if wait > self.max_wait {
             let message = format!("the calls that the server allows are used up for {} s", wait.as_secs());
             return Err(Error::new(ErrorKind::RateLimited, message).with_retry_after(wait));
         }
-        *state = plan;
+        state.take(operation, at, now);
         Ok(at)
     }
 }
@@ -152,6 +150,13 @@ impl Budget {
 impl State {
     /// The time of the next call, which then counts.
     fn reserve(&mut self, operation: Operation, now: Instant) -> Instant {
+        let at = self.next(operation, now);
+        self.take(operation, at, now);
+        at
+    }
+
+    /// The time at which the next call can be sent.
+    fn next(&self, operation: Operation, now: Instant) -> Instant {
         let mut at = self.silence.map_or(now, |until| until.max(now));
         let applying = || self.rules.iter().filter(|rule| (rule.applies)(operation));
         // A later time may be too early for another rule, but never for one that has been passed: times only grow.
@@ -162,11 +167,14 @@ impl State {
             }
             at = next;
         }
+        at
+    }
+
+    fn take(&mut self, operation: Operation, at: Instant, now: Instant) {
         for rule in self.rules.iter_mut().filter(|rule| (rule.applies)(operation)) {
             rule.forget(now);
-            rule.sent.push_back(at);
+            rule.add(at);
         }
-        at
     }
 }
 
@@ -177,6 +185,12 @@ impl Rule {
         }
     }
 
+    fn add(&mut self, at: Instant) {
+        // One that another rule has put off may stand before this one.
+        let place = self.sent.iter().rev().take_while(|sent| **sent > at).count();
+        self.sent.insert(self.sent.len() - place, at);
+    }
+
     fn used(&mut self, now: Instant) -> usize {
         self.forget(now);
         self.sent.len()
@@ -184,10 +198,9 @@ impl Rule {
 
     /// The earliest time, not before `at`, at which this rule lets a call out.
     fn earliest(&self, at: Instant) -> Instant {
-        let counts = |sent: &&Instant| at.saturating_duration_since(**sent) < self.window;
-        let mut within = self.sent.iter().filter(counts);
-        let Some(first) = within.next() else { return at };
-        let used = within.count() + 1;
+        let over = self.sent.partition_point(|sent| at.saturating_duration_since(*sent) >= self.window);
+        let Some(first) = self.sent.get(over) else { return at };
+        let used = self.sent.len() - over;
         let end = first.checked_add(self.window).unwrap_or(at);
         let left = self.calls.saturating_sub(used);
         if left == 0 {
@@ -218,10 +231,13 @@ impl Budget {
         if !counts(call) {
             return Ok(());
         }
-        let at = self.turn(call.operation())?;
         let begun = Instant::now();
-        tokio::time::sleep_until(at).await;
-        call.add_queued(begun.elapsed());
+        let at = self.turn(call.operation(), begun)?;
+        // A timer that is due already still takes until the next millisecond.
+        if at > begun {
+            tokio::time::sleep_until(at).await;
+            call.add_queued(begun.elapsed());
+        }
         Ok(())
     }
 

@@ -5,11 +5,13 @@ use futures::StreamExt;
 use futures::future::join_all;
 
 use crate::WaitOptions;
-use crate::handle::scripted::Scripted;
+use crate::handle::scripted::{Power, Scripted};
 use crate::handle::turnstile::{Turnstile, is_shared};
 use crate::layer::{Stack, Trace};
 use crate::memory::Memory;
-use crate::model::{ByteSize, CloneSpec, DiskSpec, TaskId, TaskInfo, TaskState, VmSpec};
+use crate::model::{
+    BatchOp, BatchRequest, ByteSize, CloneSpec, DiskSpec, PowerAction, TaskId, TaskInfo, TaskState, VmSpec,
+};
 use crate::operation::Operation;
 use crate::traits::Hypervisor;
 
@@ -163,11 +165,41 @@ async fn the_shared_poll_goes_with_the_last_wait() {
     let hv = backend.hv();
     let id = backend.task(MINUTE, TaskInfo::new("t", TaskState::Succeeded));
     assert!(!is_shared(&hv));
-    let ticket = Turnstile::shared(&hv).enter(&id, &WaitOptions::new());
+    let ticket = Turnstile::shared(&hv).enter(&id, None, &WaitOptions::new());
     assert!(is_shared(&hv));
     drop(ticket);
     assert!(!is_shared(&hv));
     hv.task(id).await.unwrap();
     assert!(!is_shared(&hv));
     assert_eq!(Arc::strong_count(&backend), 2);
+}
+
+/// How long 320 starts take, 32 at a time, on a server that answers after 20 ms and works so long on each; and how often tasks were looked at.
+async fn starts(length: impl Fn(u64) -> u64) -> (Duration, usize) {
+    let backend = Scripted::with(|backend| backend.latency = Duration::from_millis(20));
+    for n in 0..320 {
+        let work = Power::Task(Duration::from_millis(length(n)), TaskState::Succeeded);
+        backend.lock().power.insert(n.to_string().into(), work);
+    }
+    let each = (0..320).map(|n: u32| BatchOp::power(n.to_string(), PowerAction::Start));
+    let began = tokio::time::Instant::now();
+    let report = crate::batch::run(&*backend, &BatchRequest::new(each).concurrency(32)).await.unwrap();
+    assert!(report.all_done(), "{report:?}");
+    (began.elapsed(), backend.looks())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_learns_when_its_tasks_end() {
+    for length in [50, 200, 1_000] {
+        let bound = Duration::from_millis(10 * (20 + length));
+        let (took, looks) = starts(|_| length).await;
+        println!("10 rounds of tasks of {length} ms: {took:?}, bound {bound:?}, {looks} looks");
+        assert!(took < bound.mul_f64(1.15) + Duration::from_millis(300), "{took:?}, bound {bound:?}");
+        assert!(looks <= 40, "{looks} looks in 10 rounds of {length} ms");
+    }
+    // Between 180 and 220 ms: the tasks drift apart, and looks still serve several.
+    let (took, looks) = starts(|n| 180 + n * 7 % 41).await;
+    println!("tasks of 180 to 220 ms: {took:?}, {looks} looks");
+    assert!(took < Duration::from_millis(2_200).mul_f64(1.2), "{took:?}");
+    assert!(looks <= 100, "{looks} looks at 320 tasks");
 }

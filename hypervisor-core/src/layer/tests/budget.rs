@@ -56,6 +56,16 @@ async fn what_is_planned_is_what_it_takes() {
     assert_eq!(budget.time_for(Operation::ListVms, 500), Duration::ZERO);
 }
 
+#[test]
+fn a_call_that_need_not_wait_starts_no_timer() {
+    let hv = over(Arc::new(Memory::new()), &Budget::new().allow(100, MINUTE));
+    // Here a timer would panic.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for _ in 0..50 {
+        runtime.block_on(hv.list_vms(&VmQuery::all(), &PageRequest::default())).unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn connections_share_it_and_kinds_do_not() {
     let budget = Budget::new()

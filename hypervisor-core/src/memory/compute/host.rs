@@ -32,8 +32,7 @@ impl World {
     }
 
     pub(in crate::memory) fn memory_used(&self, id: &HostId) -> ByteSize {
-        let active = self.vms.values().filter(|vm| vm.host == *id && vm.state.is_active());
-        active.map(|vm| vm.in_force().memory).fold(ByteSize::ZERO, ByteSize::saturating_add)
+        self.vms.memory_used(id)
     }
 
     pub(super) fn host_info(&self, id: &HostId, host: &Host) -> HostInfo {
