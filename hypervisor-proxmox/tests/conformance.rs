@@ -9,6 +9,8 @@ use std::time::Duration;
 use hypervisor_core::Hypervisor;
 use hypervisor_core::conformance::{Case, Outcome, Settings, cases, sweep};
 use hypervisor_core::layer::Stack;
+use hypervisor_core::model::{ByteSize, PageRequest};
+use hypervisor_core::traits::Compute as _;
 use hypervisor_proxmox::fake::{FakePve, FakePveBuilder};
 use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -19,6 +21,22 @@ const TEMPLATE: &str = "local:vztmpl/alpine-3.20-default_20240908_amd64.tar.xz";
 /// An image that disks can be copied of.
 const IMAGE: &str = "local:import/cloud.qcow2";
 
+/// The areas in which it matters what a server has been set up with.
+const SET_UP: &[&str] = &[
+    "backups",
+    "clones",
+    "console",
+    "containers",
+    "content",
+    "delete",
+    "disks",
+    "networks",
+    "nics",
+    "snapshots",
+    "storage",
+    "templates",
+];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The cases wait for one another's servers more than they work.
@@ -28,6 +46,9 @@ fn main() -> ExitCode {
     for case in cases() {
         trials.push(trial("fake", &case, |case| on_fake(case, FakePve::builder())));
         trials.push(trial("fake-cluster", &case, |case| on_fake(case, FakePve::builder().hosts(3))));
+        if SET_UP.contains(&case.area) {
+            trials.push(trial("fresh", &case, fresh));
+        }
         if live.url.is_some() {
             let live = Arc::clone(&live);
             trials.push(trial("live", &case, move |case| live.run(case)));
@@ -81,6 +102,51 @@ fn on_fake(case: &Case, builder: FakePveBuilder) -> Outcome {
     })
 }
 
+/// A new installation, run as a live server is: nothing is set, and nothing is there but what the installer makes.
+fn fresh(case: &Case) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pve = FakePve::builder()
+            .fresh()
+            .task_time(Duration::from_millis(5))
+            .staleness(Duration::from_secs(10))
+            .unknown_looks(1)
+            .start()
+            .await
+            .unwrap();
+        let config = ProxmoxConfig::new(&pve.url()).unwrap().token(pve.token_id(), pve.token_secret());
+        let proxmox = match connected(config).await {
+            Ok((proxmox, without_kvm)) if !without_kvm.is_empty() => proxmox,
+            Ok(_) => return Outcome::Failed("a host without KVM was not seen".to_owned()),
+            Err(error) => return Outcome::Failed(format!("connecting to the fake: {error}")),
+        };
+        let hv = Stack::standard(Arc::new(proxmox)).build();
+        case.run(&hv, &Settings::new().volume_unit(EXTENT).deadline(Duration::from_secs(20))).await
+    })
+}
+
+/// What LVM hands out, which a new installation has its disks on.
+const EXTENT: ByteSize = ByteSize::mib(4);
+
+/// Connects. Where processors cannot virtualise new machines are emulated, and the hosts that have such are told.
+async fn connected(config: ProxmoxConfig) -> hypervisor_core::Result<(Proxmox, Vec<String>)> {
+    let proxmox = Proxmox::connect(config.clone()).await?;
+    let mut without = Vec::new();
+    for host in proxmox.list_hosts(&PageRequest::first()).await?.items {
+        // Who may not look takes the server's own default.
+        let Ok(status) = proxmox.api().get(&format!("/nodes/{}/status", host.id)).await else { continue };
+        // The server writes 1, or an empty text.
+        let hvm = &status["cpuinfo"]["hvm"];
+        if hvm.as_str().is_some_and(|text| text.is_empty() || text == "0") || hvm == 0 {
+            without.push(host.id.to_string());
+        }
+    }
+    if without.is_empty() {
+        return Ok((proxmox, without));
+    }
+    Ok((Proxmox::connect(config.machine_default("kvm", "0")).await?, without))
+}
+
 /// A server that was there before, with one connection for all cases.
 struct Live {
     url: Option<String>,
@@ -115,11 +181,17 @@ impl Live {
         let runtime = runtime.map_err(|error| error.to_string())?;
         let connect = async {
             let config = ProxmoxConfig::new(self.url.as_deref().unwrap_or_default())?.with_env()?;
-            Proxmox::connect(config).await
+            connected(config).await
         };
-        let proxmox = runtime.block_on(connect).map_err(|error| format!("the live server: {error}"))?;
+        let (proxmox, without) =
+            runtime.block_on(connect).map_err(|error| format!("the live server: {error}"))?;
+        if !without.is_empty() {
+            println!("live: no KVM on {}: new machines are emulated (`default.kvm=0`)", without.join(", "));
+        }
         let hv = Stack::standard(Arc::new(proxmox)).build();
-        let settings = Settings::from_env().deadline(Duration::from_secs(90));
+        // Emulated machines and three workers for all calls take their time.
+        let settings = Settings::from_env().volume_unit(EXTENT);
+        let settings = settings.deadline(Duration::from_secs(120)).case_deadline(Duration::from_secs(600));
         let bench = Arc::new(Bench { runtime, hv, settings });
         *slot = Some(Arc::clone(&bench));
         Ok(bench)

@@ -274,7 +274,8 @@ pub(super) fn node_status(cluster: &Cluster, call: &Call, host: &str) -> Outcome
         },
         "boot-info": { "mode": "efi", "secureboot": 0 },
         "cpuinfo": {
-            "cpus": host.cpus, "cores": host.cpus, "sockets": 1, "model": "AMD EPYC", "mhz": "2596.118", "hvm": "1",
+            "cpus": host.cpus, "cores": host.cpus, "sockets": 1, "model": "AMD EPYC", "mhz": "2596.118",
+            "hvm": if cluster.options.kvm { "1" } else { "" },
             "user_hz": 100, "flags": "fpu svm sse4_2 avx2"
         },
         "memory": { "total": host.memory, "used": used, "free": free, "available": free },
