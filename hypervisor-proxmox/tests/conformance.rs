@@ -1,6 +1,9 @@
-//! The conformance suite, every case a test of its own: `fake::`, `fake-cluster::`, and `live::` where `HYPERVISOR_TEST_URL` is a
+//! The conformance suite, every case a test of its own: `fake::`, `fake-cluster::`, `fresh::` (a new installation), and `live::` where `HYPERVISOR_TEST_URL` is a
 //! `proxmox://` URL. The settings of the live part are the `HYPERVISOR_TEST_…` variables of the suite: host, pool, bridge, image.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+#[path = "support/own.rs"]
+mod own;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +12,8 @@ use std::time::Duration;
 use hypervisor_core::Hypervisor;
 use hypervisor_core::conformance::{Case, Outcome, Settings, cases, sweep};
 use hypervisor_core::layer::Stack;
-use hypervisor_core::model::{ByteSize, PageRequest};
-use hypervisor_core::traits::Compute as _;
+use hypervisor_core::model::{ByteSize, PageRequest, PoolQuery, VolumeId};
+use hypervisor_core::traits::{Compute as _, Storage as _};
 use hypervisor_proxmox::fake::{FakePve, FakePveBuilder};
 use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -54,6 +57,18 @@ fn main() -> ExitCode {
             trials.push(trial("live", &case, move |case| live.run(case)));
         }
     }
+    for own in own::all() {
+        let name = format!("own::{}", own.name);
+        trials.push(named(format!("fresh::{name}"), move || {
+            on_fresh(
+                move |server| async move { own.run(&server.proxmox, &server.config, &server.settings).await },
+            )
+        }));
+        if live.url.is_some() {
+            let live = Arc::clone(&live);
+            trials.push(named(format!("live::{name}"), move || live.own(own)));
+        }
+    }
     let conclusion = libtest_mimic::run(&arguments, trials);
     if live.url.is_none() && !arguments.list {
         println!("SKIPPED: no live server ({URL} is not set to a proxmox:// URL)");
@@ -66,7 +81,11 @@ fn main() -> ExitCode {
 
 fn trial(on: &str, case: &Case, run: impl Fn(&Case) -> Outcome + Send + Sync + 'static) -> Trial {
     let case = case.clone();
-    Trial::ignorable_test(format!("{on}::{}", case.name), move || match run(&case) {
+    named(format!("{on}::{}", case.name), move || run(&case))
+}
+
+fn named(name: String, run: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
+    Trial::ignorable_test(name, move || match run() {
         Outcome::Passed => Ok(Completion::Completed),
         Outcome::Skipped(why) => Ok(Completion::ignored_with(why)),
         Outcome::Failed(why) => Err(Failed::from(why)),
@@ -102,8 +121,27 @@ fn on_fake(case: &Case, builder: FakePveBuilder) -> Outcome {
     })
 }
 
+/// A server and how it is to be used.
+struct Server {
+    proxmox: Proxmox,
+    config: ProxmoxConfig,
+    settings: Settings,
+}
+
 /// A new installation, run as a live server is: nothing is set, and nothing is there but what the installer makes.
 fn fresh(case: &Case) -> Outcome {
+    let case = case.clone();
+    on_fresh(move |server| async move {
+        let hv = Stack::standard(Arc::new(server.proxmox)).build();
+        case.run(&hv, &server.settings).await
+    })
+}
+
+fn on_fresh<F, Fut>(run: F) -> Outcome
+where
+    F: FnOnce(Server) -> Fut,
+    Fut: Future<Output = Outcome>,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let pve = FakePve::builder()
@@ -115,13 +153,16 @@ fn fresh(case: &Case) -> Outcome {
             .await
             .unwrap();
         let config = ProxmoxConfig::new(&pve.url()).unwrap().token(pve.token_id(), pve.token_secret());
-        let proxmox = match connected(config).await {
-            Ok((proxmox, without_kvm)) if !without_kvm.is_empty() => proxmox,
-            Ok(_) => return Outcome::Failed("a host without KVM was not seen".to_owned()),
-            Err(error) => return Outcome::Failed(format!("connecting to the fake: {error}")),
-        };
-        let hv = Stack::standard(Arc::new(proxmox)).build();
-        case.run(&hv, &Settings::new().volume_unit(EXTENT).deadline(Duration::from_secs(20))).await
+        match connected(config).await {
+            Ok((_, without)) if without.is_empty() => {
+                Outcome::Failed("a host without KVM was not seen".to_owned())
+            }
+            Ok((server, _)) => {
+                let settings = Settings::new().volume_unit(EXTENT).deadline(Duration::from_secs(20));
+                run(Server { settings, ..server }).await
+            }
+            Err(error) => Outcome::Failed(format!("connecting to the fake: {error}")),
+        }
     })
 }
 
@@ -129,8 +170,8 @@ fn fresh(case: &Case) -> Outcome {
 const EXTENT: ByteSize = ByteSize::mib(4);
 
 /// Connects. Where processors cannot virtualise new machines are emulated, and the hosts that have such are told.
-async fn connected(config: ProxmoxConfig) -> hypervisor_core::Result<(Proxmox, Vec<String>)> {
-    let proxmox = Proxmox::connect(config.clone()).await?;
+async fn connected(mut config: ProxmoxConfig) -> hypervisor_core::Result<(Server, Vec<String>)> {
+    let mut proxmox = Proxmox::connect(config.clone()).await?;
     let mut without = Vec::new();
     for host in proxmox.list_hosts(&PageRequest::first()).await?.items {
         // Who may not look takes the server's own default.
@@ -141,10 +182,25 @@ async fn connected(config: ProxmoxConfig) -> hypervisor_core::Result<(Proxmox, V
             without.push(host.id.to_string());
         }
     }
-    if without.is_empty() {
-        return Ok((proxmox, without));
+    if !without.is_empty() {
+        config = config.machine_default("kvm", "0");
+        proxmox = Proxmox::connect(config.clone()).await?;
     }
-    Ok((Proxmox::connect(config.machine_default("kvm", "0")).await?, without))
+    Ok((Server { proxmox, config, settings: Settings::from_env() }, without))
+}
+
+/// A template that the server has, where the settings name none.
+async fn template(proxmox: &Proxmox) -> Option<VolumeId> {
+    let page = &PageRequest::first();
+    let pools = proxmox.list_pools(&PoolQuery::all(), page).await.ok()?.items;
+    for pool in pools.iter().filter(|pool| pool.active && pool.content.contains("vztmpl")) {
+        let Ok(volumes) = proxmox.list_volumes(&pool.id, page).await else { continue };
+        let found = volumes.items.into_iter().find(|volume| volume.content.as_deref() == Some("vztmpl"));
+        if let Some(found) = found {
+            return Some(found.id);
+        }
+    }
+    None
 }
 
 /// A server that was there before, with one connection for all cases.
@@ -156,7 +212,7 @@ struct Live {
 struct Bench {
     runtime: tokio::runtime::Runtime,
     hv: Arc<dyn Hypervisor>,
-    settings: Settings,
+    server: Server,
 }
 
 impl Live {
@@ -167,7 +223,17 @@ impl Live {
 
     fn run(&self, case: &Case) -> Outcome {
         match self.bench() {
-            Ok(bench) => bench.runtime.block_on(case.run(&bench.hv, &bench.settings)),
+            Ok(bench) => bench.runtime.block_on(case.run(&bench.hv, &bench.server.settings)),
+            Err(why) => Outcome::Failed(why),
+        }
+    }
+
+    fn own(&self, own: own::Own) -> Outcome {
+        match self.bench() {
+            Ok(bench) => {
+                let Bench { runtime, server, .. } = &*bench;
+                runtime.block_on(own.run(&server.proxmox, &server.config, &server.settings))
+            }
             Err(why) => Outcome::Failed(why),
         }
     }
@@ -183,16 +249,22 @@ impl Live {
             let config = ProxmoxConfig::new(self.url.as_deref().unwrap_or_default())?.with_env()?;
             connected(config).await
         };
-        let (proxmox, without) =
+        let (mut server, without) =
             runtime.block_on(connect).map_err(|error| format!("the live server: {error}"))?;
         if !without.is_empty() {
             println!("live: no KVM on {}: new machines are emulated (`default.kvm=0`)", without.join(", "));
         }
-        let hv = Stack::standard(Arc::new(proxmox)).build();
+        let hv = Stack::standard(Arc::new(server.proxmox.clone())).build();
         // Emulated machines and three workers for all calls take their time.
-        let settings = Settings::from_env().volume_unit(EXTENT);
-        let settings = settings.deadline(Duration::from_secs(120)).case_deadline(Duration::from_secs(600));
-        let bench = Arc::new(Bench { runtime, hv, settings });
+        let settings = server.settings.volume_unit(EXTENT);
+        server.settings = settings.deadline(Duration::from_secs(120)).case_deadline(Duration::from_secs(600));
+        if server.settings.template.is_none() && server.settings.image.is_none() {
+            server.settings.template = runtime.block_on(template(&server.proxmox));
+            if let Some(template) = &server.settings.template {
+                println!("live: containers are made of `{template}`, which the server has");
+            }
+        }
+        let bench = Arc::new(Bench { runtime, hv, server });
         *slot = Some(Arc::clone(&bench));
         Ok(bench)
     }
@@ -200,6 +272,6 @@ impl Live {
     /// Removes what a case that was cut off has left.
     fn sweep(&self) -> Vec<String> {
         let bench = self.bench.lock().unwrap_or_else(PoisonError::into_inner).take();
-        bench.map_or_else(Vec::new, |bench| bench.runtime.block_on(sweep(&*bench.hv, &bench.settings)))
+        bench.map_or_else(Vec::new, |bench| bench.runtime.block_on(sweep(&*bench.hv, &bench.server.settings)))
     }
 }
