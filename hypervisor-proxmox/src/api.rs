@@ -2,21 +2,24 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use hypervisor_core::http::{Http, Method, Request, Response, WebSocket};
-use hypervisor_core::model::{ByteStream, TaskId};
+use hypervisor_core::model::{ByteSize, ByteStream, TaskId};
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::auth::{Session, refusal};
-use crate::config::ProxmoxConfig;
+use crate::auth::Session;
+use crate::config::{MAX_BODY, ProxmoxConfig};
 use crate::wire::envelope;
+use crate::wire::error::{Reply, classify};
 use crate::wire::form::Form;
 
 /// The API of Proxmox VE as it is: paths and parameters in, the `data` of the answer out. For what the SDK does not offer.
@@ -33,6 +36,7 @@ struct Inner {
     begun: Mutex<VecDeque<(TaskId, Instant)>>,
     reads: Semaphore,
     writes: Semaphore,
+    compression: bool,
 }
 
 /// How many calls are under way at a time. The daemon has three workers and carries out one call after the other in each: what waits there
@@ -142,6 +146,7 @@ impl Api {
             begun: Mutex::default(),
             reads: Semaphore::new(READS),
             writes: Semaphore::new(WRITES),
+            compression: config.compression,
         })))
     }
 
@@ -235,12 +240,20 @@ impl Api {
             let pass =
                 session.pass(http).await.map_err(|error| call.failed(error).with_effect(Effect::None))?;
             let request = session.sign(call.request(), &pass, call.method != Method::GET);
+            let request = if self.0.compression && call.method == Method::GET {
+                request.header("accept-encoding", "gzip")
+            } else {
+                request
+            };
             let turn = if call.reads { &self.0.reads } else { &self.0.writes };
             // Nobody closes it.
             let turn = turn.acquire().await;
             let response = http.send(request).await.map_err(|error| call.failed(error))?;
             drop(turn);
-            let Err(error) = settled(&response) else { return Ok(response.into_bytes()) };
+            let error = match settled(&response) {
+                Ok(body) => return body.map_err(|error| call.failed(error)),
+                Err(error) => error,
+            };
             // A ticket that has run out is refused before anything is done; more than one new login would be a loop.
             let expired = error.kind() == ErrorKind::Unauthenticated && response.status() == 401;
             if expired && std::mem::take(&mut again) && session.refused(&pass).await {
@@ -268,8 +281,8 @@ impl Api {
         let request = Request::post(path).stream(content_type, body).operation(operation);
         let response =
             http.send(session.sign(request, &pass, true)).await.map_err(|error| call.failed(error))?;
-        settled(&response).map_err(|error| call.failed(error))?;
-        let id = envelope::id(response.bytes()).map_err(|error| call.failed(error))?;
+        let body = settled(&response).map_err(|error| call.failed(error))?;
+        let id = body.and_then(|body| envelope::id(&body)).map_err(|error| call.failed(error))?;
         Ok(id.map(|id| self.note(id.into())))
     }
 
@@ -304,6 +317,58 @@ impl Api {
     }
 }
 
-fn settled(response: &Response) -> Result<()> {
-    if response.is_success() { Ok(()) } else { Err(refusal(response)) }
+/// The body of a good answer; a refusal otherwise.
+fn settled(response: &Response) -> Result<Result<Bytes>> {
+    let packed = response.header("content-encoding").is_some_and(|how| how.eq_ignore_ascii_case("gzip"));
+    let body = if packed { unpacked(response.bytes(), MAX_BODY) } else { Ok(response.bytes().clone()) };
+    if response.is_success() {
+        return Ok(body);
+    }
+    // What cannot be unpacked leaves the status line.
+    Err(classify(&Reply::new(response.status(), response.reason(), &body.unwrap_or_default())))
+}
+
+/// What a compressed body holds, but never more than `limit`.
+///
+/// # Errors
+/// `Protocol`.
+fn unpacked(body: &[u8], limit: ByteSize) -> Result<Bytes> {
+    let wrong = |why: String| Error::new(ErrorKind::Protocol, why).with_backend(crate::BACKEND);
+    let mut all = Vec::new();
+    let mut unpacking = GzDecoder::new(body).take(limit.as_bytes().saturating_add(1));
+    unpacking
+        .read_to_end(&mut all)
+        .map_err(|error| wrong(format!("the answer cannot be unpacked: {error}")))?;
+    if u64::try_from(all.len()).unwrap_or(u64::MAX) > limit.as_bytes() {
+        return Err(wrong(format!("the answer is larger than {limit} and was not unpacked to its end")));
+    }
+    Ok(all.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write as _;
+
+    fn packed(bytes: usize) -> Vec<u8> {
+        let mut packing = GzEncoder::new(Vec::new(), Compression::fast());
+        packing.write_all(&vec![b' '; bytes]).unwrap();
+        packing.finish().unwrap()
+    }
+
+    #[test]
+    fn what_unpacks_to_more_than_an_answer_may_have_is_refused() {
+        let limit = ByteSize::kib(64);
+        assert_eq!(unpacked(&packed(64 << 10), limit).unwrap().len(), 64 << 10);
+        let bomb = packed(8 << 20);
+        assert!(bomb.len() < 64 << 10, "it is small on the line: {}", bomb.len());
+        let error = unpacked(&bomb, limit).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        assert!(error.to_string().contains("64 KiB") || error.to_string().contains("larger than"), "{error}");
+        for broken in [&bomb[..bomb.len() / 2], b"{}", b""] {
+            assert_eq!(unpacked(broken, ByteSize::mib(64)).unwrap_err().kind(), ErrorKind::Protocol);
+        }
+    }
 }

@@ -204,6 +204,6 @@ async fn ask(http: &Http, form: &Form) -> Result<Answer> {
 }
 
 /// What a refusal means.
-pub(crate) fn refusal(response: &Response) -> Error {
+fn refusal(response: &Response) -> Error {
     classify(&Reply::new(response.status(), response.reason(), response.bytes()))
 }

@@ -16,7 +16,7 @@ use crate::config::ProxmoxConfig;
 use crate::error::{named, of_vm, says_no_guest};
 use crate::ids::{Ids, Intents, Lost};
 use crate::locate::{Locator, Place, View};
-use crate::network::Seen;
+use crate::network::{Seen, Written};
 use crate::probe::{Probe, probe};
 use crate::tasks::chain::Chains;
 use crate::tasks::waits::Waits;
@@ -60,6 +60,7 @@ pub(crate) struct Inner {
     pub(crate) intents: Intents,
     pub(crate) lost: Lost,
     pub(crate) networks: Seen,
+    pub(crate) written: Written,
     pub(crate) placed: Placed,
     pub(crate) chains: Chains,
     pub(crate) waits: Waits,
@@ -94,6 +95,7 @@ impl Proxmox {
             intents: Intents::default(),
             lost: Lost::default(),
             networks: Seen::default(),
+            written: Written::default(),
             placed: Placed::default(),
             chains: Chains::default(),
             waits: Waits::default(),

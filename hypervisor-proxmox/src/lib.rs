@@ -31,7 +31,12 @@
 //!   several calls (`chain:` ids) go on in this process only.
 //! - **Lists are up to 10 s old**, as the cluster's own; guests that this connection has changed are looked at again.
 //! - **There are no events**: one look every few seconds serves all readers, and what begins and ends in between is not seen.
-//! - **Disks go with their guest**, and volumes cannot be read. Bridges are changed on the hosts, not here.
+//! - **Disks go with their guest**, and volumes cannot be read.
+//! - **Networks are written first and applied later.** A network made without `start` is written on its host and not in force; starting it reloads
+//!   the network of that host, and of a vnet that of all hosts. The trait makes bridges that join guests and their host and nothing else
+//!   (`Isolated`), and vnets of a zone (`{"proxmox": {"zone": …}}`); it touches no bridge that it has not made, none that a guest is plugged into,
+//!   and applies nothing where somebody else's changes wait (`Conflict`). Bridges of the host's own interfaces are `create_bridge`,
+//!   `delete_bridge`, `apply_networks` and `revert_networks` of [`Proxmox`], because a mistake there cuts the host off.
 //! - Options that only Proxmox knows are [`VmOptions`].
 //!
 //! Below that is [`wire`], what is sent to a server and what its answers mean, which is pure: text and JSON in, the model of

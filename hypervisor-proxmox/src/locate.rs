@@ -61,10 +61,12 @@ impl View {
         })
     }
 
-    /// The hosts that answer.
+    /// The hosts that answer. Of one whose daemon has told nothing yet, as after a boot, nobody knows: it comes last.
     pub(crate) fn online(&self) -> impl Iterator<Item = &HostId> {
-        let online = self.inventory.hosts.iter().filter(|host| host.state == HostState::Online);
-        online.map(|host| &host.id)
+        let of = |wanted: fn(&HostState) -> bool| {
+            self.inventory.hosts.iter().filter(move |host| wanted(&host.state)).map(|host| &host.id)
+        };
+        of(|state| *state == HostState::Online).chain(of(|state| matches!(state, HostState::Unknown(_))))
     }
 
     /// The hosts that have this storage and answer.

@@ -1,4 +1,11 @@
 //! Networks: the bridges of the hosts, and the vnets of the cluster.
+//!
+//! Proxmox writes first and applies later, and applying takes all that waits on a host, or with vnets in the cluster: also what others have
+//! written. The trait's calls therefore apply only where nothing waits but what this connection has written, and take that back where it
+//! cannot be applied. Between the last look and the call that applies another change can still slip in: the API has no lock for it.
+
+mod bridge;
+mod vnet;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -6,18 +13,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    HostId, Lease, NetworkChange, NetworkId, NetworkInfo, NetworkSpec, NicSource, NicSpec, Page, PageRequest,
-    Started, TaskId, Unreachable,
+    HostId, Lease, NetworkChange, NetworkId, NetworkInfo, NetworkKind, NetworkSpec, NicSource, NicSpec, Page,
+    PageRequest, Started, TaskId, Unreachable,
 };
 use hypervisor_core::traits::Network;
-use hypervisor_core::{ErrorKind, Operation, Result};
+use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use tokio::time::Instant;
 
 use crate::api::Call;
 use crate::backend::{Inner, Proxmox};
+use crate::compute::list;
 use crate::error::{named, of_host};
+use crate::wire::config::{Config, decode};
 use crate::wire::form::{Form, segment};
 use crate::wire::network as wire;
+
+pub(crate) use bridge::Written;
 
 /// How long a network that was there is taken to be there still, for NICs.
 const SEEN_FOR: Duration = Duration::from_secs(60);
@@ -48,26 +59,64 @@ impl Network for Proxmox {
     }
 
     async fn get_network(&self, network: &NetworkId) -> Result<NetworkInfo> {
-        let (networks, _) =
-            all(&self.inner, Operation::GetNetwork).await.map_err(named(Operation::GetNetwork))?;
-        let found = networks.into_iter().find(|known| known.id == *network);
-        found.ok_or_else(|| named(Operation::GetNetwork)(network.not_found()))
+        let operation = Operation::GetNetwork;
+        found(&self.inner, operation, network).await.map_err(named(operation))
     }
 
-    async fn create_network(&self, _: &NetworkSpec) -> Result<Started<NetworkId>> {
-        Err(self.inner.refusal(Operation::CreateNetwork))
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<Started<NetworkId>> {
+        let operation = Operation::CreateNetwork;
+        spec.validate().map_err(named(operation))?;
+        self.inner.require(operation, &spec.needs())?;
+        let made = if spec.kind == NetworkKind::Vnet {
+            vnet::create(&self.inner, spec).await
+        } else {
+            bridge::create(&self.inner, spec).await
+        };
+        made.map_err(named(operation))
     }
 
-    async fn update_network(&self, _: &NetworkId, _: &NetworkChange) -> Result<Started<()>> {
-        Err(self.inner.refusal(Operation::UpdateNetwork))
+    async fn update_network(&self, network: &NetworkId, change: &NetworkChange) -> Result<Started<()>> {
+        let operation = Operation::UpdateNetwork;
+        let found = found(&self.inner, operation, network).await.map_err(named(operation))?;
+        change.validate(&found).map_err(named(operation))?;
+        self.inner.require(operation, &change.needs())?;
+        let done = if found.kind == NetworkKind::Vnet {
+            vnet::update(&self.inner, &found, change).await
+        } else {
+            bridge::update(&self.inner, network, change).await
+        };
+        done.map_err(named(operation))
     }
 
-    async fn delete_network(&self, _: &NetworkId) -> Result<Started<()>> {
-        Err(self.inner.refusal(Operation::DeleteNetwork))
+    async fn delete_network(&self, network: &NetworkId) -> Result<Started<()>> {
+        let operation = Operation::DeleteNetwork;
+        self.inner.require(operation, &[])?;
+        let work = async {
+            let found = found(&self.inner, operation, network).await?;
+            if found.kind == NetworkKind::Vnet {
+                vnet::delete(&self.inner, &found).await
+            } else {
+                bridge::delete(&self.inner, network).await
+            }
+        };
+        work.await.map_err(named(operation))
     }
 
-    async fn start_network(&self, _: &NetworkId) -> Result<Started<()>> {
-        Err(self.inner.refusal(Operation::StartNetwork))
+    async fn start_network(&self, network: &NetworkId) -> Result<Started<()>> {
+        let operation = Operation::StartNetwork;
+        self.inner.require(operation, &[])?;
+        let work = async {
+            let found = found(&self.inner, operation, network).await?;
+            if found.active {
+                return Err(Error::invalid_state("the network is up").with_target(NetworkId::NOUN, network));
+            }
+            if found.kind == NetworkKind::Vnet {
+                vnet::start(&self.inner, &found).await
+            } else {
+                bridge::start(&self.inner, network).await
+            }
+        };
+        work.await.map_err(named(operation))
     }
 
     async fn stop_network(&self, _: &NetworkId) -> Result<Started<()>> {
@@ -77,6 +126,47 @@ impl Network for Proxmox {
     async fn list_leases(&self, _: &NetworkId) -> Result<Vec<Lease>> {
         Err(self.inner.refusal(Operation::ListLeases))
     }
+}
+
+/// One network of all.
+async fn found(inner: &Inner, operation: Operation, network: &NetworkId) -> Result<NetworkInfo> {
+    let (networks, _) = all(inner, operation).await?;
+    networks.into_iter().find(|known| known.id == *network).ok_or_else(|| network.not_found())
+}
+
+/// Passes if no guest of these hosts is plugged into a network: the server would take it away from under them.
+async fn unused(
+    inner: &Inner,
+    operation: Operation,
+    network: &NetworkId,
+    host: Option<&HostId>,
+) -> Result<()> {
+    let view = inner.view(operation).await?;
+    let guests = view.inventory.guests.iter().filter(|vm| host.is_none() || vm.host.as_ref() == host);
+    let looks = guests.map(|vm| async move {
+        let found = inner.find(operation, &vm.id).await?;
+        let config = Config::read(&list::raw_config(inner, operation, &found).await?, found.place.kind)?;
+        let plugged = decode(&vm.id, &config).nics.iter().any(|nic| match &nic.source {
+            NicSource::Network(name) => name == network,
+            NicSource::Bridge(name) => name == network.as_str(),
+            _ => false,
+        });
+        Ok::<_, Error>(plugged.then_some(&vm.id))
+    });
+    for look in futures::future::join_all(looks).await {
+        match look {
+            Ok(None) => {}
+            Ok(Some(vm)) => {
+                let why = format!("vm `{vm}` is plugged into it, and would lose the connection");
+                let error = Error::invalid_state(why).with_target(NetworkId::NOUN, network);
+                return Err(error.with_hint("plug its NIC into another network first"));
+            }
+            // A guest that has gone meanwhile is plugged into nothing.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The bridges of every host that answers, those of one name as one, and the vnets.
@@ -128,7 +218,9 @@ async fn bridges(inner: &Inner, operation: Operation, host: &HostId) -> Result<V
 }
 
 async fn vnets(inner: &Inner, operation: Operation) -> Result<Vec<NetworkInfo>> {
-    match inner.api.bytes(&Call::get("/cluster/sdn/vnets").operation(operation)).await {
+    // Only so does the server tell which are not in force.
+    let call = Call::get("/cluster/sdn/vnets").query(Form::new().flag("pending", true));
+    match inner.api.bytes(&call.operation(operation)).await {
         Ok(answer) => wire::vnets(&answer),
         // A release without software-defined networking, or a caller who may not see it, has no vnets.
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
@@ -180,6 +272,9 @@ impl Proxmox {
     /// Writes a bridge into the configuration of a host. It is there once the host's networks are applied
     /// ([`apply_networks`](Self::apply_networks)).
     ///
+    /// Unlike the trait's `create_network` it can join interfaces of the host (`{"proxmox": {"bridge_ports": "eno2"}}`, and `bridge_vids`,
+    /// `bridge_vlan_aware`, `comments`, `gateway`, `gateway6`, `mtu`): a bridge that takes the wrong one cuts the host off.
+    ///
     /// # Errors
     /// `InvalidInput` naming the field, `NotFound` for the host, `AlreadyExists`, `PermissionDenied`.
     pub async fn create_bridge(&self, host: &HostId, spec: &NetworkSpec) -> Result<NetworkId> {
@@ -203,10 +298,19 @@ impl Proxmox {
         self.inner.api.bytes(&call).await.map(drop).map_err(named(Operation::DeleteNetwork))
     }
 
-    /// Puts the changed network configuration of a host into force.
+    /// Drops what is written into the network configuration of a host and not in force, whoever has written it.
     ///
     /// # Errors
     /// `NotFound` for the host, `PermissionDenied`.
+    pub async fn revert_networks(&self, host: &HostId) -> Result<()> {
+        let operation = Operation::DeleteNetwork;
+        bridge::revert(&self.inner, operation, host).await.map_err(of_host(host)).map_err(named(operation))
+    }
+
+    /// Puts the changed network configuration of a host into force: all that is written, whoever has written it.
+    ///
+    /// # Errors
+    /// `NotFound` for the host, `PermissionDenied`; `Backend` where the host has no `ifupdown2`.
     pub async fn apply_networks(&self, host: &HostId) -> Result<Option<TaskId>> {
         let path = format!("/nodes/{}/network", segment("host", host.as_str())?);
         let call = Call::put(path, Form::new()).operation(Operation::StartNetwork);

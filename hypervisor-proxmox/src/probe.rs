@@ -67,9 +67,7 @@ fn privileges(permissions: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-const BRIDGES: &str = "networks are bridges of one host, of up to 15 characters, and vnets of a zone, of up to 8, and come into force \
-                       only when all that waits of a host or the cluster is applied: use `create_bridge`, `create_vnet`, \
-                       `apply_networks` and `apply_sdn` of `Proxmox`";
+const STAYS_UP: &str = "what is applied stays up until it is deleted";
 
 /// What a release can do for a caller with these privileges; `None` for all.
 pub(crate) fn capabilities(release: (u32, u32), privileges: Option<&BTreeSet<String>>) -> Capabilities {
@@ -108,8 +106,8 @@ pub(crate) fn capabilities(release: (u32, u32), privileges: Option<&BTreeSet<Str
             [O::DownloadVolume],
             "the API hands out no volumes; backups are read on a backup server or on the host",
         )
-        .unsupported([O::CreateNetwork, O::UpdateNetwork, O::DeleteNetwork], BRIDGES)
-        .unsupported([O::StartNetwork, O::StopNetwork], BRIDGES)
+        .native([O::CreateNetwork, O::UpdateNetwork, O::DeleteNetwork, O::StartNetwork])
+        .unsupported([O::StopNetwork], STAYS_UP)
         .unsupported(
             [O::ListLeases],
             "the hosts hand out no addresses; what SDN zones have handed out is in `/cluster/sdn/ipams/pve/status` of `api()`",
@@ -181,7 +179,12 @@ fn features(claims: Capabilities, release: (u32, u32)) -> Capabilities {
         .unsupported([F::VolumePreallocation], "it is a setting of the storage")
         .unsupported([F::WipeAlgorithms], "the API wipes no volumes")
         .unsupported([F::DownloadRange], "the API hands out no volumes")
-        .unsupported([F::NetworkNat, F::NetworkDhcp, F::NetworkVlan], BRIDGES)
+        .native([F::NetworkVlan])
+        .unsupported([F::NetworkNat], "a bridge joins guests and their host; what goes further is set up on the host")
+        .unsupported(
+            [F::NetworkDhcp],
+            "hosts hand out no addresses; zones of the cluster's networking do, set up by `/cluster/sdn` of `api()`",
+        )
         .unsupported([F::QuiescedSnapshot], "the server freezes by itself where the agent is switched on")
         .unsupported([F::IncrementalBackup], "only a backup server keeps the changes, and by itself")
         .unsupported([F::LeaseAddresses], "the hosts hand out no addresses")
@@ -225,6 +228,10 @@ const PRIVILEGES: &[(&[Operation], &[&str])] = {
         (&[O::CreateVolume, O::DeleteVolume], &["Datastore.AllocateSpace", "Datastore.Allocate"]),
         (&[O::UploadVolume], &["Datastore.AllocateTemplate"]),
         (&[O::CreateGroup, O::UpdateGroup, O::DeleteGroup], &["Pool.Allocate"]),
+        (
+            &[O::CreateNetwork, O::UpdateNetwork, O::DeleteNetwork, O::StartNetwork],
+            &["Sys.Modify", "SDN.Allocate"],
+        ),
         (
             &[
                 O::PingAgent,

@@ -7,7 +7,7 @@ mod volume;
 use async_trait::async_trait;
 use hypervisor_core::model::{
     ByteStream, CloneVolume, DeletePool, DownloadVolume, HostId, Page, PageRequest, PoolId, PoolInfo,
-    PoolQuery, PoolSpec, ResizeVolume, Started, UploadVolume, VolumeId, VolumeInfo, VolumeSpec,
+    PoolKind, PoolQuery, PoolSpec, ResizeVolume, Started, UploadVolume, VolumeId, VolumeInfo, VolumeSpec,
     WipeAlgorithm,
 };
 use hypervisor_core::traits::Storage;
@@ -84,6 +84,11 @@ impl Storage for Proxmox {
     async fn download_volume(&self, _: &VolumeId, _: &DownloadVolume) -> Result<ByteStream> {
         Err(self.inner.refusal(Operation::DownloadVolume))
     }
+}
+
+/// Whether volumes of a storage can be nothing but raw. LVM without thin pools can be told to keep chains of `qcow2`.
+pub(crate) fn has_raw_only(pool: &PoolInfo) -> bool {
+    matches!(pool.kind, PoolKind::LvmThin | PoolKind::Zfs | PoolKind::Rbd)
 }
 
 /// What the server says of a storage that it does not know.

@@ -1,6 +1,9 @@
-//! The conformance suite, every case a test of its own: `fake::`, `fake-cluster::`, and `live::` where `HYPERVISOR_TEST_URL` is a
+//! The conformance suite, every case a test of its own: `fake::`, `fake-cluster::`, `fresh::` (a new installation), and `live::` where `HYPERVISOR_TEST_URL` is a
 //! `proxmox://` URL. The settings of the live part are the `HYPERVISOR_TEST_…` variables of the suite: host, pool, bridge, image.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+#[path = "support/own.rs"]
+mod own;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +12,8 @@ use std::time::Duration;
 use hypervisor_core::Hypervisor;
 use hypervisor_core::conformance::{Case, Outcome, Settings, cases, sweep};
 use hypervisor_core::layer::Stack;
+use hypervisor_core::model::{ByteSize, PageRequest, PoolQuery, VolumeId};
+use hypervisor_core::traits::{Compute as _, Storage as _};
 use hypervisor_proxmox::fake::{FakePve, FakePveBuilder};
 use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -19,6 +24,22 @@ const TEMPLATE: &str = "local:vztmpl/alpine-3.20-default_20240908_amd64.tar.xz";
 /// An image that disks can be copied of.
 const IMAGE: &str = "local:import/cloud.qcow2";
 
+/// The areas in which it matters what a server has been set up with.
+const SET_UP: &[&str] = &[
+    "backups",
+    "clones",
+    "console",
+    "containers",
+    "content",
+    "delete",
+    "disks",
+    "networks",
+    "nics",
+    "snapshots",
+    "storage",
+    "templates",
+];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The cases wait for one another's servers more than they work.
@@ -28,9 +49,24 @@ fn main() -> ExitCode {
     for case in cases() {
         trials.push(trial("fake", &case, |case| on_fake(case, FakePve::builder())));
         trials.push(trial("fake-cluster", &case, |case| on_fake(case, FakePve::builder().hosts(3))));
+        if SET_UP.contains(&case.area) {
+            trials.push(trial("fresh", &case, fresh));
+        }
         if live.url.is_some() {
             let live = Arc::clone(&live);
             trials.push(trial("live", &case, move |case| live.run(case)));
+        }
+    }
+    for own in own::all() {
+        let name = format!("own::{}", own.name);
+        trials.push(named(format!("fresh::{name}"), move || {
+            on_fresh(
+                move |server| async move { own.run(&server.proxmox, &server.config, &server.settings).await },
+            )
+        }));
+        if live.url.is_some() {
+            let live = Arc::clone(&live);
+            trials.push(named(format!("live::{name}"), move || live.own(own)));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -45,7 +81,11 @@ fn main() -> ExitCode {
 
 fn trial(on: &str, case: &Case, run: impl Fn(&Case) -> Outcome + Send + Sync + 'static) -> Trial {
     let case = case.clone();
-    Trial::ignorable_test(format!("{on}::{}", case.name), move || match run(&case) {
+    named(format!("{on}::{}", case.name), move || run(&case))
+}
+
+fn named(name: String, run: impl FnOnce() -> Outcome + Send + 'static) -> Trial {
+    Trial::ignorable_test(name, move || match run() {
         Outcome::Passed => Ok(Completion::Completed),
         Outcome::Skipped(why) => Ok(Completion::ignored_with(why)),
         Outcome::Failed(why) => Err(Failed::from(why)),
@@ -81,6 +121,88 @@ fn on_fake(case: &Case, builder: FakePveBuilder) -> Outcome {
     })
 }
 
+/// A server and how it is to be used.
+struct Server {
+    proxmox: Proxmox,
+    config: ProxmoxConfig,
+    settings: Settings,
+}
+
+/// A new installation, run as a live server is: nothing is set, and nothing is there but what the installer makes.
+fn fresh(case: &Case) -> Outcome {
+    let case = case.clone();
+    on_fresh(move |server| async move {
+        let hv = Stack::standard(Arc::new(server.proxmox)).build();
+        case.run(&hv, &server.settings).await
+    })
+}
+
+fn on_fresh<F, Fut>(run: F) -> Outcome
+where
+    F: FnOnce(Server) -> Fut,
+    Fut: Future<Output = Outcome>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pve = FakePve::builder()
+            .fresh()
+            .task_time(Duration::from_millis(5))
+            .staleness(Duration::from_secs(10))
+            .unknown_looks(1)
+            .start()
+            .await
+            .unwrap();
+        let config = ProxmoxConfig::new(&pve.url()).unwrap().token(pve.token_id(), pve.token_secret());
+        match connected(config).await {
+            Ok((_, without)) if without.is_empty() => {
+                Outcome::Failed("a host without KVM was not seen".to_owned())
+            }
+            Ok((server, _)) => {
+                let settings = Settings::new().volume_unit(EXTENT).deadline(Duration::from_secs(20));
+                run(Server { settings, ..server }).await
+            }
+            Err(error) => Outcome::Failed(format!("connecting to the fake: {error}")),
+        }
+    })
+}
+
+/// What LVM hands out, which a new installation has its disks on.
+const EXTENT: ByteSize = ByteSize::mib(4);
+
+/// Connects. Where processors cannot virtualise new machines are emulated, and the hosts that have such are told.
+async fn connected(mut config: ProxmoxConfig) -> hypervisor_core::Result<(Server, Vec<String>)> {
+    let mut proxmox = Proxmox::connect(config.clone()).await?;
+    let mut without = Vec::new();
+    for host in proxmox.list_hosts(&PageRequest::first()).await?.items {
+        // Who may not look takes the server's own default.
+        let Ok(status) = proxmox.api().get(&format!("/nodes/{}/status", host.id)).await else { continue };
+        // The server writes 1, or an empty text.
+        let hvm = &status["cpuinfo"]["hvm"];
+        if hvm.as_str().is_some_and(|text| text.is_empty() || text == "0") || hvm == 0 {
+            without.push(host.id.to_string());
+        }
+    }
+    if !without.is_empty() {
+        config = config.machine_default("kvm", "0");
+        proxmox = Proxmox::connect(config.clone()).await?;
+    }
+    Ok((Server { proxmox, config, settings: Settings::from_env() }, without))
+}
+
+/// A template that the server has, where the settings name none.
+async fn template(proxmox: &Proxmox) -> Option<VolumeId> {
+    let page = &PageRequest::first();
+    let pools = proxmox.list_pools(&PoolQuery::all(), page).await.ok()?.items;
+    for pool in pools.iter().filter(|pool| pool.active && pool.content.contains("vztmpl")) {
+        let Ok(volumes) = proxmox.list_volumes(&pool.id, page).await else { continue };
+        let found = volumes.items.into_iter().find(|volume| volume.content.as_deref() == Some("vztmpl"));
+        if let Some(found) = found {
+            return Some(found.id);
+        }
+    }
+    None
+}
+
 /// A server that was there before, with one connection for all cases.
 struct Live {
     url: Option<String>,
@@ -90,7 +212,7 @@ struct Live {
 struct Bench {
     runtime: tokio::runtime::Runtime,
     hv: Arc<dyn Hypervisor>,
-    settings: Settings,
+    server: Server,
 }
 
 impl Live {
@@ -101,7 +223,17 @@ impl Live {
 
     fn run(&self, case: &Case) -> Outcome {
         match self.bench() {
-            Ok(bench) => bench.runtime.block_on(case.run(&bench.hv, &bench.settings)),
+            Ok(bench) => bench.runtime.block_on(case.run(&bench.hv, &bench.server.settings)),
+            Err(why) => Outcome::Failed(why),
+        }
+    }
+
+    fn own(&self, own: own::Own) -> Outcome {
+        match self.bench() {
+            Ok(bench) => {
+                let Bench { runtime, server, .. } = &*bench;
+                runtime.block_on(own.run(&server.proxmox, &server.config, &server.settings))
+            }
             Err(why) => Outcome::Failed(why),
         }
     }
@@ -115,12 +247,24 @@ impl Live {
         let runtime = runtime.map_err(|error| error.to_string())?;
         let connect = async {
             let config = ProxmoxConfig::new(self.url.as_deref().unwrap_or_default())?.with_env()?;
-            Proxmox::connect(config).await
+            connected(config).await
         };
-        let proxmox = runtime.block_on(connect).map_err(|error| format!("the live server: {error}"))?;
-        let hv = Stack::standard(Arc::new(proxmox)).build();
-        let settings = Settings::from_env().deadline(Duration::from_secs(90));
-        let bench = Arc::new(Bench { runtime, hv, settings });
+        let (mut server, without) =
+            runtime.block_on(connect).map_err(|error| format!("the live server: {error}"))?;
+        if !without.is_empty() {
+            println!("live: no KVM on {}: new machines are emulated (`default.kvm=0`)", without.join(", "));
+        }
+        let hv = Stack::standard(Arc::new(server.proxmox.clone())).build();
+        // Emulated machines and three workers for all calls take their time.
+        let settings = server.settings.volume_unit(EXTENT);
+        server.settings = settings.deadline(Duration::from_secs(120)).case_deadline(Duration::from_secs(600));
+        if server.settings.template.is_none() && server.settings.image.is_none() {
+            server.settings.template = runtime.block_on(template(&server.proxmox));
+            if let Some(template) = &server.settings.template {
+                println!("live: containers are made of `{template}`, which the server has");
+            }
+        }
+        let bench = Arc::new(Bench { runtime, hv, server });
         *slot = Some(Arc::clone(&bench));
         Ok(bench)
     }
@@ -128,6 +272,6 @@ impl Live {
     /// Removes what a case that was cut off has left.
     fn sweep(&self) -> Vec<String> {
         let bench = self.bench.lock().unwrap_or_else(PoisonError::into_inner).take();
-        bench.map_or_else(Vec::new, |bench| bench.runtime.block_on(sweep(&*bench.hv, &bench.settings)))
+        bench.map_or_else(Vec::new, |bench| bench.runtime.block_on(sweep(&*bench.hv, &bench.server.settings)))
     }
 }

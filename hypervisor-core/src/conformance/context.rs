@@ -12,8 +12,8 @@ use super::settings::Settings;
 use super::sweep::{Found, every, gone, remove_network, remove_vm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{
-    BackupId, ByteSize, DeletePool, GroupId, NetworkId, PoolId, PoolQuery, PowerAction, Started, TaskId,
-    TaskInfo, TaskState, VmId, VmInfo, VmQuery, VmSpec, VmState, VolumeId, VolumeInfo, VolumeSpec,
+    BackupId, ByteSize, DeletePool, GroupId, NetworkId, PoolId, PoolInfo, PoolQuery, PowerAction, Started,
+    TaskId, TaskInfo, TaskState, VmId, VmInfo, VmQuery, VmSpec, VmState, VolumeId, VolumeInfo, VolumeSpec,
 };
 use crate::operation::Operation;
 use crate::traits::Hypervisor;
@@ -217,8 +217,11 @@ impl Context {
         let query = PoolQuery::all();
         let query = &query;
         let all = every(|page| async move { self.hv.list_pools(query, &page).await }).await?;
-        let first = all.into_iter().find(|pool| pool.active);
-        first.map(|pool| pool.id).ok_or_else(|| Stop::skipped("the backend has no active pool"))
+        // Some backends have pools for other things than disks, and say so.
+        let takes_disks = |pool: &&PoolInfo| pool.content.is_empty() || pool.content.contains("images");
+        let active = || all.iter().filter(|pool| pool.active);
+        let first = active().find(takes_disks).or_else(|| active().next());
+        first.map(|pool| pool.id.clone()).ok_or_else(|| Stop::skipped("the backend has no active pool"))
     }
 
     /// The network that NICs are plugged into.

@@ -11,7 +11,8 @@ use super::settings::Setting;
 use crate::error::{ErrorKind, Result};
 use crate::model::{
     ByteSize, ByteStream, DirectBoot, DiskId, DiskInfo, DiskSpec, DownloadVolume, Feature, NetworkSpec,
-    NicInfo, NicSpec, Started, UploadVolume, VmConfig, VmId, VolumeFormat, VolumeId, VolumeInfo, VolumeSpec,
+    NicInfo, NicSpec, PoolKind, Started, UploadVolume, VmConfig, VmId, VolumeFormat, VolumeId, VolumeInfo,
+    VolumeSpec,
 };
 use crate::operation::Operation;
 
@@ -46,6 +47,23 @@ impl Context {
     /// A new small disk in the pool of the suite.
     pub(crate) async fn small_disk(&self) -> Check<DiskSpec> {
         Ok(DiskSpec::new_volume(self.units(1)).in_pool(self.pool().await?))
+    }
+
+    /// Whether volumes of the suite's pool can have another format than raw: those on block devices have none.
+    pub(crate) async fn has_formats(&self) -> Check<bool> {
+        let pool = self.pool().await?;
+        if !self.has(Operation::GetPool) {
+            return Ok(true);
+        }
+        let blocks =
+            [PoolKind::Lvm, PoolKind::LvmThin, PoolKind::Zfs, PoolKind::Rbd, PoolKind::Iscsi, PoolKind::Disk];
+        Ok(!blocks.contains(&self.hv.get_pool(&pool).await?.kind))
+    }
+
+    /// A new disk that can have snapshots, in the pool of the suite.
+    pub(crate) async fn versatile_disk(&self) -> Check<DiskSpec> {
+        let disk = DiskSpec::new_volume(ByteSize::mib(4)).in_pool(self.pool().await?);
+        Ok(if self.has_formats().await? { disk.format(VolumeFormat::Qcow2) } else { disk })
     }
 
     /// A size of a volume, in the backend's units.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hypervisor_core::model::{
-    ByteSize, DiskSource, GuestKind, HostId, HostState, PoolId, Started, TaskId, VmId, VmSpec, VolumeId,
+    ByteSize, DiskSource, DiskSpec, GuestKind, HostId, PoolId, Started, TaskId, VmId, VmSpec, VolumeFormat,
+    VolumeId,
 };
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
 use tokio::time::Instant;
@@ -180,6 +181,7 @@ pub(crate) async fn create(inner: &Arc<Inner>, spec: &VmSpec) -> Result<Started<
         Some(pool) => Defaults::storage(pool.as_str()),
         None => Defaults::default(),
     };
+    check_formats(view, &spec.disks, defaults.storage.as_deref(), |index| format!("disks[{index}]"))?;
     check_volumes(inner, spec, &host).await?;
     crate::network::check(inner, OPERATION, &host, &spec.nics).await?;
     let place = Place::new(host, spec.kind);
@@ -354,12 +356,10 @@ async fn choose_host(inner: &Inner, view: &View, spec: &VmSpec) -> Result<HostId
             view.pool(pool.as_str()).is_none_or(|pool| pool.hosts.is_empty() || pool.hosts.contains(host))
         })
     };
-    let online =
-        || view.inventory.hosts.iter().filter(|host| host.state == HostState::Online).map(|host| &host.id);
-    let mut fitting: Vec<HostId> = online().filter(|host| has_all(host)).cloned().collect();
+    let mut fitting: Vec<HostId> = view.online().filter(|host| has_all(host)).cloned().collect();
     if fitting.is_empty() {
         // The server says best what is wrong.
-        fitting = online().cloned().collect();
+        fitting = view.online().cloned().collect();
     }
     if let Some(usual) = inner.config.host.as_ref().filter(|host| fitting.contains(host)) {
         return Ok(usual.clone());
@@ -380,6 +380,32 @@ pub(crate) fn pool_for(inner: &Inner, view: &View, host: &HostId, kind: GuestKin
         pool.active && pool.content.contains(content) && (pool.hosts.is_empty() || pool.hosts.contains(host))
     });
     fitting.max_by_key(|pool| pool.available).map(|pool| pool.id.clone())
+}
+
+/// Passes if the storages of new disks have the formats that are asked for: the server would find out only in the task.
+///
+/// # Errors
+/// `InvalidInput` naming the field.
+pub(super) fn check_formats(
+    view: &View,
+    disks: &[DiskSpec],
+    usual: Option<&str>,
+    field: impl Fn(usize) -> String,
+) -> Result<()> {
+    for (index, disk) in disks.iter().enumerate() {
+        let pool = match &disk.source {
+            DiskSource::New { pool, .. } | DiskSource::Copy { pool, .. } => {
+                pool.as_ref().map(PoolId::as_str).or(usual)
+            }
+            _ => None,
+        };
+        let Some((format, pool)) = disk.format.as_ref().zip(pool) else { continue };
+        if *format != VolumeFormat::Raw && view.pool(pool).is_some_and(storage::has_raw_only) {
+            let why = format!("volumes of storage `{pool}` are block devices, whose only format is `raw`");
+            return Err(Error::invalid(format!("{}.format", field(index)), why));
+        }
+    }
+    Ok(())
 }
 
 /// Passes if the volumes that the disks use are there: the server would find out only in the task.

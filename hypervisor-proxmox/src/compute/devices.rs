@@ -56,6 +56,9 @@ pub(crate) async fn attach_disk(inner: &Arc<Inner>, vm: &VmId, disk: &DiskSpec) 
                 storage::read(shared, operation, volume, Some(&found.place.host)).await?;
             }
             let defaults = defaults(shared, operation, &found).await?;
+            let view = shared.recent_view(operation).await?;
+            let (disks, usual) = (std::slice::from_ref(disk), defaults.storage.as_deref());
+            create::check_formats(&view, disks, usual, |_| "disk".to_owned())?;
             let (slot, form, grow) = encode_attach_disk(disk, &config, &defaults)?;
             let task = post(shared, operation, &found, form).await?;
             Ok((slot, task, grow, found))

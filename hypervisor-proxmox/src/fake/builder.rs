@@ -249,6 +249,8 @@ impl FakePveBuilder {
             unknown_looks: 0,
             ticket_life: Duration::from_secs(2 * 60 * 60),
             strict: true,
+            kvm: true,
+            reloads: true,
             fingerprint: None,
         };
         Self {
@@ -364,6 +366,20 @@ impl FakePveBuilder {
         self
     }
 
+    /// As the installer leaves a host: `local` for files but no disks, `local-lvm` for disks, no other storage; and processors that
+    /// cannot virtualise, so that only machines with `kvm` = 0 start.
+    pub fn fresh(mut self) -> Self {
+        self.storages.retain(|(name, _)| name != "shared");
+        for (name, storage) in &mut self.storages {
+            if name == "local" {
+                storage.content = ["iso", "vztmpl", "backup", "import"].map(str::to_owned).into();
+            }
+        }
+        self.options.kvm = false;
+        self.options.version = "9.1.1".to_owned();
+        self
+    }
+
     /// Limits the size of a storage.
     pub fn storage_size(mut self, name: &str, bytes: u64) -> Self {
         for (known, storage) in &mut self.storages {
@@ -391,6 +407,12 @@ impl FakePveBuilder {
     /// A bridge on all hosts, besides `vmbr0`.
     pub fn bridge(mut self, name: &str) -> Self {
         self.bridges.push(name.to_owned());
+        self
+    }
+
+    /// Whether hosts have `ifupdown2`; they have otherwise. Without it changes of their networks cannot be put into force.
+    pub fn ifupdown2(mut self, has: bool) -> Self {
+        self.options.reloads = has;
         self
     }
 
@@ -445,6 +467,7 @@ impl FakePveBuilder {
             let bridge = host.interfaces.get("vmbr0").cloned().unwrap_or_default();
             for name in &self.bridges {
                 host.interfaces.insert(name.clone(), bridge.clone());
+                host.up.insert(name.clone());
             }
         }
         let zone = |name: &String| {

@@ -31,6 +31,10 @@ pub(super) struct Options {
     pub(super) ticket_life: Duration,
     /// Whether every request is checked against the table of parameters.
     pub(super) strict: bool,
+    /// Whether hosts have what it takes to reload their network.
+    pub(super) reloads: bool,
+    /// Whether the processors can virtualise.
+    pub(super) kvm: bool,
     /// What `/nodes` says of the certificate.
     pub(super) fingerprint: Option<String>,
 }
@@ -52,8 +56,12 @@ pub(super) struct Host {
     pub(super) memory: u64,
     /// The pseudo status and text that calls to it end in, while it is away.
     pub(super) away: Option<(u16, String)>,
-    /// Interfaces by name; the rest of what is known of them.
+    /// Interfaces by name, as they are in force.
     pub(super) interfaces: BTreeMap<String, Config>,
+    /// As they are written, where that is not in force yet.
+    pub(super) waiting: Option<BTreeMap<String, Config>>,
+    /// Those that are up.
+    pub(super) up: BTreeSet<String>,
     next_pid: u32,
 }
 
@@ -81,6 +89,8 @@ impl Host {
             memory: 64 << 30,
             away: None,
             interfaces: [("vmbr0".to_owned(), bridge)].into(),
+            waiting: None,
+            up: ["vmbr0".to_owned()].into(),
             next_pid: 0x170,
         }
     }

@@ -142,7 +142,22 @@ impl Cluster {
                         "vmid": guest.vmid, "status": "unknown"
                     })
                 };
-                (guest.vmid, row.unwrap_or_else(bare))
+                let mut row = row.unwrap_or_else(bare);
+                // These the node that is asked reads itself.
+                let now = [
+                    ("pool", self.pool_of(guest.vmid)),
+                    ("lock", guest.get("lock")),
+                    ("tags", guest.get("tags")),
+                ];
+                if let Some(row) = row.as_object_mut() {
+                    for (key, value) in now {
+                        match value {
+                            Some(value) => drop(row.insert(key.to_owned(), value.into())),
+                            None => drop(row.remove(key)),
+                        }
+                    }
+                }
+                (guest.vmid, row)
             })
             .collect()
     }
@@ -274,7 +289,8 @@ pub(super) fn node_status(cluster: &Cluster, call: &Call, host: &str) -> Outcome
         },
         "boot-info": { "mode": "efi", "secureboot": 0 },
         "cpuinfo": {
-            "cpus": host.cpus, "cores": host.cpus, "sockets": 1, "model": "AMD EPYC", "mhz": "2596.118", "hvm": "1",
+            "cpus": host.cpus, "cores": host.cpus, "sockets": 1, "model": "AMD EPYC", "mhz": "2596.118",
+            "hvm": if cluster.options.kvm { "1" } else { "" },
             "user_hz": 100, "flags": "fpu svm sse4_2 avx2"
         },
         "memory": { "total": host.memory, "used": used, "free": free, "available": free },

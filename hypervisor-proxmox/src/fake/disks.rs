@@ -149,9 +149,11 @@ pub(super) fn place(
                 kind.noun()
             )));
         }
-        let format = if files { disk.get("format").unwrap_or("raw").to_owned() } else { "raw".to_owned() };
+        let format = disk.get("format").unwrap_or("raw").to_owned();
+        total.takes_format(&format)?;
+        let taken = total.rounded(size);
         let volid = free_volume(cluster, host, storage_name, vmid, false, &format);
-        let mut volume = Volume::new(wanted, &format, size, now);
+        let mut volume = Volume::new(wanted, &format, taken, now);
         volume.vmid = Some(vmid);
         cluster.put_volume(host, &volid, volume);
         made.push(volid.clone());
@@ -221,7 +223,10 @@ pub(super) fn resize(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str,
         |_, _| Ok(()),
         move |cluster, _| {
             let mut disk = property::parse(&value);
-            let old = disk.get("size").and_then(parse_size).unwrap_or(0);
+            let shown = disk.get("size").and_then(parse_size).unwrap_or(0);
+            // What counts is what the storage has made of it.
+            let volid = disk_volume(&disk).unwrap_or_default().to_owned();
+            let old = cluster.volume(&host_name, &volid).map_or(shown, |volume| volume.size);
             let wanted = match size.strip_prefix('+') {
                 Some(more) => parse_size(more).map(|more| old.saturating_add(more)),
                 None => parse_size(&size),
@@ -230,12 +235,12 @@ pub(super) fn resize(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str,
             if new < old {
                 return Err("shrinking disks is not supported".to_owned());
             }
+            let storage = volid.split_once(':').and_then(|(name, _)| cluster.storages.get(name));
+            let new = storage.map_or(new, |storage| storage.rounded(new));
             disk.set("size", format_size(new));
             let guest = cluster.at_mut(kind, &host_name, vmid)?;
             guest.set(&key, disk.to_string());
-            if let Some(volid) = disk_volume(&disk)
-                && let Some(volume) = cluster.volume_mut(&host_name, volid)
-            {
+            if let Some(volume) = cluster.volume_mut(&host_name, &volid) {
                 volume.size = new;
             }
             Ok(())

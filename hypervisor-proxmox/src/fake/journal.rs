@@ -20,6 +20,8 @@ pub struct Seen {
     pub user: Option<String>,
     /// The status that it was answered with, where it was.
     pub status: Option<u16>,
+    /// How many bytes the body of the answer had on the line.
+    pub sent: Option<u64>,
 }
 
 impl Seen {

@@ -7,6 +7,7 @@ use super::cluster::Cluster;
 use super::config::apply_pending;
 use super::guest::{Guest, Kind, Power, is_indexed};
 use super::reply::{Answer, Outcome, Refusal, data};
+use super::sdn::is_in_force;
 use super::storage::Volume;
 use super::tasks::{Next, Work};
 use crate::wire::property;
@@ -79,7 +80,7 @@ pub(super) fn command(
                 cluster.tasks.log(upid, "the guest does not react to the power button".to_owned());
             }
             if verb == "start"
-                && let Some(lines) = missing_bridge(cluster, vmid)
+                && let Some(lines) = missing_kvm(cluster, vmid).or_else(|| missing_bridge(cluster, vmid))
             {
                 return Err(lines);
             }
@@ -187,6 +188,14 @@ fn check_begin(guest: &Guest, verb: &str) -> Result<(), String> {
     }
 }
 
+/// A machine with KVM does not start where the processors cannot virtualise.
+fn missing_kvm(cluster: &Cluster, vmid: u32) -> Option<String> {
+    let guest = cluster.guests.get(&vmid)?;
+    let emulated = guest.kind == Kind::Lxc || guest.get("kvm") == Some("0");
+    let why = "KVM virtualisation configured, but not available. Either disable in VM configuration or enable in BIOS.";
+    (!cluster.options.kvm && !emulated).then(|| why.to_owned())
+}
+
 /// A guest does not start on a bridge that its host does not have.
 fn missing_bridge(cluster: &Cluster, vmid: u32) -> Option<String> {
     let guest = cluster.guests.get(&vmid)?;
@@ -194,7 +203,7 @@ fn missing_bridge(cluster: &Cluster, vmid: u32) -> Option<String> {
     let nics = guest.config.iter().filter(|(key, _)| is_indexed(key, "net"));
     let mut bridges = nics.filter_map(|(_, value)| property::parse(value).get("bridge").map(str::to_owned));
     let missing =
-        bridges.find(|name| !host.interfaces.contains_key(name) && !cluster.vnets.contains_key(name))?;
+        bridges.find(|name| !host.up.contains(name) && !cluster.vnets.get(name).is_some_and(is_in_force))?;
     Some(format!("bridge '{missing}' does not exist"))
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Answer {
     Data(Value),
     /// A list with the number of all rows, which is left out where it is 0.
     Total(Value, usize),
+    /// `{"data": …, "changes": …}`: a configuration, and what waits in it.
+    Changes(Value, String),
     /// A text file.
     File { name: String, text: String },
     /// The other side of a console, once the upgrade is there.
@@ -192,6 +194,7 @@ pub(super) fn render(outcome: Outcome, style: Style) -> Response<Body> {
         Ok(Answer::Data(value)) => good(json!({ "data": value }), style),
         Ok(Answer::Total(value, 0)) => good(json!({ "data": value }), style),
         Ok(Answer::Total(value, total)) => good(json!({ "data": value, "total": total }), style),
+        Ok(Answer::Changes(value, changes)) => good(json!({ "data": value, "changes": changes }), style),
         Ok(Answer::File { name, text }) => {
             let mut answer = response(200, "OK", Some("text/plain"), text);
             if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {

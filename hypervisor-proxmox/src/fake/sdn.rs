@@ -8,16 +8,33 @@ use super::guest::{Config, digest};
 use super::reply::{Outcome, Refusal, data, done};
 use super::tasks::Work;
 
+/// Whether an object is part of what was last applied.
+pub(super) fn is_in_force(config: &Config) -> bool {
+    config.get("state").is_none_or(|state| state != "new")
+}
+
+fn is_deleted(config: &Config) -> bool {
+    config.get("state").is_some_and(|state| state == "deleted")
+}
+
+/// With `pending` a new object has its settings beside the row: they are not in force.
 fn row(key: &str, name: &str, config: &Config, pending: bool) -> Value {
-    let mut row: Map<String, Value> = config
-        .iter()
-        .filter(|(key, _)| pending || key.as_str() != "state")
-        .map(|(key, value)| {
-            let number =
-                value.parse::<i64>().ok().filter(|_| matches!(key.as_str(), "tag" | "vlanaware" | "mtu"));
-            (key.clone(), number.map_or_else(|| value.as_str().into(), Value::from))
-        })
-        .collect();
+    let settings = config.iter().filter(|(key, _)| key.as_str() != "state").map(|(key, value)| {
+        let number =
+            value.parse::<i64>().ok().filter(|_| matches!(key.as_str(), "tag" | "vlanaware" | "mtu"));
+        (key.clone(), number.map_or_else(|| value.as_str().into(), Value::from))
+    });
+    let mut row: Map<String, Value> = settings.collect();
+    if let Some(state) = config.get("state").filter(|_| pending) {
+        let waits = !is_in_force(config);
+        let (now, later) = row.into_iter().partition(|(key, _)| !waits || key == "type");
+        row = now;
+        row.insert(
+            "pending".into(),
+            Value::Object(later).as_object().filter(|_| waits).cloned().unwrap_or_default().into(),
+        );
+        row.insert("state".into(), state.as_str().into());
+    }
     row.insert(key.to_owned(), name.into());
     row.insert("digest".into(), digest(name).into());
     Value::Object(row)
@@ -39,7 +56,7 @@ pub(super) fn route(cluster: &mut Cluster, call: &Call, rest: &[&str]) -> Option
         ("POST", ["zones"]) => create(cluster, call, "zone"),
         ("DELETE", ["zones", name]) => delete_zone(cluster, call, name),
         ("GET", ["vnets"]) => vnets(cluster, call),
-        ("GET", ["vnets", name]) => match cluster.vnets.get(*name) {
+        ("GET", ["vnets", name]) => match cluster.vnets.get(*name).filter(|config| !is_deleted(config)) {
             Some(config) => data(row("vnet", name, config, true)),
             None => Err(missing(name)),
         },
@@ -63,7 +80,7 @@ fn vnets(cluster: &Cluster, call: &Call) -> Outcome {
     let rows = cluster
         .vnets
         .iter()
-        .filter(|(name, config)| visible(config, name))
+        .filter(|(name, config)| visible(config, name) && (call.flag("pending") || !is_deleted(config)))
         .map(|(name, config)| row("vnet", name, config, call.flag("pending")));
     data(rows.collect::<Vec<_>>())
 }
@@ -104,14 +121,21 @@ fn update(cluster: &mut Cluster, call: &Call, name: &str) -> Outcome {
     cluster.need(&call.who, "/sdn/zones", &["SDN.Allocate"])?;
     let config = cluster.vnets.get_mut(name).ok_or_else(|| missing(name))?;
     config.extend(settings(call, "vnet"));
-    config.insert("state".to_owned(), "changed".to_owned());
+    config.entry("state".to_owned()).or_insert_with(|| "changed".to_owned());
     done()
 }
 
 fn delete_vnet(cluster: &mut Cluster, call: &Call, name: &str) -> Outcome {
     cluster.need(&call.who, "/sdn/zones", &["SDN.Allocate"])?;
-    match cluster.vnets.remove(name) {
-        Some(_) => done(),
+    match cluster.vnets.get_mut(name).filter(|config| !is_deleted(config)) {
+        Some(config) if is_in_force(config) => {
+            config.insert("state".to_owned(), "deleted".to_owned());
+            done()
+        }
+        Some(_) => {
+            cluster.vnets.remove(name);
+            done()
+        }
         None => Err(missing(name)),
     }
 }
@@ -145,8 +169,14 @@ fn apply(cluster: &mut Cluster, call: &Call) -> Outcome {
         work,
         |_, _| Ok(()),
         |cluster, _| {
+            cluster.vnets.retain(|_, config| !is_deleted(config));
             for config in cluster.vnets.values_mut().chain(cluster.zones.values_mut()) {
                 config.remove("state");
+            }
+            // Every host reloads its own network, with what waits there.
+            for host in &mut cluster.hosts {
+                host.take_over();
+                host.bring_up();
             }
             Ok(())
         },

@@ -1,12 +1,15 @@
 //! From a connection to a call and back.
 
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{FromRequestParts, WebSocketUpgrade};
 use axum::http::request::Parts;
-use axum::http::{Request, Response, header};
+use axum::http::{HeaderValue, Request, Response, header};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -172,6 +175,7 @@ async fn answer(shared: &Arc<Shared>, host: &str, request: Request<Body>) -> Res
         host: host.to_owned(),
         user: None,
         status: None,
+        sent: None,
     });
     let effect = shared.faults.effect_of(&head.method, &head.path);
     match &effect {
@@ -193,6 +197,7 @@ async fn answer(shared: &Arc<Shared>, host: &str, request: Request<Body>) -> Res
         }
         _ => {}
     }
+    let packs = parts.headers.get(header::ACCEPT_ENCODING).is_some_and(|how| how.as_bytes() == b"gzip");
     let is_websocket = head.path.ends_with("/vncwebsocket") && parts.headers.contains_key(header::UPGRADE);
     let outcome = handle(shared, host, number, &head, &parts, body, &effect).await;
     let status = outcome.as_ref().map_or_else(Refusal::status, |_| 200);
@@ -215,10 +220,29 @@ async fn answer(shared: &Arc<Shared>, host: &str, request: Request<Body>) -> Res
         Ok((answer, _)) => render(Ok(answer), style),
         Err(refusal) => render(Err(refusal), style),
     };
+    let response = if packs { packed(response).await } else { response };
+    let sent = HttpBody::size_hint(response.body()).exact();
+    shared.journal.update(number, |seen| seen.sent = sent);
     Ok(match effect {
         Some(Effect::Truncate(bytes)) => truncate(response, bytes).await,
         _ => response,
     })
+}
+
+/// Packs an answer, where that is worth it.
+async fn packed(response: Response<Body>) -> Response<Body> {
+    const LEAST: usize = 1024;
+    let (mut parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    if bytes.len() <= LEAST {
+        return Response::from_parts(parts, Body::from(bytes));
+    }
+    let mut packing = GzEncoder::new(Vec::new(), Compression::fast());
+    let Ok(packed) = packing.write_all(&bytes).and_then(|()| packing.finish()) else {
+        return Response::from_parts(parts, Body::from(bytes));
+    };
+    parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    Response::from_parts(parts, Body::from(packed))
 }
 
 fn form(params: &Params) -> Form {

@@ -123,6 +123,21 @@ impl Storage {
         if self.has_files() { format == "qcow2" } else { !matches!(self.kind.as_str(), "lvm" | "iscsi") }
     }
 
+    /// What a volume of this size takes: block storages hand out whole extents.
+    pub(super) fn rounded(&self, size: u64) -> u64 {
+        const EXTENT: u64 = 4 << 20;
+        if self.kind.starts_with("lvm") { size.div_ceil(EXTENT).saturating_mul(EXTENT) } else { size }
+    }
+
+    /// # Errors
+    /// The refusal of a format that only files can have.
+    pub(super) fn takes_format(&self, format: &str) -> Result<(), Refusal> {
+        if self.has_files() || format == "raw" {
+            return Ok(());
+        }
+        Err(Refusal::die(format!("unsupported format '{format}'")))
+    }
+
     pub(super) fn is_on(&self, host: &str) -> bool {
         !self.disabled && (self.nodes.is_empty() || self.nodes.iter().any(|node| node == host))
     }
@@ -418,6 +433,8 @@ pub(super) fn allocate(cluster: &mut Cluster, call: &Call, host: &str, name: &st
     if storage.has_files() && by_name.is_none() {
         return Err(Refusal::die(format!("unable to parse volume filename '{file}'")));
     }
+    storage.takes_format(&format)?;
+    let bytes = storage.rounded(bytes);
     let wanted = format!("vm-{vmid}-");
     if !file.starts_with(&wanted) {
         return Err(Refusal::die(format!("illegal name '{file}' - should be 'vm-{vmid}-*'")));

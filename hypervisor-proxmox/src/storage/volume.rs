@@ -176,6 +176,11 @@ pub(super) async fn create(inner: &Inner, spec: &VolumeSpec) -> Result<Started<V
     }
     let mut spec = spec.clone();
     let view = inner.recent_view(operation).await?;
+    let format = spec.format.as_ref().filter(|format| **format != VolumeFormat::Raw);
+    if let (Some(format), true) = (format, view.pool(spec.pool.as_str()).is_some_and(super::has_raw_only)) {
+        let why = format!("volumes of storage `{}` are block devices, which are never `{format}`", spec.pool);
+        return Err(Error::invalid("format", why));
+    }
     let named_files = view.pool(spec.pool.as_str()).is_none_or(|pool| {
         matches!(
             pool.kind,

@@ -77,14 +77,24 @@ impl Chains {
         Ok(Some(chain.present.clone()))
     }
 
-    /// Begins a chain.
+    /// Begins a chain about a guest.
     pub(crate) fn start<F, Fut>(&self, operation: Operation, vm: &VmId, work: F) -> TaskId
     where
         F: FnOnce(Link) -> Fut,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
+        self.begin(operation, Some(vm), work)
+    }
+
+    /// Begins a chain.
+    pub(crate) fn begin<F, Fut>(&self, operation: Operation, vm: Option<&VmId>, work: F) -> TaskId
+    where
+        F: FnOnce(Link) -> Fut,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
         let id = TaskId::from(format!("{PREFIX}{}", Uuid::new_v4().simple()));
-        let mut info = TaskInfo::new(&id, TaskState::Running).operation(operation).vm(vm).can_cancel(true);
+        let mut info = TaskInfo::new(&id, TaskState::Running).operation(operation).can_cancel(true);
+        info.vm = vm.cloned();
         info.started = Some(SystemTime::now());
         let chain = Chain { info, lines: Vec::new(), present: None, cancelled: false };
         let mut all = lock(&self.0);

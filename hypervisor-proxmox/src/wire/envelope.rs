@@ -14,6 +14,8 @@ pub struct Answer<T> {
     pub data: T,
     /// How many items there are in all, where the server says.
     pub total: Option<u64>,
+    /// What waits to be put into force, where the server says: the difference between two files.
+    pub changes: Option<String>,
 }
 
 #[derive(serde::Deserialize)]
@@ -23,6 +25,8 @@ struct Envelope<T> {
     data: Present<T>,
     #[serde(default, deserialize_with = "soft")]
     total: Option<u64>,
+    #[serde(default, deserialize_with = "soft")]
+    changes: Option<String>,
 }
 
 /// Tells `"data": null` from an envelope without `data`.
@@ -50,11 +54,11 @@ pub fn answer<T: DeserializeOwned>(body: &[u8]) -> Result<Answer<T>> {
             Err(error) => return Err(broken(&error, body)),
         };
         if let Present::Yes(data) = envelope.data {
-            return Ok(Answer { data, total: envelope.total });
+            return Ok(Answer { data, total: envelope.total, changes: envelope.changes });
         }
     }
     let data = serde_json::from_slice(body).map_err(|error| broken(&error, body))?;
-    Ok(Answer { data, total: None })
+    Ok(Answer { data, total: None, changes: None })
 }
 
 /// The data of an answer.

@@ -66,6 +66,11 @@ pub fn inventory(body: &[u8]) -> Result<Inventory> {
     let number = |vm: &VmInfo| vm.id.as_str().parse::<u64>().unwrap_or(u64::MAX);
     inventory.guests.sort_by_cached_key(number);
     inventory.hosts.sort_by(|a, b| a.id.cmp(&b.id));
+    let is_silent = |host: &HostInfo| matches!(host.state, HostState::Unknown(_));
+    if !inventory.hosts.is_empty() && inventory.hosts.iter().all(is_silent) {
+        // Nobody has told anything yet, as after a boot: that a storage is not known to be there says nothing.
+        inventory.pools.iter_mut().for_each(|pool| pool.active = true);
+    }
     mark_unreachable(&mut inventory);
     Ok(inventory)
 }
@@ -256,6 +261,17 @@ mod tests {
         assert_eq!(pool.available, Some(ByteSize::bytes(6)));
         assert_eq!(all.networks[0].id.as_str(), "localnetwork");
         assert_eq!(places(&all)["300"], (&HostId::from("pve2"), GuestKind::Vm));
+    }
+
+    #[test]
+    fn a_host_that_has_told_nothing_yet_takes_its_storages_with_it() {
+        let silent = br#"[{"type":"node","node":"pve1","status":"unknown"},
+            {"type":"storage","storage":"local","node":"pve1","status":"unknown","content":"images","plugintype":"dir"}]"#;
+        let all = inventory(silent).unwrap();
+        assert!(matches!(all.hosts[0].state, HostState::Unknown(_)) && all.unreachable.is_empty());
+        assert!(all.pools[0].active);
+        let told = String::from_utf8(silent.to_vec()).unwrap().replacen("unknown", "online", 1);
+        assert!(!inventory(told.as_bytes()).unwrap().pools[0].active);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod counts;
 mod lost;
+mod networks;
 mod secrets;
 mod single;
 mod truth;

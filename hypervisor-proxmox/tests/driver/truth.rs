@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hypervisor_core::ErrorKind;
 use hypervisor_core::model::{
-    BackupSpec, ByteStream, DeleteVm, PowerAction, RestoreBackup, RevertSnapshot, SnapshotSpec, Started,
-    TaskState, UploadVolume, VmId, VmSpec, VmState, VolumeSpec,
+    BackupSpec, ByteSize, ByteStream, DeleteVm, DiskSpec, PowerAction, RestoreBackup, RevertSnapshot,
+    SnapshotSpec, Started, TaskState, UploadVolume, VmId, VmSpec, VmState, VolumeSpec,
 };
 use hypervisor_core::traits::{
     Backups as _, Compute as _, Metrics as _, Snapshots as _, Storage as _, Tasks as _,
@@ -137,4 +137,18 @@ async fn a_task_that_was_just_started_is_waited_for_whatever_the_clocks_say() {
     let stopped = format!(r#"{{"data":{{"upid":"{old}","status":"stopped","exitstatus":"OK"}}}}"#);
     pve.faults().on("GET", "/nodes/*/tasks/*/status").reply(200, "OK", &stopped);
     assert_eq!(proxmox.get_task(&reset, None).await.unwrap().state, TaskState::Succeeded);
+}
+
+#[tokio::test]
+async fn a_host_whose_daemon_has_told_nothing_yet_takes_guests_all_the_same() {
+    let pve = FakePve::builder().start().await.unwrap();
+    let silent = r#"{"data":[{"type":"node","id":"node/pve1","node":"pve1","status":"unknown"},
+        {"type":"storage","id":"storage/pve1/local","storage":"local","node":"pve1","status":"unknown","content":"images",
+        "plugintype":"dir"}]}"#;
+    pve.faults().on("GET", "/cluster/resources").always().reply(200, "OK", silent);
+    let proxmox = connect(&pve).await;
+    let disk = DiskSpec::new_volume(ByteSize::gib(1));
+    let made = proxmox.create_vm(&VmSpec::new("early").disk(disk)).await.unwrap();
+    assert_eq!(end(&proxmox, made).await, (TaskState::Succeeded, None));
+    assert_eq!(pve.guests().len(), 1);
 }

@@ -22,7 +22,10 @@ use Step::{Call, Exchange, Offline, Wait, With};
 
 /// The exchanges that are not replayed, and why.
 pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
-    ("gzip-large", "the fake does not compress"),
+    (
+        "gzip-large",
+        "it is about the bytes on the line, which another library packs otherwise: see `networks`, `large_lists_are_packed_where_that_is_asked_for`",
+    ),
     ("local-pvedaemon-hung", "thirty seconds of silence are a fault, not a state: see `faults`"),
     ("tfa-add-totp", "the fake takes second factors from its builder"),
     ("cluster2-migrate-log", "the migration failed because the recorded nodes had no ssh"),

@@ -11,7 +11,7 @@ use crate::conformance::context::Context;
 use crate::conformance::settings::Setting;
 use crate::model::{
     ByteSize, DirectBoot, DiskSpec, Feature, PowerAction, RevertSnapshot, SerialSpec, Shutdown, SnapshotSpec,
-    VmId, VmState, VolumeFormat,
+    VmId, VmState,
 };
 use crate::operation::Operation;
 
@@ -144,7 +144,7 @@ async fn guest_that_reboots_boots_again(cx: &Context) -> Check {
 }
 
 async fn snapshot_with_memory_goes_on_where_it_was(cx: &Context) -> Check {
-    let disk = DiskSpec::new_volume(ByteSize::mib(4)).in_pool(cx.pool().await?).format(VolumeFormat::Qcow2);
+    let disk = cx.versatile_disk().await?;
     let (vm, log) = boot(cx, "snap", Some(disk)).await?;
     ready(cx, &log, 1).await?;
     let live = cx.done(cx.hv.create_snapshot(&vm, &SnapshotSpec::new("live").memory(true)).await).await?;

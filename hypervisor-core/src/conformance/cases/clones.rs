@@ -3,9 +3,7 @@ use crate::conformance::check::{Check, check, check_eq, names, refused_field, re
 use crate::conformance::context::{Context, Made};
 use crate::error::ErrorKind::{AlreadyExists, InvalidState, NotFound};
 use crate::model::Feature::{CloneRunning, CloneSnapshot, FullClone, LinkedClone};
-use crate::model::{
-    CloneMany, CloneSpec, SnapshotId, SnapshotSpec, TemplateSpec, VmId, VmQuery, VmState, VolumeFormat,
-};
+use crate::model::{CloneMany, CloneSpec, SnapshotId, SnapshotSpec, TemplateSpec, VmId, VmQuery, VmState};
 use crate::operation::Operation::{
     CloneVm, CloneVms, CreateSnapshot, CreateTemplate, CreateVm, CreateVolume, GetVmConfig, GetVolume,
     StartVm,
@@ -118,7 +116,7 @@ async fn a_running_guest_is_cloned(cx: &Context) -> Check {
 
 async fn a_snapshot_is_cloned(cx: &Context) -> Check {
     // A format that has snapshots on every kind of pool.
-    let vm = cx.create(&cx.spec("vm").disk(cx.small_disk().await?.format(VolumeFormat::Qcow2))).await?;
+    let vm = cx.create(&cx.spec("vm").disk(cx.versatile_disk().await?)).await?;
     let taken = cx.hv.create_snapshot(&vm, &SnapshotSpec::new("before")).await;
     let snapshot = cx.done(taken).await?;
     let copy = clone(cx, &vm, &CloneSpec::new(cx.name("copy")).snapshot(snapshot)).await?;

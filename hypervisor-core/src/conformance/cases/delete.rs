@@ -158,8 +158,7 @@ async fn running_guest_is_powered_off_when_asked(cx: &Context) -> Check {
 
 /// A stopped guest with a disk and a snapshot.
 async fn with_snapshot(cx: &Context) -> Check<VmId> {
-    let disk = DiskSpec::new_volume(ByteSize::mib(4)).in_pool(cx.pool().await?);
-    let vm = cx.create(&cx.spec("a").disk(disk.format(crate::model::VolumeFormat::Qcow2))).await?;
+    let vm = cx.create(&cx.spec("a").disk(cx.versatile_disk().await?)).await?;
     cx.done(cx.hv.create_snapshot(&vm, &SnapshotSpec::new("one")).await).await?;
     Ok(vm)
 }

@@ -5,8 +5,7 @@ use crate::conformance::check::{
 use crate::conformance::context::Context;
 use crate::error::ErrorKind;
 use crate::model::{
-    ByteSize, DeleteSnapshot, DiskSpec, Feature, RevertSnapshot, SnapshotId, SnapshotSpec, SnapshotTree,
-    VmChange, VmId, VmState, VolumeFormat,
+    DeleteSnapshot, Feature, RevertSnapshot, SnapshotId, SnapshotSpec, SnapshotTree, VmChange, VmId, VmState,
 };
 use crate::operation::Operation;
 
@@ -50,8 +49,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// A guest with a disk that can have snapshots.
 async fn guest(cx: &Context) -> Check<VmId> {
-    let disk = DiskSpec::new_volume(ByteSize::mib(4)).in_pool(cx.pool().await?).format(VolumeFormat::Qcow2);
-    cx.create(&cx.spec("a").disk(disk)).await
+    cx.create(&cx.spec("a").disk(cx.versatile_disk().await?)).await
 }
 
 async fn take(cx: &Context, vm: &VmId, spec: &SnapshotSpec) -> crate::Result<SnapshotId> {

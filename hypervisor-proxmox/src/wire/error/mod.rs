@@ -178,6 +178,11 @@ fn parameters(message: &str, fields: &BTreeMap<String, String>) -> Error {
     let only = if fields.len() == 1 { fields.iter().next() } else { None };
     match only {
         Some((field, why)) if field == "vmid" && why.contains("already exists") => by_text(why),
+        Some((field, why))
+            if field == "iface" && (why.contains("already exists") || why.contains("does not exist")) =>
+        {
+            by_text(why)
+        }
         Some((field, why)) if field == "upid" && why.contains("no such task") => {
             Error::new(ErrorKind::NotFound, why)
                 .with_hint("a task that was just started is known a moment later")

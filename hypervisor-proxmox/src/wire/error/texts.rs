@@ -89,6 +89,7 @@ const WORDS: &[(ErrorKind, &[&str])] = &[
             "can't clone VM to node",
             "not implemented",
             "not possible",
+            "unsupported format",
         ],
     ),
     (ErrorKind::Cancelled, &["received interrupt", "interrupted by signal", "aborted by user"]),
