@@ -9,9 +9,10 @@
     reason = "tests fail by panicking"
 )]
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -551,9 +552,45 @@ impl tracing::Subscriber for Heard {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
+thread_local! {
+    /// What this thread writes to the log of the libraries that do not trace; nothing where nobody listens.
+    static LOGGED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The process has one such log, and its tests run side by side: each hears its own thread.
+struct Logged;
+
+impl Logged {
+    fn listen() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            log::set_logger(&Self).unwrap();
+            log::set_max_level(log::LevelFilter::Trace);
+        });
+        LOGGED.set(Some(String::new()));
+    }
+}
+
+impl log::Log for Logged {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.with_borrow_mut(|logged| {
+            if let Some(logged) = logged {
+                logged.push_str(&format!("{} {}\n", record.target(), record.args()));
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
 #[tokio::test]
-async fn a_secret_is_in_no_trace_no_error_and_no_debug() {
+async fn a_secret_is_in_no_trace_no_log_no_error_and_no_debug() {
     let heard = Heard::default();
+    Logged::listen();
     let _listening = tracing::subscriber::set_default(heard.clone());
     let mut seen = String::new();
     let secret = || SecretString::from("canary");
@@ -590,6 +627,9 @@ async fn a_secret_is_in_no_trace_no_error_and_no_debug() {
     assert!(!seen.contains("canary"), "{seen}");
     let heard = heard.0.lock().unwrap().clone();
     assert!(!heard.contains("canary"), "{heard}");
+    let logged = LOGGED.take().unwrap();
+    assert!(logged.contains("starting new connection"), "the libraries below are not heard: {logged}");
+    assert!(!logged.contains("canary"), "{logged}");
 }
 
 #[tokio::test]

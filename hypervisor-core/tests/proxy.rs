@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hypervisor_core::conformance::{FaultProxy, Harm, Injury};
+use hypervisor_core::conformance::{FaultProxy, Harm, Injury, Strike};
 use hypervisor_core::http::{Http, HttpConfig, Request};
 use hypervisor_core::layer::Fault;
 use hypervisor_core::{Effect, ErrorKind};
@@ -147,4 +147,31 @@ async fn connections_are_refused_and_taken_again() {
     assert_eq!(acted.load(Ordering::SeqCst), 1);
     proxy.refuse(false).await;
     assert!(http.send(Request::post("/write")).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_dice_are_asked_for_every_request_until_they_are_taken_away() {
+    let (upstream, _) = server().await;
+    let proxy = FaultProxy::start(upstream).await.unwrap();
+    let http = Http::new(HttpConfig::parse(&format!("http://{}", proxy.address())).unwrap()).unwrap();
+    // Every second read, and no write.
+    let mut reads = 0;
+    proxy.roll(move |writes| {
+        reads += u32::from(!writes);
+        (!writes && reads % 2 == 0).then_some(Strike::Fault(Fault::RateLimited))
+    });
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(http.send(Request::get("/read")).await.unwrap().status());
+        assert!(http.send(Request::post("/write")).await.unwrap().is_success());
+    }
+    assert_eq!(statuses, [200, 429, 200, 429]);
+    assert_eq!(proxy.struck(), 2);
+    // What is armed goes first.
+    proxy.arm(Fault::Unavailable, false, 1);
+    assert_eq!(http.send(Request::get("/read")).await.unwrap().status(), 503);
+    proxy.disarm();
+    for _ in 0..4 {
+        assert!(http.send(Request::get("/read")).await.unwrap().is_success());
+    }
 }

@@ -5,6 +5,7 @@
 #[path = "support/own.rs"]
 mod own;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,10 @@ use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 const URL: &str = "HYPERVISOR_TEST_URL";
+/// The page that says which role a program needs.
+const README: &str = include_str!("../../README.md");
+/// The privileges of its role that a server with other words than the fake's looks at, or that the suite has no case for.
+const NOT_ASKED: &[&str] = &[];
 /// A container template that the fake has.
 const TEMPLATE: &str = "local:vztmpl/alpine-3.20-default_20240908_amd64.tar.xz";
 /// An image that disks can be copied of.
@@ -46,9 +51,11 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(6);
     let mut trials = Vec::new();
     let live = Arc::new(Live::from_env());
+    let used = Arc::new(Mutex::new(BTreeSet::new()));
     for case in cases() {
-        trials.push(trial("fake", &case, |case| on_fake(case, FakePve::builder())));
-        trials.push(trial("fake-cluster", &case, |case| on_fake(case, FakePve::builder().hosts(3))));
+        let used = Arc::clone(&used);
+        trials.push(trial("fake", &case, move |case| with_the_role_of_the_readme(case, &used)));
+        trials.push(trial("fake-cluster", &case, |case| on_fake(case, FakePve::builder().hosts(3), None).0));
         if SET_UP.contains(&case.area) {
             trials.push(trial("fresh", &case, fresh));
         }
@@ -69,7 +76,15 @@ fn main() -> ExitCode {
             trials.push(named(format!("live::{name}"), move || live.own(own)));
         }
     }
+    let all = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let conclusion = libtest_mimic::run(&arguments, trials);
+    let used = used.lock().unwrap_or_else(PoisonError::into_inner);
+    let idle: Vec<_> =
+        role().into_iter().filter(|one| !used.contains(one) && !NOT_ASKED.contains(one)).collect();
+    if all && !idle.is_empty() {
+        println!("test result: FAILED. README's role has privileges that no case needs: {idle:?}");
+        return ExitCode::FAILURE;
+    }
     if live.url.is_none() && !arguments.list {
         println!("SKIPPED: no live server ({URL} is not set to a proxmox:// URL)");
     }
@@ -99,7 +114,31 @@ fn settings() -> Settings {
     settings.image(IMAGE).template(TEMPLATE)
 }
 
-fn on_fake(case: &Case, builder: FakePveBuilder) -> Outcome {
+/// The privileges of README's role, and those that it names for more than that.
+fn role() -> Vec<&'static str> {
+    let (_, rest) = README.split_once("pveum role add Sdk --privs \"").expect("README has the role");
+    let (privileges, rest) = rest.split_once('"').expect("it ends");
+    let (_, rest) = rest.split_once("For more than that:").expect("README names what takes more");
+    let (more, _) = rest.split_once("\n\n").expect("the paragraph ends");
+    let more = more.split('`').skip(1).step_by(2).filter(|word| word.contains('.') && *word != "VM.Monitor");
+    privileges.split_whitespace().chain(more).collect()
+}
+
+/// A token with the rights that README gives it, on a host of its own: what the role lacks, a case would be refused, and what it has in vain no case
+/// needs.
+fn with_the_role_of_the_readme(case: &Case, used: &Mutex<BTreeSet<&'static str>>) -> Outcome {
+    let builder = FakePve::builder().role("Sdk", &role()).api_token("sdk@pve", "app", "secret", false);
+    let (outcome, needed) =
+        on_fake(case, builder.grant("sdk@pve", "/", "Sdk"), Some(("sdk@pve!app", "secret")));
+    used.lock().unwrap_or_else(PoisonError::into_inner).extend(needed);
+    outcome
+}
+
+fn on_fake(
+    case: &Case,
+    builder: FakePveBuilder,
+    token: Option<(&str, &str)>,
+) -> (Outcome, BTreeSet<&'static str>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let pve = builder
@@ -110,14 +149,16 @@ fn on_fake(case: &Case, builder: FakePveBuilder) -> Outcome {
             .start()
             .await
             .unwrap();
-        let config = ProxmoxConfig::new(&pve.url()).unwrap().token(pve.token_id(), pve.token_secret());
-        match Proxmox::connect(config).await {
+        let (id, secret) = token.unwrap_or((pve.token_id(), pve.token_secret()));
+        let config = ProxmoxConfig::new(&pve.url()).unwrap().token(id, secret.to_owned());
+        let outcome = match Proxmox::connect(config).await {
             Ok(proxmox) => {
                 let hv: Arc<dyn Hypervisor> = Arc::new(proxmox);
                 case.run(&hv, &settings()).await
             }
             Err(error) => Outcome::Failed(format!("connecting to the fake: {error}")),
-        }
+        };
+        (outcome, pve.privileges_used())
     })
 }
 

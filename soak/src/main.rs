@@ -3,7 +3,9 @@
 //! still runs. `cargo xtask soak` runs it.
 
 mod model;
+mod plant;
 mod process;
+mod served;
 mod stage;
 mod tally;
 mod verdict;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::plant::Plant;
 use crate::process::resident;
 use crate::stage::Stage;
 use crate::tally::Tally;
@@ -39,6 +42,12 @@ struct Options {
     /// Only this backend.
     #[arg(long)]
     only: Option<String>,
+    /// Something goes wrong on purpose in the last round; the run must fail for it.
+    #[arg(long, hide = true)]
+    plant: Option<Plant>,
+    /// Be the fake of a stage until standard input ends.
+    #[arg(long, hide = true)]
+    serve: bool,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +61,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if options.serve {
+        runtime.block_on(served::serve());
+        return ExitCode::SUCCESS;
+    }
     let tally = runtime.block_on(soak(&options, seed));
     println!("\nsoak: seed {seed}: {tally}");
     if tally.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -82,7 +95,6 @@ async fn soak(options: &Options, seed: u64) -> Tally {
         each.as_secs_f64()
     );
     let mut after_first = None;
-    let mut hoarded = 0_u64;
     for round in 0..rounds {
         for (kind, number) in worlds.iter().zip(0_u64..) {
             let stage = Stage {
@@ -90,18 +102,15 @@ async fn soak(options: &Options, seed: u64) -> Tally {
                 round,
                 seed: seed.wrapping_add(number).wrapping_add(u64::from(round) * 1000),
                 time: each,
+                plant: options.plant.filter(|_| round + 1 == rounds),
             };
-            let before = resident();
             let tally = Box::pin(stage.run()).await;
-            if kind.hoards {
-                hoarded = hoarded.saturating_add(resident().saturating_sub(before));
-            }
             println!("{:<12} {tally}", kind.name);
             total.add(tally);
         }
-        let now = resident().saturating_sub(hoarded);
+        let now = resident();
         let first = *after_first.get_or_insert(now);
-        println!("round {}: {} MiB resident, less what a fake keeps", round + 1, now / (1024 * 1024));
+        println!("round {}: {} MiB resident", round + 1, now / (1024 * 1024));
         if now > first.saturating_add(GROWTH) {
             let (first, now) = (first / 1024, now / 1024);
             total.diverge(format!(

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::WORKERS;
+use crate::plant::Plant;
 use crate::process::tasks;
 use crate::tally::Tally;
 use crate::verdict::judge;
@@ -24,6 +25,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) round: u32,
     pub(crate) seed: u64,
     pub(crate) time: Duration,
+    /// What goes wrong on purpose.
+    pub(crate) plant: Option<Plant>,
 }
 
 impl Stage<'_> {
@@ -32,7 +35,9 @@ impl Stage<'_> {
         let mut tally = Tally::default();
         Box::pin(self.work(&mut tally)).await;
         let begun = Instant::now();
-        while tasks() > before && begun.elapsed() < ENDING {
+        // What was planted does not end.
+        let ending = if self.plant.is_some() { ENDING / 10 } else { ENDING };
+        while tasks() > before && begun.elapsed() < ending {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if tasks() > before {
@@ -72,6 +77,11 @@ impl Stage<'_> {
         world.weather.clear();
         reader.shutdown().await;
         tally.faults += world.weather.faults();
+        if let Some(plant) = self.plant
+            && let Err(error) = Box::pin(plant.sow(&world, &models)).await
+        {
+            tally.diverge(format!("{}: {plant:?} could not be planted: {error}", self.kind.name));
+        }
         judge(&world, models, tally).await;
     }
 }
@@ -80,6 +90,7 @@ impl Stage<'_> {
 async fn tidy(world: Arc<World>) {
     loop {
         (world.tidy)();
+        world.weather.tidy();
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Tally {
     pub(crate) tasks: u64,
     /// Faults, as whoever injects them has counted.
     pub(crate) faults: u64,
+    /// Looks that showed what had been true before.
+    pub(crate) stale: u64,
     divergences: u64,
     told: Vec<String>,
 }
@@ -38,6 +40,7 @@ impl Tally {
         self.unknown += other.unknown;
         self.tasks += other.tasks;
         self.faults += other.faults;
+        self.stale += other.stale;
         self.divergences += other.divergences;
         self.told.extend(other.told);
     }
@@ -49,10 +52,10 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { done, refused, unknown, tasks, faults, divergences, .. } = self;
+        let Self { done, refused, unknown, tasks, faults, stale, divergences, .. } = self;
         write!(
             f,
-            "{} operations ({done} done, {refused} refused, {unknown} settled by a look), {tasks} tasks, {faults} faults injected, {divergences} divergences",
+            "{} operations ({done} done, {refused} refused, {unknown} settled by a look), {tasks} tasks, {faults} faults injected, {stale} old answers seen through, {divergences} divergences",
             done + refused + unknown
         )
     }

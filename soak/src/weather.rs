@@ -1,11 +1,14 @@
 //! What goes wrong between the workers and their backend.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hypervisor_core::conformance::{FaultProxy, Harm, Injury};
+use hypervisor_core::conformance::{FaultProxy, Harm, Injury, Strike};
 use hypervisor_core::layer::{Chaos, Fault};
-use tokio::task::JoinHandle;
+
+/// So many requests in a thousand are harmed. More would be waiting for repetitions and little else.
+const HARMED: u32 = 80;
+/// How often a request is met with silence, which costs its caller a whole deadline, and everybody who waits for the same look.
+const SILENCE: Duration = Duration::from_millis(700);
 
 /// The faults of a stage.
 #[derive(Debug)]
@@ -14,16 +17,25 @@ pub(crate) enum Weather {
     Calm,
     /// A layer that drops calls, answers and truth.
     Chaos(Chaos),
-    /// A proxy on loopback, whose faults the task brings about one after the other.
-    Proxy(Arc<FaultProxy>, JoinHandle<()>),
+    /// A proxy on loopback, which harms a share of the requests.
+    Proxy(FaultProxy),
 }
 
 impl Weather {
-    /// A proxy that harms a request every few milliseconds. `cuts` is whether requests are cut as well, for which not every fake is made.
+    /// A proxy that harms a share of the requests. `cuts` is whether requests are cut as well, for which not every fake is made.
     pub(crate) fn stormy(proxy: FaultProxy, seed: u64, cuts: bool) -> Self {
-        let proxy = Arc::new(proxy);
-        let storm = tokio::spawn(storm(Arc::clone(&proxy), fastrand::Rng::with_seed(seed), cuts));
-        Self::Proxy(proxy, storm)
+        let (mut dice, mut silent) = (fastrand::Rng::with_seed(seed), Instant::now());
+        proxy.roll(move |writes| {
+            if dice.u32(0..1000) >= HARMED {
+                return None;
+            }
+            if silent.elapsed() >= SILENCE {
+                silent = Instant::now();
+                return Some(Strike::Fault(Fault::Silent));
+            }
+            strike(&mut dice, cuts, writes)
+        });
+        Self::Proxy(proxy)
     }
 
     /// How many faults there have been.
@@ -31,26 +43,31 @@ impl Weather {
         match self {
             Self::Calm => 0,
             Self::Chaos(chaos) => chaos.injected(),
-            Self::Proxy(proxy, _) => u64::try_from(proxy.struck()).unwrap_or(u64::MAX),
+            Self::Proxy(proxy) => u64::try_from(proxy.struck()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// Whether what is read may be what was true at the look before.
+    pub(crate) fn is_stale(&self) -> bool {
+        matches!(self, Self::Chaos(_))
     }
 
     /// No faults from now on.
     pub(crate) fn clear(&self) {
-        if let Self::Proxy(proxy, storm) = self {
-            storm.abort();
+        if let Self::Proxy(proxy) = self {
             proxy.disarm();
+        }
+    }
+
+    /// Forgets what the proxy only keeps for tests.
+    pub(crate) fn tidy(&self) {
+        if let Self::Proxy(proxy) = self {
+            proxy.forget_requests();
         }
     }
 }
 
-impl Drop for Weather {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
-
-async fn storm(proxy: Arc<FaultProxy>, mut dice: fastrand::Rng, cuts: bool) {
+fn strike(dice: &mut fastrand::Rng, cuts: bool, writes: bool) -> Option<Strike> {
     const FAULTS: [Fault; 6] = [
         Fault::CutBefore,
         Fault::CutAfter,
@@ -59,28 +76,14 @@ async fn storm(proxy: Arc<FaultProxy>, mut dice: fastrand::Rng, cuts: bool) {
         Fault::Unavailable,
         Fault::CutAfter,
     ];
-    loop {
-        let writes = dice.bool();
-        match dice.u32(0..100) {
-            // It costs its caller a whole deadline.
-            0..2 => proxy.arm(Fault::Silent, writes, 1),
-            2..60 => {
-                if let Some(fault) = FAULTS.get(dice.usize(0..FAULTS.len())) {
-                    proxy.arm(*fault, writes, 1);
-                }
-            }
-            60..68 if cuts => proxy.harm(Harm::request(Injury::Cut, dice.usize(0..300)), writes, 1),
-            68..80 => proxy.harm(Harm::answer(Injury::Cut, dice.usize(0..600)), writes, 1),
-            80..92 => proxy.harm(Harm::answer(Injury::Truncate, dice.usize(0..600)), writes, 1),
-            // Whether a write that arrives twice is done twice is up to the server.
-            92..94 => proxy.harm(Harm::request(Injury::Duplicate, 0), false, 1),
-            _ => proxy.harm(
-                Harm::answer(Injury::Delay(Duration::from_millis(dice.u64(5..50))), dice.usize(0..200)),
-                writes,
-                1,
-            ),
-        }
-        proxy.forget_requests();
-        tokio::time::sleep(Duration::from_millis(dice.u64(1..12))).await;
-    }
+    let harm = match dice.u32(0..100) {
+        60..68 if cuts => Harm::request(Injury::Cut, dice.usize(0..300)),
+        68..80 => Harm::answer(Injury::Cut, dice.usize(0..600)),
+        80..92 => Harm::answer(Injury::Truncate, dice.usize(0..600)),
+        // Whether a write that arrives twice is done twice is up to the server.
+        92..94 if !writes => Harm::request(Injury::Duplicate, 0),
+        94.. => Harm::answer(Injury::Delay(Duration::from_millis(dice.u64(5..50))), dice.usize(0..200)),
+        _ => return FAULTS.get(dice.usize(0..FAULTS.len())).copied().map(Strike::Fault),
+    };
+    Some(Strike::Harm(harm))
 }

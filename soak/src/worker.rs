@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hypervisor_core::handle::Vm;
+use hypervisor_core::handle::{Vm, WaitOptions};
 use hypervisor_core::model::{
     BatchOutcome, ByteSize, CloneSpec, DeleteSnapshot, DeleteVm, DiskSpec, Feature, SnapshotId, SnapshotSpec,
     VmChange, VmInfo, VmQuery, VmSpec,
@@ -23,6 +23,10 @@ use crate::world::World;
 const MOST: usize = 4;
 /// How long a task may take, which takes milliseconds.
 const WAIT: Duration = Duration::from_secs(30);
+/// The pause between two looks at a task.
+const LOOK: Duration = Duration::from_millis(20);
+/// So many looks in a row cannot all be older than the last change, of which every worker knows its own only.
+const STALE: u32 = 6;
 
 /// What is known after a call.
 enum Said<T> {
@@ -120,12 +124,14 @@ impl Worker {
     /// A call that had no effect must have been stopped by a fault, not by what it found.
     fn expect_weather(&mut self, error: &Error) {
         use ErrorKind::{
-            Backend, Connect, Exhausted, HostUnreachable, Locked, RateLimited, Timeout, Transport,
+            Backend, Conflict, Connect, Exhausted, HostUnreachable, Locked, RateLimited, Timeout, Transport,
         };
         let fault = matches!(
             error.kind(),
             Backend | Connect | Exhausted | HostUnreachable | Locked | RateLimited | Timeout | Transport
         );
+        // The uid that an old answer tells is another guest's, and the delete is refused.
+        let fault = fault || (error.kind() == Conflict && self.world.weather.is_stale());
         if !fault || matches!(self.world.weather, Weather::Calm) {
             self.tally.diverge(format!(
                 "worker {}: refused though nothing speaks against it: {error:?}",
@@ -145,7 +151,9 @@ impl Worker {
         if task.id().is_some() {
             self.tally.tasks += 1;
         }
-        let ended = task.with_deadline(WAIT).wait().await;
+        // A worker that looks as seldom as a program would does little else than wait.
+        let options = WaitOptions::new().deadline(WAIT).pauses(LOOK, LOOK * 4);
+        let ended = task.wait_with(&options).await;
         self.heard(ended, true)
     }
 
@@ -285,34 +293,41 @@ impl Worker {
     }
 
     async fn list(&mut self) {
-        let listed = self.world.hv.vms().all(&VmQuery::all()).await;
-        let Said::Done(listed) = self.heard(listed, false) else { return };
-        for (name, guest) in &self.model.guests {
-            let seen = listed.items.iter().filter(|vm| vm.name == *name).count();
-            // A host that could not be asked is not one without guests.
-            if seen != 1 && (seen > 1 || listed.unreachable.is_empty()) {
-                self.tally.diverge(format!("{name} ({}) is in the list {seen} times", guest.id));
+        // Everybody asks for the same list, so that more than one answer may be old.
+        for left in (0..self.looks(STALE)).rev() {
+            let listed = self.world.hv.vms().all(&VmQuery::all()).await;
+            let Said::Done(listed) = self.heard(listed, false) else { return };
+            let wrong = self.model.guests.iter().find_map(|(name, guest)| {
+                let seen = listed.items.iter().filter(|vm| vm.name == *name).count();
+                // A host that could not be asked is not one without guests.
+                let wrong = seen != 1 && (seen > 1 || listed.unreachable.is_empty());
+                wrong.then(|| format!("{name} ({}) is in the list {seen} times", guest.id))
+            });
+            match wrong {
+                None => return,
+                Some(_) if left > 0 => self.tally.stale += 1,
+                Some(wrong) => self.tally.diverge(wrong),
             }
         }
     }
 
     async fn check(&mut self, name: &str, guest: &Guest) {
         let vm = self.vm(guest);
-        let answer = vm.info().await;
-        if let Said::Done(info) = self.heard(answer, false) {
-            self.compare(name, guest, &info);
+        // Nobody else asks for this guest: the answer after an old one is that of the old one's look at the earliest.
+        for left in (0..self.looks(2)).rev() {
+            let answer = vm.info().await;
+            let Said::Done(info) = self.heard(answer, false) else { return };
+            match differs(name, guest, &info) {
+                None => return,
+                Some(_) if left > 0 => self.tally.stale += 1,
+                Some(wrong) => self.tally.diverge(wrong),
+            }
         }
     }
 
-    fn compare(&mut self, name: &str, guest: &Guest, info: &VmInfo) {
-        let running = info.state.is_active();
-        if info.name != name
-            || running != guest.running
-            || guest.cpus.is_some_and(|cpus| info.cpus != Some(cpus))
-        {
-            let seen = format!("{} {} with {:?} CPUs", info.name, info.state, info.cpus);
-            self.tally.diverge(format!("{name} is {seen} where {guest:?} was acknowledged"));
-        }
+    /// How often is looked before what is seen must be true.
+    fn looks(&self, stale: u32) -> u32 {
+        if self.world.weather.is_stale() { stale } else { 1 }
     }
 
     /// Finds out what is: the outcome of a call is not known. `vm` is where it must be, if it is.
@@ -323,4 +338,13 @@ impl Worker {
             Err(error) => self.tally.diverge(format!("{name} cannot be settled: {error:?}")),
         }
     }
+}
+
+/// What a look shows that is not as it was acknowledged.
+fn differs(name: &str, guest: &Guest, info: &VmInfo) -> Option<String> {
+    let right = info.name == name
+        && info.state.is_active() == guest.running
+        && guest.cpus.is_none_or(|cpus| info.cpus == Some(cpus));
+    let seen = format!("{} {} with {:?} CPUs", info.name, info.state, info.cpus);
+    (!right).then(|| format!("{name} is {seen} where {guest:?} was acknowledged"))
 }

@@ -21,10 +21,11 @@ use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::served::Served;
 use crate::weather::Weather;
 
 /// How long a request may take. Silence costs its caller all of it.
-const REQUEST: Duration = Duration::from_secs(3);
+const REQUEST: Duration = Duration::from_millis(1500);
 /// How long tasks take.
 const TASK: Duration = Duration::from_millis(5);
 
@@ -33,8 +34,6 @@ const TASK: Duration = Duration::from_millis(5);
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     which: Which,
-    /// The server of its fake (wiremock) keeps every request that it has answered, so that the process grows by design.
-    pub(crate) hoards: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,12 +48,12 @@ enum Which {
 
 /// All of them.
 pub(crate) const KINDS: [Kind; 6] = [
-    Kind { name: "memory", which: Which::Memory, hoards: false },
-    Kind { name: "layered", which: Which::Layered, hoards: false },
-    Kind { name: "proxmox", which: Which::Proxmox, hoards: false },
-    Kind { name: "gateway", which: Which::Gateway, hoards: false },
-    Kind { name: "hypersdk", which: Which::HyperSdk, hoards: true },
-    Kind { name: "virtumancer", which: Which::Virtumancer, hoards: false },
+    Kind { name: "memory", which: Which::Memory },
+    Kind { name: "layered", which: Which::Layered },
+    Kind { name: "proxmox", which: Which::Proxmox },
+    Kind { name: "gateway", which: Which::Gateway },
+    Kind { name: "hypersdk", which: Which::HyperSdk },
+    Kind { name: "virtumancer", which: Which::Virtumancer },
 ];
 
 /// A backend that is set up.
@@ -88,6 +87,7 @@ impl Kind {
                 let chaos = chaos
                     .drop_before_send(30)
                     .drop_after_send(60)
+                    .stale_read(30)
                     .fail_task(20)
                     .lose_event(50)
                     .double_event(50);
@@ -131,7 +131,7 @@ fn memory(seed: u64) -> MemoryBuilder {
         .seed(seed)
 }
 
-fn broken(error: impl std::fmt::Display) -> Error {
+pub(crate) fn broken(error: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Config, format!("the stage cannot be set up: {error}"))
 }
 
@@ -176,9 +176,9 @@ async fn proxmox(seed: u64) -> Result<World> {
 }
 
 /// A server on loopback that ends with this.
-struct Served(JoinHandle<std::io::Result<()>>);
+struct Serving(JoinHandle<std::io::Result<()>>);
 
-impl Drop for Served {
+impl Drop for Serving {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -191,15 +191,15 @@ async fn gateway(seed: u64) -> Result<World> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(broken)?;
     let at = listener.local_addr().map_err(broken)?;
     let router = gateway.router();
-    let served = Served(tokio::spawn(async move { axum::serve(listener, router).await }));
+    let served = Serving(tokio::spawn(async move { axum::serve(listener, router).await }));
     let proxy = proxy(at).await?;
     let hv = client("v1", proxy.address(), Some(&token)).await?;
     Ok(World::new(layered(hv, seed), memory, Weather::stormy(proxy, seed, true)).keep(served).keep(gateway))
 }
 
 async fn hypersdk(seed: u64) -> Result<World> {
-    let fake = Fake::hypersdk().without_record().with_vm("base", false).start().await;
-    let at = address(&fake.url())?;
+    let fake = tokio::task::spawn_blocking(Served::start).await.map_err(broken)??;
+    let at = address(&fake.url)?;
     let proxy = proxy(at).await?;
     let (steady, hv) =
         (client("hypersdk", at, None).await?, client("hypersdk", proxy.address(), None).await?);

@@ -37,7 +37,8 @@ fn main() -> ExitCode {
         [("v1", v1), ("hypersdk", hypersdk), ("virtumancer", virtumancer), ("virtualization-mcp", mcp)];
     let mut trials = Vec::new();
     for (name, run) in dialects {
-        let cells = fault_cases().into_iter();
+        // No server of Virtumancer's deletes a guest.
+        let cells = fault_cases().into_iter().filter(|case| !(case.deletes && name == "virtumancer"));
         trials.extend(
             cells.map(|case| Trial::test(format!("{name}::{case}"), move || run(case).map_err(Failed::from))),
         );

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::proxy::FaultProxy;
 use crate::error::{Effect, Error, ErrorKind, Result};
-use crate::layer::{Fault, Layered, Repeated, RetryPolicy, Semantics};
+use crate::layer::{Attempt, Call, Fault, Layered, Policy, Repeated, RetryPolicy, Semantics};
 use crate::model::{DeleteVm, Feature, PageRequest, PowerAction, VmChange, VmId, VmQuery, VmSpec};
-use crate::operation::OperationClass;
+use crate::operation::{Operation, OperationClass};
 use crate::traits::Hypervisor;
 
 /// One cell of the table, to be run against a driver behind a [`FaultProxy`].
@@ -17,19 +18,26 @@ use crate::traits::Hypervisor;
 pub struct FaultCase {
     /// What the table says.
     pub expected: Semantics,
+    /// Whether the call is the delete of a guest, which has rows of its own.
+    pub deletes: bool,
 }
 
 /// The cells that a proxy can bring about: all but those that only the server itself can.
 #[must_use]
 pub fn fault_cases() -> Vec<FaultCase> {
     let by_server = [Fault::SessionExpired, Fault::HostOffline, Fault::TaskFailed];
-    let all = Semantics::table().filter(|row| !by_server.contains(&row.fault));
-    all.map(|expected| FaultCase { expected }).collect()
+    let classes = Semantics::table().map(|expected| FaultCase { expected, deletes: false });
+    let of_delete = |fault| FaultCase { expected: Semantics::of_delete(fault), deletes: true };
+    let all = classes.chain(Fault::ALL.into_iter().map(of_delete));
+    all.filter(|case| !by_server.contains(&case.expected.fault)).collect()
 }
 
 impl fmt::Display for FaultCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} × {:?}", self.expected.class, self.expected.fault)
+        match self.deletes {
+            true => write!(f, "DeleteVm × {:?}", self.expected.fault),
+            false => write!(f, "{:?} × {:?}", self.expected.class, self.expected.fault),
+        }
     }
 }
 
@@ -85,7 +93,20 @@ impl FaultCase {
                 backend.vms().create(&spec).await.map_err(set_up)?.wait().await.map_err(set_up)?.id().clone(),
             ),
         };
-        let layered = Layered::new(Arc::clone(backend), RetryPolicy::new().max_attempts(5));
+        let next = format!("{name}-next");
+        let reuse =
+            Reuse { backend: Arc::clone(backend), spec: marked(backend, &next), made: Arc::default() };
+        let reused = Arc::clone(&reuse.made);
+        let known = match &vm {
+            Some(vm) => backend.get_vm(vm).await.map_err(set_up)?.uid.is_some(),
+            None => true,
+        };
+        let below: Arc<dyn Hypervisor> = if self.deletes {
+            Arc::new(Layered::new(Arc::clone(backend), reuse))
+        } else {
+            Arc::clone(backend)
+        };
+        let layered = Layered::new(below, RetryPolicy::new().max_attempts(5));
         self.begin(proxy, class != OperationClass::Read).await;
         let back = async {
             if self.expected.fault == Fault::Refused {
@@ -96,16 +117,30 @@ impl FaultCase {
         let (outcome, ()) = futures::join!(self.call(&layered, vm.as_ref(), &spec), back);
         end(proxy).await;
         let verdict = match (&outcome, self.expected.repeated) {
-            (Ok(()), Repeated::Yes) | (Err(_), Repeated::No) => Ok(()),
+            (Ok(()), Repeated::Yes | Repeated::SameGuest) | (Err(_), Repeated::No) => Ok(()),
+            (Err(_), Repeated::SameGuest) if !known => Ok(()),
             (Ok(()), Repeated::AfterLook) if spec.client_token.is_some() => Ok(()),
             (Err(_), Repeated::AfterLook) if spec.client_token.is_none() => Ok(()),
             (Ok(()), _) => Err("it was repeated, which the table forbids".to_owned()),
             (Err(error), _) => Err(format!("it was not repeated to success: {error}")),
         };
+        if self.deletes && outcome.is_ok() {
+            self.gone(backend, &name).await.map_err(set_up)?;
+        }
         let made = backend.vms().all(&VmQuery::all()).await.map_err(set_up)?;
-        let copies = made.items.iter().filter(|vm| vm.name == name).count();
+        let count = |name: &str| made.items.iter().filter(|vm| vm.name == name).count();
+        let (copies, spared) = (count(&name), count(&next));
         let cleaned = self.clean(backend, &name).await.map_err(set_up);
-        verdict.and(cleaned)?;
+        let cleaned_too = self.clean(backend, &next).await.map_err(set_up);
+        verdict.and(cleaned).and(cleaned_too)?;
+        if self.deletes && outcome.is_ok() && copies > 0 {
+            return Err(format!("`{name}` was deleted and is there"));
+        }
+        if spared == 0 && reused.load(Ordering::SeqCst) {
+            return Err(format!(
+                "`{next}`, which got the id of the guest that was deleted, was deleted as well"
+            ));
+        }
         if copies > 1 {
             return Err(format!(
                 "there are {copies} guests of the name `{name}`: the create was repeated blindly"
@@ -126,6 +161,7 @@ impl FaultCase {
 
     async fn call(&self, hv: &dyn Hypervisor, vm: Option<&VmId>, spec: &VmSpec) -> Result<()> {
         match (self.expected.class, vm) {
+            (_, Some(vm)) if self.deletes => hv.delete_vm(vm, &DeleteVm::with_disks()).await.map(drop),
             (OperationClass::Read, _) => {
                 hv.list_vms(&VmQuery::all(), &PageRequest::default()).await.map(drop)
             }
@@ -156,6 +192,17 @@ impl FaultCase {
         let sure = effect == Effect::None;
         if !sure && error.retry() == crate::Retry::Safe {
             return Err(format!("the error says that a repetition is safe: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Waits a while for the end of the task that may delete it.
+    async fn gone(&self, backend: &Arc<dyn Hypervisor>, name: &str) -> Result<()> {
+        for _ in 0..40 {
+            if backend.vms().all(&VmQuery::all()).await?.items.iter().all(|vm| vm.name != name) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
     }
@@ -191,6 +238,44 @@ impl FaultCase {
             }
         }
         Ok(())
+    }
+}
+
+/// Once a delete whose answer was lost has been done after all, another guest gets the id, as it may with servers that use ids again. Nothing
+/// happens where nobody can choose an id.
+struct Reuse {
+    backend: Arc<dyn Hypervisor>,
+    spec: VmSpec,
+    made: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Reuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reuse").field("made", &self.made).finish_non_exhaustive()
+    }
+}
+
+impl Policy for Reuse {
+    async fn run<T: Send + 'static>(&self, call: &Call<'_>, attempt: Attempt<'_, T>) -> Result<T> {
+        let answer = attempt.send().await;
+        let chosen = self.backend.capabilities().has(Feature::RequestedId);
+        if let (Operation::DeleteVm, Some(id), Err(_), true) = (call.operation(), call.id(), &answer, chosen)
+        {
+            let id = VmId::from(id);
+            for _ in 0..40 {
+                match self.backend.get_vm(&id).await {
+                    Err(error) if error.is_not_found() => {
+                        let spec = self.spec.clone().id(id);
+                        let started = self.backend.create_vm(&spec).await?;
+                        self.backend.resume(started).await?;
+                        self.made.store(true, Ordering::SeqCst);
+                        break;
+                    }
+                    _ => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        }
+        answer
     }
 }
 

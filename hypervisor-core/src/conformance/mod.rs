@@ -40,7 +40,7 @@ pub use fixture::Fixture;
 #[cfg(feature = "http")]
 pub use harm::{Harm, Injury};
 #[cfg(feature = "http")]
-pub use proxy::FaultProxy;
+pub use proxy::{FaultProxy, Strike};
 pub use report::{Report, Row, run_all, run_cases};
 pub use settings::{Setting, Settings};
 pub use sweep::sweep;

@@ -1,5 +1,6 @@
 //! A proxy on loopback that breaks connections where a test wants them broken.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,26 +31,41 @@ pub struct FaultProxy {
     refuses: watch::Receiver<bool>,
 }
 
-#[derive(Debug)]
+/// Says of each request that writes, or reads, what is done to it.
+type Dice = Box<dyn FnMut(bool) -> Option<Strike> + Send>;
+
 struct Shared {
     upstream: SocketAddr,
     armed: Mutex<Option<Armed>>,
+    dice: Mutex<Option<Dice>>,
     /// Requests of which the first bytes have come, by method.
     seen: Mutex<Vec<String>>,
     struck: AtomicUsize,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("upstream", &self.upstream)
+            .field("struck", &self.struck)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Armed {
-    fate: Fate,
+    fate: Strike,
     writes: bool,
     left: usize,
 }
 
 /// What is done to a request.
 #[derive(Debug, Clone, Copy)]
-enum Fate {
+#[non_exhaustive]
+pub enum Strike {
+    /// This fault, before the request has been passed on or once it has been answered.
     Fault(Fault),
+    /// This, at a chosen byte.
     Harm(Harm),
 }
 
@@ -70,6 +86,7 @@ impl FaultProxy {
         let shared = Arc::new(Shared {
             upstream,
             armed: Mutex::default(),
+            dice: Mutex::default(),
             seen: Mutex::default(),
             struck: AtomicUsize::new(0),
         });
@@ -93,21 +110,28 @@ impl FaultProxy {
 
     /// Does this to the next `times` requests that write (any method but `GET`), or that read.
     pub fn arm(&self, fault: Fault, writes: bool, times: usize) {
-        self.set(Fate::Fault(fault), writes, times);
+        self.set(Strike::Fault(fault), writes, times);
     }
 
     /// Does this at a chosen byte of the next `times` requests that write (any method but `GET`), or that read, or of their answers.
     pub fn harm(&self, harm: Harm, writes: bool, times: usize) {
-        self.set(Fate::Harm(harm), writes, times);
+        self.set(Strike::Harm(harm), writes, times);
     }
 
-    fn set(&self, fate: Fate, writes: bool, left: usize) {
+    fn set(&self, fate: Strike, writes: bool, left: usize) {
         *lock(&self.shared.armed) = (left > 0).then_some(Armed { fate, writes, left });
+    }
+
+    /// Asks of every request from now on for which nothing else was said, whether it is one that writes, what is done to it: for runs without end,
+    /// with a share of the requests that does not depend on how fast they come.
+    pub fn roll(&self, dice: impl FnMut(bool) -> Option<Strike> + Send + 'static) {
+        *lock(&self.shared.dice) = Some(Box::new(dice));
     }
 
     /// Passes everything on again.
     pub fn disarm(&self) {
         *lock(&self.shared.armed) = None;
+        *lock(&self.shared.dice) = None;
     }
 
     /// How many requests it has harmed.
@@ -134,20 +158,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// Whether the request that begins with these bytes is to be harmed; counts it if they begin one.
-    fn fate(&self, bytes: &[u8]) -> Option<Fate> {
+    fn fate(&self, bytes: &[u8]) -> Option<Strike> {
         let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
         let line = std::str::from_utf8(line).ok().filter(|line| line.contains(" HTTP/1."))?;
         lock(&self.seen).push(line.to_owned());
+        let writes = !line.starts_with("GET ");
+        let fate = self.armed(writes).or_else(|| lock(&self.dice).as_mut().and_then(|dice| dice(writes)))?;
+        // Whether a message is long enough for harm is not known yet.
+        if matches!(fate, Strike::Fault(_)) {
+            self.count();
+        }
+        Some(fate)
+    }
+
+    fn armed(&self, writes: bool) -> Option<Strike> {
         let mut armed = lock(&self.armed);
-        let now = armed.as_mut().filter(|armed| armed.writes != line.starts_with("GET "))?;
+        let now = armed.as_mut().filter(|armed| armed.writes == writes)?;
         now.left = now.left.saturating_sub(1);
         let (fate, done) = (now.fate, now.left == 0);
         if done {
             *armed = None;
-        }
-        // Whether a message is long enough for harm is not known yet.
-        if matches!(fate, Fate::Fault(_)) {
-            self.count();
         }
         Some(fate)
     }
@@ -204,8 +234,8 @@ async fn relay(mut client: TcpStream, shared: Arc<Shared>) -> Option<()> {
             read = client.read(&mut from_client) => {
                 let piece = from_client.get(..read.ok()?).filter(|piece| !piece.is_empty())?;
                 match shared.fate(piece) {
-                    Some(Fate::Fault(fault)) => return fail(fault, piece, &mut client, &mut server).await,
-                    Some(Fate::Harm(harm)) => pending = Some(Pending::new(harm)),
+                    Some(Strike::Fault(fault)) => return fail(fault, piece, &mut client, &mut server).await,
+                    Some(Strike::Harm(harm)) => pending = Some(Pending::new(harm)),
                     None => {}
                 }
                 if let Some(on_its_way) = pending.take_if(|pending| pending.harm.to_request) {

@@ -16,6 +16,7 @@ pub struct Attempt<'a, T> {
     send: Sender<'a, T>,
     find: Option<Sender<'a, Option<T>>>,
     gone: Option<fn() -> T>,
+    uid: Option<Sender<'a, Option<String>>>,
 }
 
 impl<T> Clone for Attempt<'_, T> {
@@ -31,13 +32,14 @@ impl<T> fmt::Debug for Attempt<'_, T> {
         let mut out = f.debug_struct("Attempt");
         out.field("can_find", &self.find.is_some())
             .field("deletes", &self.gone.is_some())
+            .field("asks_for_uid", &self.uid.is_some())
             .finish_non_exhaustive()
     }
 }
 
 impl<'a, T: Send + 'static> Attempt<'a, T> {
     pub(super) fn new(send: Sender<'a, T>) -> Self {
-        Self { send, find: None, gone: None }
+        Self { send, find: None, gone: None, uid: None }
     }
 
     pub(super) fn findable(mut self, find: Option<Sender<'a, Option<T>>>) -> Self {
@@ -50,9 +52,19 @@ impl<'a, T: Send + 'static> Attempt<'a, T> {
         self
     }
 
+    pub(super) fn identified(mut self, uid: Option<Sender<'a, Option<String>>>) -> Self {
+        self.uid = uid;
+        self
+    }
+
     /// The same attempt with a policy around it.
-    pub(super) fn around<'b>(&self, send: Sender<'b, T>, find: Sender<'b, Option<T>>) -> Attempt<'b, T> {
-        Attempt { send, find: self.find.map(|_| find), gone: self.gone }
+    pub(super) fn around<'b>(
+        &self,
+        send: Sender<'b, T>,
+        find: Sender<'b, Option<T>>,
+        uid: Sender<'b, Option<String>>,
+    ) -> Attempt<'b, T> {
+        Attempt { send, find: self.find.map(|_| find), gone: self.gone, uid: self.uid.map(|_| uid) }
     }
 
     /// Sends the call once.
@@ -77,6 +89,24 @@ impl<'a, T: Send + 'static> Attempt<'a, T> {
         match self.find {
             Some(find) => find(),
             None => Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "the call leaves no mark")) }),
+        }
+    }
+
+    /// Whether it deletes a guest of which the caller has named no uid: before it is sent again after a lost answer, it has to be known that the
+    /// id still belongs to the same guest.
+    #[must_use]
+    pub fn asks_for_uid(&self) -> bool {
+        self.uid.is_some()
+    }
+
+    /// The uid of the guest that has the id now; `None` where the backend tells none.
+    ///
+    /// # Errors
+    /// `NotFound` where nobody has it, `Unsupported` where [`asks_for_uid`](Self::asks_for_uid) is false. They say nothing about the call itself.
+    pub fn uid(&self) -> BoxFuture<'a, Result<Option<String>>> {
+        match self.uid {
+            Some(uid) => uid(),
+            None => Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "the call deletes no guest")) }),
         }
     }
 

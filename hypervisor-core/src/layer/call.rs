@@ -1,12 +1,24 @@
 //! What a policy knows of a call. Never its content.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::error::{Effect, Error};
 use crate::model::{BackendInfo, Capabilities, Feature};
 use crate::operation::{Operation, OperationClass};
+
+/// Whether it is sure which object a call is about, when it is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// It is, or it does not matter.
+    Sure,
+    /// Once the uid is asked for before the first attempt.
+    Asked,
+    /// No: the first attempt is over.
+    Unsure,
+}
 
 /// One call of the caller's, with all its attempts.
 #[derive(Debug)]
@@ -21,6 +33,8 @@ pub struct Call<'a> {
     patience: Duration,
     idempotent: bool,
     repeat: bool,
+    target: Target,
+    learned: Option<&'a OnceLock<String>>,
     timed: bool,
     counted: bool,
     attempts: AtomicU32,
@@ -40,6 +54,8 @@ impl<'a> Call<'a> {
             patience: Duration::ZERO,
             idempotent: operation.is_idempotent(),
             repeat: true,
+            target: Target::Sure,
+            learned: None,
             timed: true,
             counted: true,
             attempts: AtomicU32::new(0),
@@ -113,6 +129,39 @@ impl<'a> Call<'a> {
     pub(super) fn composite(mut self) -> Self {
         self.counted = false;
         self.streaming()
+    }
+
+    /// Deletes a guest, of this uid where the caller has named it.
+    pub(super) fn deleting(mut self, uid: Option<&String>) -> Self {
+        self.target = if uid.is_some() { Target::Sure } else { Target::Asked };
+        self
+    }
+
+    /// Where the uid goes once it has been asked for, so that every attempt carries it.
+    pub(super) fn learning(mut self, learned: &'a OnceLock<String>) -> Self {
+        self.learned = Some(learned);
+        self
+    }
+
+    pub(super) fn learned(&self) -> Option<&'a OnceLock<String>> {
+        self.learned
+    }
+
+    /// Has been sent once before anybody could ask for the uid.
+    pub(super) fn already_sent(mut self) -> Self {
+        if self.target == Target::Asked {
+            self.target = Target::Unsure;
+        }
+        self
+    }
+
+    pub(super) fn target(&self) -> Target {
+        self.target
+    }
+
+    /// The look at who has the id of the guest that this call deletes.
+    pub(super) fn question(&self) -> Call<'a> {
+        Call { operation: Operation::GetVm, ..self.lookup() }
     }
 
     /// The look for what this call may have made.

@@ -1,6 +1,6 @@
 //! Every method of every trait, forwarded through the policy.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -75,12 +75,28 @@ macro_rules! forward {
             $(async fn $method(&self, $($arg: $ty),*) -> Result<$out> {
                 let call = $call;
                 $(let $arg = Argument::keep($arg);)*
-                let wrapped = self.wrapped();
                 let recover = forward!(@recover $($recover)?);
-                self.call(call, recover, || wrapped.$method($(Argument::again(&$arg)),*)).await
+                forward!(@send $method, self, call, recover $(, $arg)*)
             })*
         }
     )* };
+    // Every attempt carries the uid that was learnt before the first one.
+    (@send delete_vm, $layered:ident, $call:ident, $recover:ident, $vm:ident, $options:ident) => {{
+        let (wrapped, learned) = ($layered.wrapped(), OnceLock::<String>::new());
+        let with_uid = OnceLock::new();
+        let send = || {
+            let options = match learned.get() {
+                Some(uid) => with_uid.get_or_init(|| $options.clone().expected_uid(uid.as_str())),
+                None => $options,
+            };
+            wrapped.delete_vm($vm, options)
+        };
+        $layered.call($call.learning(&learned), $recover, send).await
+    }};
+    (@send $method:ident, $layered:ident, $call:ident, $recover:ident $(, $arg:ident)*) => {{
+        let wrapped = $layered.wrapped();
+        $layered.call($call, $recover, || wrapped.$method($(Argument::again(&$arg)),*)).await
+    }};
     (@recover) => { Recover::No };
     (@recover $recover:expr) => { $recover };
 }
@@ -142,7 +158,11 @@ impl<P: Policy> Layered<P> {
         let (call, recover) = match op {
             BatchOp::CreateVm(spec) => (call.token(spec.client_token.as_ref()), made),
             BatchOp::CloneVm { spec, .. } => (call.token(spec.client_token.as_ref()), made),
-            BatchOp::DeleteVm { .. } | BatchOp::DeleteSnapshot { .. } | BatchOp::DeleteVolume(_) => {
+            BatchOp::DeleteVm { options, .. } => {
+                let call = call.deleting(options.expected_uid.as_ref()).already_sent();
+                (call, Recover::Gone(|| Started::done(BatchOutput::Nothing)))
+            }
+            BatchOp::DeleteSnapshot { .. } | BatchOp::DeleteVolume(_) => {
                 (call, Recover::Gone(|| Started::done(BatchOutput::Nothing)))
             }
             _ => (call, Recover::No),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::attempt::Sending;
+use super::call::Target;
 use super::{Attempt, Call, Policy, token};
 use crate::error::Result;
 use crate::model::{Feature, Started, VmId};
@@ -76,7 +77,20 @@ impl<P: Policy> Layered<P> {
                 Ok(token::find(backend, token, starts).await?.map(made))
             })
         };
+        let asking = || -> Sending<'_, Option<String>> {
+            let vm = VmId::from(call.id().unwrap_or_default());
+            let learned = call.learned();
+            Box::pin(async move {
+                let uid = backend.get_vm(&vm).await?.uid;
+                if let (Some(learned), Some(uid)) = (learned, &uid) {
+                    // What was learnt first stays.
+                    let _ = learned.set(uid.clone());
+                }
+                Ok(uid)
+            })
+        };
         let attempt = Attempt::new(&sending).deletes(gone);
+        let attempt = if call.target() == Target::Sure { attempt } else { attempt.identified(Some(&asking)) };
         let attempt = if mark.is_some() { attempt.findable(Some(&finding)) } else { attempt };
         self.policy.run(&call, attempt).await.map_err(|error| call.explain(error))
     }

@@ -100,6 +100,12 @@ impl<A: Policy, B: Policy> Policy for (A, B) {
                 inner.run(&call.lookup(), Attempt::new(&again)).await
             })
         };
-        outer.run(call, attempt.around(&send, &find)).await
+        let uid = || -> attempt::Sending<'_, Option<String>> {
+            Box::pin(async move {
+                let again = || attempt.uid();
+                inner.run(&call.question(), Attempt::new(&again)).await
+            })
+        };
+        outer.run(call, attempt.around(&send, &find, &uid)).await
     }
 }

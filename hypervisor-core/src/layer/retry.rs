@@ -9,6 +9,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::Instant;
 
+use super::call::Target;
 use super::once::Tokens;
 use super::{Attempt, Call, Policy};
 use crate::error::{Effect, Error, ErrorKind, Result, Retry};
@@ -21,12 +22,17 @@ use crate::operation::OperationClass;
 /// | [`Retry::Never`] | any | no |
 /// | [`Retry::Safe`]: it had no effect | any | yes |
 /// | [`Retry::IfIdempotent`]: it may have had one | read, idempotent write | yes |
+/// | [`Retry::IfIdempotent`] | delete of a guest | only while the id still belongs to that guest |
 /// | [`Retry::IfIdempotent`] | create with a client token | only after a look that did not find it |
 /// | [`Retry::IfIdempotent`] | other create, action | no |
 ///
 /// After an unknown outcome, what a create with a client token has made is looked for and answered if it is there, also when no repetition is left;
 /// a look that fails, or could not see every host, is never taken for a no. A delete that is repeated and finds nothing, or
 /// a guest of another uid, has succeeded. Once an attempt may have had an effect, the final error says so, whatever the last attempt said.
+///
+/// Ids are used again: where the caller has named no uid, the delete of a guest asks for it before the first attempt, and every attempt carries it.
+/// Where the backend tells none (or the caller may not read it), a guest that is there after a lost answer may be the next one, and the delete is
+/// not repeated.
 ///
 /// A token names one logical call: creates with the same token go one after the other, and one that comes after another (whose caller may have
 /// given up on it) looks first, and answers with what is there.
@@ -154,6 +160,15 @@ fn whole_millis(pause: Duration) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
+/// How a call is sent, and what can be asked about it, each with what lies around an attempt.
+pub(super) struct Ways<S, F, U> {
+    pub(super) send: S,
+    /// Looks for what it may have made.
+    pub(super) find: F,
+    /// Asks who has the id of what it deletes.
+    pub(super) uid: U,
+}
+
 /// What is known of a call between two attempts.
 struct Course<'p, I> {
     policy: &'p RetryPolicy,
@@ -164,6 +179,8 @@ struct Course<'p, I> {
     effect: bool,
     /// The answer to an attempt was lost: it may have been carried out in full.
     lost: bool,
+    /// Whether a guest that has the id may be another one than the call is about.
+    unsure: bool,
 }
 
 impl<I: Iterator<Item = Duration> + Send> Course<'_, I> {
@@ -236,31 +253,73 @@ impl<I: Iterator<Item = Duration> + Send> Course<'_, I> {
 
 impl Policy for RetryPolicy {
     async fn run<T: Send + 'static>(&self, call: &Call<'_>, attempt: Attempt<'_, T>) -> Result<T> {
-        self.repeat(call, Instant::now(), attempt, || attempt.send(), || attempt.find()).await
+        let ways = Ways { send: || attempt.send(), find: || attempt.find(), uid: || attempt.uid() };
+        self.repeat(call, Instant::now(), attempt, ways).await
     }
 }
 
 impl RetryPolicy {
-    /// Carries out a call that began then; `send` and `find` are those of the attempt, with what lies around each.
-    pub(super) async fn repeat<T: Send + 'static, S, F>(
+    /// Carries out a call that began then.
+    pub(super) async fn repeat<T: Send + 'static, S, F, U>(
         &self,
         call: &Call<'_>,
         begun: Instant,
         attempt: Attempt<'_, T>,
-        send: impl Fn() -> S + Send + Sync,
-        find: impl Fn() -> F + Send + Sync,
+        ways: Ways<impl Fn() -> S + Send + Sync, impl Fn() -> F + Send + Sync, impl Fn() -> U + Send + Sync>,
     ) -> Result<T>
     where
         S: Future<Output = Result<T>> + Send,
         F: Future<Output = Result<Option<T>>> + Send,
+        U: Future<Output = Result<Option<String>>> + Send,
     {
+        let Ways { send, find, uid } = ways;
         if call.may_repeat() && attempt.can_find() && call.client_token().is_some() {
             return Box::pin(self.once(call, begun, attempt, &send, &find)).await;
+        }
+        if call.may_repeat() && attempt.asks_for_uid() && self.max_attempts > 1 {
+            return Box::pin(self.delete(call, begun, attempt, &send, &uid)).await;
         }
         match send().await {
             // In a box of its own: most calls have no second attempt and need no room for one.
             Err(error) if call.may_repeat() => {
-                Box::pin(async { self.course(begun).run(call, attempt, error, &send, &find).await }).await
+                Box::pin(async { self.course(begun).run(call, attempt, error, &send, &find, &uid).await })
+                    .await
+            }
+            answer => answer,
+        }
+    }
+
+    /// The delete of a guest whose uid the caller has not named.
+    async fn delete<T: Send + 'static, S, U>(
+        &self,
+        call: &Call<'_>,
+        begun: Instant,
+        attempt: Attempt<'_, T>,
+        send: &(impl Fn() -> S + Send + Sync),
+        uid: &(impl Fn() -> U + Send + Sync),
+    ) -> Result<T>
+    where
+        S: Future<Output = Result<T>> + Send,
+        U: Future<Output = Result<Option<String>>> + Send,
+    {
+        let known = match call.target() {
+            Target::Unsure => None,
+            _ => match self.course(begun).look(call, uid).await {
+                Ok(known) => known,
+                // What may not be read may be deleted all the same.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) =>
+                {
+                    None
+                }
+                Err(error) => return Err(error.with_effect(Effect::None)),
+            },
+        };
+        match send().await {
+            Err(error) => {
+                let mut course = self.course(begun);
+                course.unsure = known.is_none();
+                course.run(call, attempt, error, send, &|| attempt.find(), uid).await
             }
             answer => answer,
         }
@@ -291,7 +350,7 @@ impl RetryPolicy {
         }
         let answer = match send().await {
             Ok(answer) => Ok(answer),
-            Err(error) => course.run(call, attempt, error, send, find).await,
+            Err(error) => course.run(call, attempt, error, send, find, &|| attempt.uid()).await,
         };
         if let Some(turn) = turn {
             turn.end(answer.as_ref().is_ok() || course.effect);
@@ -300,23 +359,26 @@ impl RetryPolicy {
     }
 
     fn course(&self, begun: Instant) -> Course<'_, impl Iterator<Item = Duration> + Send + use<>> {
-        Course { policy: self, pauses: self.pauses(), begun, attempts: 0, effect: false, lost: false }
+        let pauses = self.pauses();
+        Course { policy: self, pauses, begun, attempts: 0, effect: false, lost: false, unsure: false }
     }
 }
 
 impl<I: Iterator<Item = Duration> + Send> Course<'_, I> {
     /// What is done after the first attempt has failed.
-    async fn run<T: Send + 'static, S, F>(
+    async fn run<T: Send + 'static, S, F, U>(
         &mut self,
         call: &Call<'_>,
         attempt: Attempt<'_, T>,
         mut error: Error,
         send: &(impl Fn() -> S + Send + Sync),
         find: &(impl Fn() -> F + Send + Sync),
+        uid: &(impl Fn() -> U + Send + Sync),
     ) -> Result<T>
     where
         S: Future<Output = Result<T>> + Send,
         F: Future<Output = Result<Option<T>>> + Send,
+        U: Future<Output = Result<Option<String>>> + Send,
     {
         loop {
             self.attempts += 1;
@@ -346,12 +408,37 @@ impl<I: Iterator<Item = Duration> + Send> Course<'_, I> {
                 || !self.pause(call, &error).await
             {
                 return self.end(error);
+            } else if self.lost && self.unsure {
+                return self.gone(call, attempt, error, uid).await;
             }
             error = match send().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
         }
+    }
+}
+
+impl<I: Iterator<Item = Duration> + Send> Course<'_, I> {
+    /// After a lost answer, about a guest whose uid nobody knows: the answer where it is gone, otherwise the error.
+    async fn gone<T: Send + 'static, U>(
+        &mut self,
+        call: &Call<'_>,
+        attempt: Attempt<'_, T>,
+        error: Error,
+        uid: &(impl Fn() -> U + Send + Sync),
+    ) -> Result<T>
+    where
+        U: Future<Output = Result<Option<String>>> + Send,
+    {
+        let hint = match self.look(call, uid).await {
+            Ok(_) => "The id has a guest, which may be another one by now".to_owned(),
+            Err(look) => match attempt.already_gone().filter(|_| look.is_not_found()) {
+                Some(gone) => return Ok(gone),
+                None => format!("It could not be found out whether it is gone ({look})"),
+            },
+        };
+        self.end(error.with_hint(hint))
     }
 }
 

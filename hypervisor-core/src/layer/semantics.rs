@@ -98,6 +98,9 @@ pub enum Repeated {
     Yes,
     /// Only after a look that did not find what the call may have made; needs a client token, and without one the answer is no.
     AfterLook,
+    /// Only for the guest that was there before the first attempt, by its uid: ids are used again. Where it is gone, or its id belongs to another
+    /// one, it is deleted; where the backend tells no uid and the id has a guest, the answer is no.
+    SameGuest,
 }
 
 /// One row of the table.
@@ -133,7 +136,17 @@ impl Semantics {
         Self { class, fault, effect, repeated }
     }
 
-    /// The whole table, by fault.
+    /// What happens to the delete of a guest, an idempotent write of its own kind.
+    #[must_use]
+    pub const fn of_delete(fault: Fault) -> Self {
+        let row = Self::of(OperationClass::IdempotentWrite, fault);
+        match (row.repeated, row.effect) {
+            (Repeated::Yes, Effect::Unknown) => Self { repeated: Repeated::SameGuest, ..row },
+            _ => row,
+        }
+    }
+
+    /// The whole table of the classes, by fault.
     pub fn table() -> impl Iterator<Item = Self> {
         let of = |fault| CLASSES.into_iter().map(move |(class, _)| Self::of(class, fault));
         Fault::ALL.into_iter().flat_map(of)
@@ -155,6 +168,7 @@ impl fmt::Display for Semantics {
             Repeated::No => "not repeated",
             Repeated::Yes => "repeated",
             Repeated::AfterLook => "repeated after a look",
+            Repeated::SameGuest => "repeated for the same guest",
         };
         write!(f, "{effect}; {repeated}")
     }
@@ -163,13 +177,15 @@ impl fmt::Display for Semantics {
 /// The table in Markdown, as the documentation shows it.
 #[must_use]
 pub fn markdown() -> String {
-    let heads: Vec<_> = CLASSES.iter().map(|(_, name)| *name).collect();
+    let mut heads: Vec<_> = CLASSES.iter().map(|(_, name)| *name).collect();
+    heads.insert(2, "delete of a guest");
     let mut text =
         format!("| fault | error | {} |\n|---|---|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
     for fault in Fault::ALL {
         let kinds: Vec<_> = fault.kinds().iter().map(|kind| format!("`{}`", kind.as_str())).collect();
-        let cells: Vec<_> =
+        let mut cells: Vec<_> =
             CLASSES.iter().map(|(class, _)| Semantics::of(*class, fault).to_string()).collect();
+        cells.insert(2, Semantics::of_delete(fault).to_string());
         text += &format!("| {} | {} | {} |\n", fault.describe(), kinds.join(", "), cells.join(" | "));
     }
     text

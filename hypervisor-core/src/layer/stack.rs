@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::attempt::Sending;
+use super::retry::Ways;
 use super::{Attempt, Budget, Call, Layered, Limit, Policy, RetryPolicy, Timeout, Trace};
 use crate::error::Result;
 use crate::traits::Hypervisor;
@@ -79,8 +80,14 @@ impl Layers {
                 self.once(&look, || attempt.find()).await
             })
         };
+        let uid = || -> Sending<'_, Option<String>> {
+            Box::pin(async move {
+                let question = call.question();
+                self.once(&question, || attempt.uid()).await
+            })
+        };
         match &self.retry {
-            Some(retry) => retry.repeat(call, begun, attempt, send, find).await,
+            Some(retry) => retry.repeat(call, begun, attempt, Ways { send, find, uid }).await,
             None => send().await,
         }
     }

@@ -20,7 +20,8 @@ macro_rules! operations {
                         _ => None,
                     });
                 delete_vm(vm: &VmId, options: &DeleteVm) -> Started<()> =
-                    Call::new(Operation::DeleteVm).at(VmId::NOUN, vm).needs(options.needs()),
+                    Call::new(Operation::DeleteVm).at(VmId::NOUN, vm).needs(options.needs())
+                        .deleting(options.expected_uid.as_ref()),
                     Recover::Gone(|| Started::done(()));
                 get_cluster() -> ClusterInfo = Call::new(Operation::GetCluster);
                 list_hosts(page: &PageRequest) -> Page<HostInfo> = Call::new(Operation::ListHosts);

@@ -1,6 +1,7 @@
 //! Who may do what: users, tokens, tickets, roles and access lists.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -95,6 +96,9 @@ struct Ticket {
 pub(super) struct Access {
     pub(super) users: BTreeMap<String, User>,
     pub(super) acl: Vec<Acl>,
+    /// Roles beyond those that every cluster has.
+    pub(super) roles: BTreeMap<String, BTreeSet<&'static str>>,
+    used: Mutex<BTreeSet<&'static str>>,
     tickets: BTreeMap<String, Ticket>,
 }
 
@@ -107,14 +111,33 @@ pub(super) struct Credentials {
 }
 
 /// The privileges of a role; `None` where there is no such role.
-pub(super) fn role(name: &str) -> Option<BTreeSet<&'static str>> {
+fn role(name: &str) -> Option<BTreeSet<&'static str>> {
     let (_, list) = ROLES.iter().find(|(role, _)| *role == name)?;
     Some(list.split(',').filter(|privilege| !privilege.is_empty()).collect())
 }
 
+/// Those of these privileges that there are.
+pub(super) fn known(privileges: &[&str]) -> BTreeSet<&'static str> {
+    ALL.split(',').filter(|privilege| privileges.contains(privilege)).collect()
+}
+
 impl Access {
-    pub(super) fn new(users: BTreeMap<String, User>, acl: Vec<Acl>) -> Self {
-        Self { users, acl, tickets: BTreeMap::new() }
+    pub(super) fn new(
+        users: BTreeMap<String, User>,
+        acl: Vec<Acl>,
+        roles: BTreeMap<String, BTreeSet<&'static str>>,
+    ) -> Self {
+        Self { users, acl, roles, ..Self::default() }
+    }
+
+    /// The privileges of a role; `None` where there is no such role.
+    pub(super) fn role(&self, name: &str) -> Option<BTreeSet<&'static str>> {
+        self.roles.get(name).cloned().or_else(|| role(name))
+    }
+
+    /// The privileges without which a call so far would have been refused.
+    pub(super) fn used(&self) -> BTreeSet<&'static str> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Forgets all logins, as when the server's keys are renewed.
@@ -135,7 +158,7 @@ impl Access {
                 .filter(|acl| acl.subject == subject && acl.path == prefix && (exact || acl.propagate))
                 .collect();
             if !here.is_empty() {
-                found = here.iter().filter_map(|acl| role(&acl.role)).flatten().collect();
+                found = here.iter().filter_map(|acl| self.role(&acl.role)).flatten().collect();
             }
         }
         found
@@ -197,7 +220,16 @@ impl Cluster {
     /// Whether somebody has one of these privileges.
     pub(super) fn may(&self, who: &Who, path: &str, any_of: &[&str]) -> bool {
         let has = self.privileges(who, path);
-        any_of.iter().any(|privilege| has.contains(privilege))
+        let mut decisive = has.into_iter().filter(|privilege| any_of.contains(privilege));
+        match (decisive.next(), decisive.next()) {
+            (None, _) => return false,
+            (Some(only), None) => {
+                self.access.used.lock().unwrap_or_else(PoisonError::into_inner).insert(only);
+            }
+            // Another one would have done as well.
+            _ => {}
+        }
+        true
     }
 
     /// # Errors

@@ -224,7 +224,7 @@ pub(super) fn update_acl(cluster: &mut Cluster, call: &Call) -> Outcome {
     }
     cluster.need(&call.who, path, &["Permissions.Modify"])?;
     for role in call.params.list("roles") {
-        if access::role(role).is_none() {
+        if cluster.access.role(role).is_none() {
             return Err(Refusal::die(format!("ACL update failed: role '{role}' does not exist")));
         }
     }

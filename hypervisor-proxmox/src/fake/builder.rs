@@ -1,6 +1,6 @@
 //! How a fake is set up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, ServerConfig};
 
-use super::access::{Access, Acl, Token, User};
+use super::access::{self, Access, Acl, Token, User};
 use super::clock::Clock;
 use super::cluster::{Cluster, Host, Options, Pool};
 use super::console::Consoles;
@@ -211,6 +211,7 @@ pub struct FakePveBuilder {
     pools: BTreeMap<String, Pool>,
     users: BTreeMap<String, User>,
     acl: Vec<Acl>,
+    roles: BTreeMap<String, BTreeSet<&'static str>>,
     seed: u64,
     tls: bool,
     bridges: Vec<String>,
@@ -265,6 +266,7 @@ impl FakePveBuilder {
             pools: BTreeMap::new(),
             users: [("root@pam".to_owned(), root)].into(),
             acl: Vec::new(),
+            roles: BTreeMap::new(),
             seed: 1,
             tls: false,
             bridges: Vec::new(),
@@ -449,6 +451,12 @@ impl FakePveBuilder {
         self
     }
 
+    /// A role with these privileges, for [`grant`](Self::grant).
+    pub fn role(mut self, name: &str, privileges: &[&str]) -> Self {
+        self.roles.insert(name.to_owned(), access::known(privileges));
+        self
+    }
+
     /// Gives a user (`alice@pve`) or a token (`alice@pve!t1`) a role (`PVEVMUser`) on a path (`/vms/100`) and below it.
     pub fn grant(mut self, subject: &str, path: &str, role: &str) -> Self {
         self.acl.push(Acl {
@@ -484,7 +492,7 @@ impl FakePveBuilder {
             storages: self.storages.into_iter().collect(),
             pools: self.pools,
             tasks: Tasks::default(),
-            access: Access::new(self.users, self.acl),
+            access: Access::new(self.users, self.acl, self.roles),
             faults,
             consoles: Consoles::default(),
             zones: self.zones.iter().map(zone).collect(),

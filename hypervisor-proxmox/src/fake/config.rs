@@ -114,11 +114,24 @@ pub(super) fn check_privileges(
     let path = format!("/vms/{vmid}");
     for (key, value) in settings.iter().filter(|(key, _)| !NO_SETTINGS.contains(key)) {
         cluster.need(who, &path, &[privilege(kind, key, value)])?;
+        check_network(cluster, who, key, value)?;
     }
     for key in settings.list("delete").into_iter().chain(settings.list("revert")) {
         cluster.need(who, &path, &[privilege(kind, key, "")])?;
     }
     Ok(())
+}
+
+/// A bridge is a network of the zone `localnetwork`, which has to be open to whoever plugs a NIC into it.
+///
+/// # Errors
+/// A refusal.
+pub(super) fn check_network(cluster: &Cluster, who: &Who, key: &str, value: &str) -> Result<(), Refusal> {
+    let bridge = value.split(',').find_map(|part| part.strip_prefix("bridge="));
+    let Some(bridge) = bridge.filter(|_| is_indexed(key, "net")) else { return Ok(()) };
+    let zone = cluster.vnets.get(bridge).and_then(|vnet| vnet.get("zone")).cloned();
+    let zone = zone.unwrap_or_else(|| "localnetwork".into());
+    cluster.need(who, &format!("/sdn/zones/{zone}/{bridge}"), &["SDN.Use"])
 }
 
 /// # Errors

@@ -102,6 +102,9 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str)
     if !allowed {
         return Err(Refusal::denied_without_reason("Permission check failed"));
     }
+    for (key, value) in call.params.iter() {
+        config::check_network(cluster, &call.who, key, value)?;
+    }
     cluster.need_quorum(|| "cluster not ready - no quorum?".to_owned())?;
     if let Some(name) = pool.as_ref().filter(|name| !cluster.pools.contains_key(*name)) {
         return Err(Refusal::die(format!("pool '{name}' does not exist")));

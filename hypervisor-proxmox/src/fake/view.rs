@@ -1,6 +1,6 @@
 //! What a test can look at and change behind the API's back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::FakePve;
@@ -244,6 +244,13 @@ impl FakePve {
                 user.disabled = !enabled;
             }
         });
+    }
+
+    /// The privileges without which a call so far would have been refused: what a program needs in its role, once it has done on the fake all that
+    /// it does.
+    #[must_use]
+    pub fn privileges_used(&self) -> BTreeSet<&'static str> {
+        self.shared.with(|cluster| cluster.access.used())
     }
 
     /// Gives a user or a token a role on a path and what is below it.

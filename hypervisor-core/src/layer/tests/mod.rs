@@ -37,6 +37,8 @@ struct Scripted {
     capabilities: Capabilities,
     steps: Mutex<VecDeque<Step>>,
     calls: Mutex<Vec<(&'static str, Duration)>>,
+    /// The uid that each delete of a guest expects.
+    uids: Mutex<Vec<Option<String>>>,
     begun: Instant,
     slow: Duration,
     at_work: AtomicUsize,
@@ -50,6 +52,7 @@ impl Scripted {
             capabilities: Capabilities::all_native(),
             steps: Mutex::new(steps.into_iter().collect()),
             calls: Mutex::default(),
+            uids: Mutex::default(),
             begun: Instant::now(),
             slow: Duration::ZERO,
             at_work: AtomicUsize::new(0),
@@ -110,11 +113,18 @@ macro_rules! scripted {
         #[async_trait]
         impl $trait for Scripted {
             $(async fn $method(&self, $($arg: $ty),*) -> Result<$out> {
-                $(let _ = &$arg;)*
+                scripted!(@note $method, self $(, $arg)*);
                 self.next(stringify!($method)).await
             })*
         }
     )* };
+    (@note delete_vm, $backend:ident, $vm:ident, $options:ident) => {
+        let _ = $vm;
+        $backend.uids.lock().unwrap().push($options.expected_uid.clone());
+    };
+    (@note $method:ident, $backend:ident $(, $arg:ident)*) => {
+        $(let _ = &$arg;)*
+    };
 }
 
 operations!(scripted);

@@ -136,11 +136,23 @@ async fn an_attempt_that_may_have_had_an_effect_is_not_forgotten() {
     assert_eq!((error.effect(), error.retry()), (Effect::Unknown, Retry::Never));
 }
 
+fn guest(uid: Option<&str>) -> Step {
+    let mut info = VmInfo::new("v", "v", VmState::Stopped);
+    info.uid = uid.map(str::to_owned);
+    answer(info)
+}
+
+/// Deletes a guest whose uid the caller has not named.
+async fn delete(backend: &Arc<Scripted>) -> Result<()> {
+    layered(backend, policy()).delete_vm(&"v".into(), &DeleteVm::with_disks()).await.map(drop)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_repeated_delete_that_finds_nothing_has_succeeded() {
-    let backend = Scripted::shared([fail(ErrorKind::Transport), fail(ErrorKind::NotFound)]);
-    let hv = layered(&backend, policy());
-    assert!(hv.delete_vm(&"v".into(), &DeleteVm::with_disks()).await.is_ok());
+    let backend =
+        Scripted::shared([guest(Some("ours")), fail(ErrorKind::Transport), fail(ErrorKind::NotFound)]);
+    assert!(delete(&backend).await.is_ok());
+    assert_eq!(backend.calls(), ["get_vm", "delete_vm", "delete_vm"]);
 
     // Nor one that finds the id at another guest.
     let backend = Scripted::shared([fail(ErrorKind::Transport), fail(ErrorKind::Conflict)]);
@@ -148,13 +160,67 @@ async fn a_repeated_delete_that_finds_nothing_has_succeeded() {
     assert!(layered(&backend, policy()).delete_vm(&"v".into(), &ours).await.is_ok());
 
     // Not when nothing was lost before: then it was never there.
-    let backend = Scripted::shared([fail(ErrorKind::Connect), fail(ErrorKind::NotFound)]);
-    let error = layered(&backend, policy()).delete_vm(&"v".into(), &DeleteVm::with_disks()).await;
-    assert!(error.unwrap_err().is_not_found());
+    let backend =
+        Scripted::shared([guest(Some("ours")), fail(ErrorKind::Connect), fail(ErrorKind::NotFound)]);
+    assert!(delete(&backend).await.unwrap_err().is_not_found());
+    let backend = Scripted::shared([fail(ErrorKind::NotFound)]);
+    let error = delete(&backend).await.unwrap_err();
+    assert_eq!((error.operation(), error.effect()), (Some(Operation::DeleteVm), Effect::None));
 
     // And not for what does not delete.
     let backend = Scripted::shared([fail(ErrorKind::Transport), fail(ErrorKind::NotFound)]);
     assert!(layered(&backend, policy()).update_vm(&"v".into(), &VmChange::new()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_of_unknown_outcome_is_repeated_for_the_same_guest_only() {
+    let lost = || fail(ErrorKind::Transport);
+    // Every attempt carries the uid that was there before the first one.
+    let backend = Scripted::shared([guest(Some("ours")), lost(), answer(Started::done(()))]);
+    assert!(delete(&backend).await.is_ok());
+    assert_eq!(backend.calls(), ["get_vm", "delete_vm", "delete_vm"]);
+    assert_eq!(*backend.uids.lock().unwrap(), [Some("ours".to_owned()), Some("ours".to_owned())]);
+
+    // So that the backend refuses when its id belongs to another one.
+    let backend = Scripted::shared([guest(Some("ours")), lost(), fail(ErrorKind::Conflict)]);
+    assert!(delete(&backend).await.is_ok());
+
+    // That is not known: the backend tells no uid, or the caller may not read it.
+    for first in [guest(None), fail(ErrorKind::PermissionDenied), fail(ErrorKind::Unsupported)] {
+        let backend = Scripted::shared([first, lost(), guest(Some("somebody's"))]);
+        let error = delete(&backend).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::Transport, Effect::Unknown), "{error}");
+        assert!(error.to_string().contains("may be another one"), "{error}");
+        assert_eq!(backend.calls(), ["get_vm", "delete_vm", "get_vm"]);
+    }
+    let backend = Scripted::shared([guest(None), lost(), fail(ErrorKind::NotFound)]);
+    assert!(delete(&backend).await.is_ok());
+
+    // It cannot be found out.
+    let backend = Scripted::shared([guest(None), lost(), fail(ErrorKind::Unauthenticated)]);
+    let error = delete(&backend).await.unwrap_err();
+    assert!(error.to_string().contains("could not be found out"), "{error}");
+    assert_eq!((error.operation(), error.effect()), (Some(Operation::DeleteVm), Effect::Unknown));
+
+    // Without an effect it is repeated without a look, and who does not repeat does not ask.
+    let backend = Scripted::shared([guest(None), fail(ErrorKind::Connect), answer(Started::done(()))]);
+    assert!(delete(&backend).await.is_ok());
+    assert_eq!(backend.calls(), ["get_vm", "delete_vm", "delete_vm"]);
+    let backend = Scripted::shared([lost()]);
+    let once = layered(&backend, policy().max_attempts(1));
+    assert!(once.delete_vm(&"v".into(), &DeleteVm::with_disks()).await.is_err());
+    assert_eq!(backend.calls(), ["delete_vm"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_was_lost_in_a_bulk_call_is_not_sent_again_to_whoever_is_there() {
+    let lost: Result<Started<BatchOutput>> = Err(Error::new(ErrorKind::Transport, "lost"));
+    let op = BatchOp::DeleteVm { vm: "v".into(), options: DeleteVm::with_disks() };
+    let backend = Scripted::shared([answer(vec![lost]), guest(Some("somebody's"))]);
+    let outcomes = layered(&backend, policy()).submit_bulk(&[op]).await.unwrap();
+    let error = outcomes.into_iter().next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("may be another one"), "{error}");
+    assert_eq!(backend.calls(), ["submit_bulk", "get_vm"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -405,6 +471,7 @@ async fn the_policy_does_what_the_table_says() {
                 Repeated::No => assert!(outcome.is_err() && looks == 0, "{what}"),
                 Repeated::Yes => assert!(outcome.is_ok() && looks == 0, "{what}"),
                 Repeated::AfterLook => assert!(outcome.is_ok() && looks == 1, "{what}"),
+                Repeated::SameGuest => unreachable!("{what}: no class is repeated so"),
             }
             if let Err(error) = outcome {
                 assert_eq!(error.effect() == Effect::None, row.effect == Effect::None, "{what}: {error:?}");
