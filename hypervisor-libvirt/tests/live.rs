@@ -266,7 +266,7 @@ async fn snapshots_and_clones_of_a_real_machine() {
     let before = bench.volumes().await;
     let error = bench.delete_vm(&vm, &DeleteVm::with_disks()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
-    assert!(error.message().contains("snap-link-vda"), "{error}");
+    assert!(error.message().contains("`snap-link`"), "{error}");
     assert_eq!((bench.get_vm(&vm).await.unwrap().name.as_str(), bench.volumes().await), ("snap-a", before));
     let _ = bench.delete_vm(&linked, &DeleteVm::with_disks()).await.unwrap();
     let _ = bench.delete_vm(&vm, &DeleteVm::with_disks()).await.unwrap();

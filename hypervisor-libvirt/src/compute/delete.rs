@@ -57,7 +57,7 @@ fn remove(inner: &Inner, conn: &Connect, vm: &VmId, options: &DeleteVm) -> Outco
         let going: Vec<_> = going.filter(|(_, path)| paths.contains(path)).collect();
         paths.extend(chain(conn, &domain, &going)?);
     }
-    refuse_bases(inner, conn, &paths)?;
+    refuse_bases(inner, conn, &domain, &paths)?;
     if active && let Err(error) = domain.destroy() {
         // It may have ended by itself, or by a call before whose answer was lost.
         if !persistent || lookup::is_active(&domain)? {
@@ -131,12 +131,16 @@ fn doomed(
     Ok(paths)
 }
 
-/// Refuses to delete what volumes start from that stay: they would have no content any more.
-fn refuse_bases(inner: &Inner, conn: &Connect, paths: &[String]) -> Outcome<()> {
+/// Refuses to delete what the disks of other guests start from: they would have no content any more.
+fn refuse_bases(inner: &Inner, conn: &Connect, domain: &Domain, paths: &[String]) -> Outcome<()> {
     for path in paths {
         let Some(volume) = handle_at_path(conn, path)? else { continue };
-        if let Some(upper) = inner.uppers.of(&volume)?.iter().find(|upper| !paths.contains(&upper.path)) {
-            let why = format!("the volume `{}` starts from its disk at {path}", upper.name);
+        let uppers = inner.uppers.of(&volume)?;
+        if uppers.is_empty() {
+            continue;
+        }
+        if let Some(guest) = user_of(conn, domain.get_uuid().ok(), |used| uppers.contains(used))? {
+            let why = format!("the guest `{guest}` has a disk that starts from its disk at {path}");
             return Err(Error::invalid_state(why).into());
         }
     }
