@@ -11,9 +11,11 @@
 
 use hypervisor_client::dialect::hypersdk::HyperSdk;
 use hypervisor_client::dialect::hypersdk::routes::{self, Route};
-use hypervisor_client::dialect::hypersdk::wire::{CloneMultiple, JobDefinition, NewNetwork, VCenter};
+use hypervisor_client::dialect::hypersdk::wire::{
+    CloneMultiple, JobDefinition, NewNetwork, NewSchedule, VCenter,
+};
 use hypervisor_client::fake::Fake;
-use hypervisor_client::fake::hypersdk::RunningHyperSdk;
+use hypervisor_client::fake::hypersdk::{FakeDomain, RunningHyperSdk};
 use hypervisor_core::model::{
     BackupQuery, BackupSpec, BatchItem, BatchOp, BatchOutcome, BatchRequest, ByteSize, CloneMany, CloneSpec,
     CloneVolume, ConsoleKind, DeleteSnapshot, DeleteVm, DeploySpec, ExportSpec, NetworkSpec, PageRequest,
@@ -579,4 +581,46 @@ async fn operations_go_by_the_routes_of_the_table() {
         SubmitBatch: hv.submit_batch(&BatchRequest::new([BatchOp::power("on", PowerAction::Start), BatchOp::power("copy", PowerAction::Start)])).await.map(drop);
         DeleteVm: hv.delete_vm(&off, &DeleteVm::with_disks().power_off(true)).await.map(drop);
     }
+}
+
+#[tokio::test]
+async fn a_guest_that_is_gone_with_its_power_is_deleted_and_its_disks_are_not_promised() {
+    let fake = Fake::hypersdk().with_domain(&FakeDomain::new("live-cd").transient()).start().await;
+    let hypersdk = HyperSdk::connect(fake.config()).await.unwrap();
+    let vm = VmId::from("live-cd");
+    let disks = hypersdk.delete_vm(&vm, &DeleteVm::with_disks().power_off(true)).await.unwrap_err();
+    assert_eq!(
+        (disks.kind(), state(&hypersdk, "live-cd").await),
+        (ErrorKind::InvalidState, VmState::Running)
+    );
+    drop(hypersdk.delete_vm(&vm, &DeleteVm::keep_disks().power_off(true)).await.unwrap());
+    assert!(hypersdk.get_vm(&vm).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn schedules_that_are_not_there_are_named() {
+    let (_fake, hypersdk) = with(&[]).await;
+    let api = hypersdk.api();
+    let job = JobDefinition::new("/DC/vm/a", "/srv/exports/x");
+    let schedule = NewSchedule::new("nope", "0 2 * * *", job.clone());
+    for error in [
+        api.enable_schedule("nope").await.unwrap_err(),
+        api.disable_schedule("nope").await.unwrap_err(),
+        api.trigger_schedule("nope").await.unwrap_err(),
+        api.update_schedule("nope", &schedule).await.unwrap_err(),
+        api.delete_schedule("nope").await.unwrap_err(),
+    ] {
+        assert_eq!((error.kind(), error.target()), (ErrorKind::NotFound, Some("schedule `nope`")), "{error}");
+    }
+    for id in ["", "stats", "a/b", ".."] {
+        let error = api.create_schedule(&NewSchedule::new(id, "0 2 * * *", job.clone())).await.unwrap_err();
+        assert!(error.fields().contains_key("id"), "{id}: {error}");
+    }
+    api.create_schedule(&NewSchedule::new("daily", "0 2 * * *", job.clone()).description("by night"))
+        .await
+        .unwrap();
+    api.update_schedule("daily", &NewSchedule::new("daily", "0 3 * * *", job).enabled(false)).await.unwrap();
+    let kept = api.schedule("daily").await.unwrap();
+    assert_eq!((kept.description.as_str(), kept.schedule.as_str()), ("by night", "0 3 * * *"));
+    assert!(!kept.enabled);
 }

@@ -295,3 +295,38 @@ async fn what_is_no_daemon_is_not_connected_to() {
     let oauth = ClientConfig::new("https+hypersdk://127.0.0.1:1").unwrap().oauth("id", "secret");
     assert_eq!(HyperSdk::connect(oauth).await.unwrap_err().kind(), ErrorKind::Config);
 }
+
+/// `virsh undefine` refuses a guest with firmware of its own after the daemon has cut its power.
+#[tokio::test]
+async fn a_guest_that_is_refused_after_its_power_was_cut_is_a_part_of_the_work() {
+    use hypervisor_core::model::DeleteVm;
+    for (running, effect) in [(true, Effect::Partial), (false, Effect::None)] {
+        let (state, refusal) = (
+            if running { "running" } else { "shut off" },
+            "error: Failed to undefine domain 'uefi'\nerror: Requested operation is not valid: cannot undefine domain with nvram\n\n",
+        );
+        let body = json!({"operation": "undefine", "total": 1, "successful": 0, "failed": 1,
+            "results": [{"domain": "uefi", "success": false, "error": refusal}]});
+        let answer = ResponseTemplate::new(200).set_body_json(body);
+        let (server, hypersdk) = answering("POST", "/libvirt/batch/delete", answer).await;
+        for (at, body) in [
+            (
+                "/libvirt/domain",
+                json!({"id": "", "name": "uefi", "uuid": "0cc8cbf3", "state": state, "cpus": 2, "memory": 256, "autostart": false, "persistent": true}),
+            ),
+            ("/libvirt/snapshots", json!({"snapshots": [], "total": 0, "domain": "uefi"})),
+        ] {
+            let answer = ResponseTemplate::new(200).set_body_json(body);
+            Mock::given(method("GET"))
+                .and(path(at))
+                .respond_with(answer)
+                .with_priority(1)
+                .mount(&server)
+                .await;
+        }
+        let error =
+            hypersdk.delete_vm(&"uefi".into(), &DeleteVm::with_disks().power_off(true)).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidState, effect), "{error}");
+        assert!(error.message().contains("nvram"), "{error}");
+    }
+}

@@ -377,6 +377,17 @@ async fn schedules_live_their_life() {
     assert_eq!((off.kind(), off.message()), (ErrorKind::Unsupported, "webhooks not enabled"));
 }
 
+/// The daemon delivers nothing to a webhook that does not say that it is on.
+#[tokio::test]
+async fn webhooks_post() {
+    let body = json!({"url": "https://x.example/hook", "events": ["job.failed"], "enabled": true});
+    let answer = (201, json!({"message": "webhook added successfully", "webhook": body}));
+    call("POST /webhooks", body, answer, async |hv: &HyperSdk| {
+        hv.api().create_webhook(&"https://x.example/hook".parse().unwrap(), &["job.failed"]).await
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn schedules_stats() {
     let answer = ok(json!({"total": 1, "enabled": 1}));

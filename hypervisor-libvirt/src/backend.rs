@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) events: Arc<Hub>,
     /// What creates whose answers were lost may have made.
     pub(crate) leftovers: Leftovers,
+    /// Which volumes start from others, as far as read lately.
+    pub(crate) uppers: crate::storage::uppers::Uppers,
     /// Places for open consoles, each of which has a thread.
     pub(crate) consoles: Arc<Semaphore>,
 }
@@ -87,7 +89,17 @@ impl Libvirt {
         let tasks = TaskTable::new(&events);
         let consoles = Arc::new(Semaphore::new(CONSOLES));
         let leftovers = Leftovers::default();
-        let inner = Inner { config, pool, probe, info, tasks, events, leftovers, consoles };
+        let inner = Inner {
+            config,
+            pool,
+            probe,
+            info,
+            tasks,
+            events,
+            leftovers,
+            uppers: Default::default(),
+            consoles,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -56,6 +56,8 @@ impl Compute for Libvirt {
         lifecycle::power(&self.inner, vm, *action).await
     }
 
+    /// Of all disks those are kept that are read-only or shareable and another guest has too. A disk that another guest's disk in the same
+    /// pool starts from, as a linked clone's does, is `InvalidState`, before anything is done.
     async fn delete_vm(&self, vm: &VmId, options: &DeleteVm) -> Result<Started<()>> {
         self.inner.require(Operation::DeleteVm, &options.needs())?;
         delete::delete(&self.inner, vm, options.clone()).await.map(Started::done)

@@ -4,6 +4,7 @@ pub(crate) mod copy;
 mod pools;
 pub(crate) mod small;
 pub(crate) mod stream;
+pub(crate) mod uppers;
 mod wipe;
 
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::error::{Fail, Outcome, named};
 use crate::xml::Element;
 use crate::xml::storage as xml;
 
-pub(crate) use pools::usable_pool;
+pub(crate) use pools::{usable_pool, user_of};
 
 /// How long a copy or a wipe may take: it is a task, and nobody waits for it unless he wants to.
 pub(crate) const COPY_LIMIT: Duration = Duration::from_secs(24 * 3600);
@@ -118,7 +119,7 @@ fn info(pool: &str, volume: &StorageVol) -> Outcome<VolumeInfo> {
 /// Refuses a volume that a guest uses, or that another volume of its pool starts from.
 pub(crate) fn refuse_used(conn: &Connect, volume: &StorageVol, id: &VolumeId) -> Outcome<()> {
     let path = volume.get_path()?;
-    let why = match pools::user_of(conn, |used| used == path)? {
+    let why = match user_of(conn, None, |used| used == path)? {
         Some(guest) => format!("the guest `{guest}` uses it"),
         None => match upper_of(volume)? {
             Some(upper) => format!("the volume `{upper}` starts from it"),
@@ -217,6 +218,7 @@ impl Storage for Libvirt {
         let id = xml::volume_id(spec.pool.as_str(), &spec.name);
         let spec = spec.clone();
         self.inner.call_slow(operation, move |conn| create(conn, &spec).map(drop)).await?;
+        self.inner.uppers.forget();
         self.inner.tell_volume(&id);
         Ok(Started::done(id))
     }

@@ -261,6 +261,39 @@ async fn snapshots_and_clones_of_a_real_machine() {
     let alone = done(&bench, bench.clone_vm(&linked, &CloneSpec::new("snap-alone")).await.unwrap()).await;
     let volume = bench.get_vm_config(&alone).await.unwrap().disks[0].volume.clone().unwrap();
     assert_eq!(bench.get_volume(&volume).await.unwrap().backing, None);
+
+    // The linked one has no content without the first one's disk.
+    let before = bench.volumes().await;
+    let error = bench.delete_vm(&vm, &DeleteVm::with_disks()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+    assert!(error.message().contains("`snap-link`"), "{error}");
+    assert_eq!((bench.get_vm(&vm).await.unwrap().name.as_str(), bench.volumes().await), ("snap-a", before));
+    let _ = bench.delete_vm(&linked, &DeleteVm::with_disks()).await.unwrap();
+    let _ = bench.delete_vm(&vm, &DeleteVm::with_disks()).await.unwrap();
+    assert!(!bench.volumes().await.iter().any(|name| name.starts_with("snap-a-")));
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_of_two_guests_outlives_one() {
+    let Some(bench) = Bench::new("two").await else { return };
+    let tools = VolumeSpec::new(bench.name.as_str(), "tools.img", ByteSize::mib(2)).format(VolumeFormat::Raw);
+    let tools = bench.create_volume(&tools).await.unwrap().output;
+    let spec = |suffix| {
+        let read_only = DiskSpec::volume(&tools).read_only(true);
+        bench.idle(suffix).disk(DiskSpec::new_volume(ByteSize::mib(2))).disk(read_only)
+    };
+    let (a, b) = (bench.make(&spec("a")).await, bench.make(&spec("b")).await);
+    let slot = bench.get_vm_config(&a).await.unwrap().disks[1].id.clone();
+    let error = bench.delete_vm(&a, &DeleteVm::new(DisposeDisks::Listed(vec![slot]))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+    assert!(error.message().contains("`two-b`"), "{error}");
+    let _ = bench.delete_vm(&a, &DeleteVm::with_disks()).await.unwrap();
+    let mut left = bench.volumes().await;
+    left.sort();
+    assert_eq!(left, ["tools.img", "two-b-vda.qcow2"]);
+    let _ = bench.delete_vm(&b, &DeleteVm::with_disks()).await.unwrap();
+    assert!(bench.volumes().await.is_empty());
     bench.end().await;
 }
 

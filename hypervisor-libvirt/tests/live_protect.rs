@@ -14,6 +14,8 @@ use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
 use hypervisor_core::{Error, ErrorKind};
 use hypervisor_libvirt::Libvirt;
+use hypervisor_libvirt::virt::connect::Connect;
+use hypervisor_libvirt::virt::domain::Domain;
 
 const DISK: usize = 16 << 20;
 const BLOCK: usize = 4096;
@@ -425,6 +427,38 @@ async fn an_export_holds_the_definition_and_every_byte() {
     bench.power(&vm, PowerAction::Start).await;
     let running = error_of(&bench, bench.export_vm(&vm, &spec).await).await;
     assert_eq!(running.kind(), ErrorKind::InvalidState, "{running}");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_no_copy_can_hold_is_not_left_out_in_silence() {
+    let Some(bench) = Bench::new("whole").await else { return };
+    let vm = bench.make(&bench.idle("a").disk(DiskSpec::new_volume(ByteSize::mib(2)))).await;
+    let id = vm.to_string();
+    let remote = move |conn: &Connect| {
+        let domain = Domain::lookup_by_uuid_string(conn, &id)?;
+        let disk = "<disk type='network'><driver name='qemu' type='raw'/><source protocol='nbd' name='data'>\
+                    <host name='127.0.0.1' port='10809'/></source><target dev='vdb' bus='virtio'/></disk>";
+        let xml = domain.get_xml_desc(0)?.replace("</devices>", &format!("{disk}</devices>"));
+        Domain::define_xml(conn, &xml).map(drop)
+    };
+    bench.with_connection(remote).await.unwrap();
+    assert_eq!(bench.get_vm_config(&vm).await.unwrap().disks.len(), 2);
+    let before = (bench.volumes().await, bench.list_vms(&VmQuery::all(), &page()).await.unwrap().items.len());
+    let out = ExportSpec::new(bench.folder.display().to_string());
+    for error in [
+        error_of(&bench, bench.clone_vm(&vm, &CloneSpec::new("whole-b")).await).await,
+        error_of(&bench, bench.export_vm(&vm, &out).await).await,
+        error_of(&bench, bench.create_backup(&vm, &BackupSpec::new()).await).await,
+        error_of(&bench, bench.create_template(&vm, &TemplateSpec::copy("whole-c")).await).await,
+        error_of(&bench, bench.create_external_snapshot(&vm, &SnapshotSpec::new("a")).await).await,
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+        assert!(error.message().contains("`vdb`"), "{error}");
+    }
+    assert!(bench.list_backups(&BackupQuery::all(), &page()).await.unwrap().items.is_empty());
+    let after = (bench.volumes().await, bench.list_vms(&VmQuery::all(), &page()).await.unwrap().items.len());
+    assert_eq!(after, before);
     bench.end().await;
 }
 

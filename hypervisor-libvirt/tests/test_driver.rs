@@ -343,6 +343,89 @@ async fn an_ephemeral_guest_vanishes() {
     assert!(host.get_vm(&vm).await.unwrap_err().is_not_found());
 }
 
+const ODD: &str = include_str!("common/odd_domains.xml");
+
+async fn odd_host(more: &str) -> Host {
+    let file = std::env::temp_dir().join(format!("hv-libvirt-{}.xml", uuid::Uuid::new_v4()));
+    std::fs::write(&file, ODD.replace("</node>", &format!("{more}</node>"))).unwrap();
+    let libvirt = Libvirt::connect(format!("test://{}", file.display()).parse().unwrap()).await.unwrap();
+    Host { file, libvirt }
+}
+
+fn odd(number: u32) -> VmId {
+    VmId::from(format!("7c1e2f30-0001-4a5b-8c6d-{number:012}"))
+}
+
+#[tokio::test]
+async fn odd_guests_are_listed_and_shown() {
+    let host = odd_host("").await;
+    let all = host.list_vms(&VmQuery::all(), &pool()).await.unwrap().items;
+    assert_eq!(all.len(), ODD.matches("<domain ").count());
+    for vm in &all {
+        assert_eq!(host.get_vm(&vm.id).await.unwrap(), *vm);
+        assert!(host.get_vm_config(&vm.id).await.unwrap().native.is_some(), "{}", vm.name);
+    }
+    let named = |name: &str| all.iter().find(|vm| vm.name == name).unwrap();
+    let first = named("my web vm.v1 ü+%20 & <x>");
+    assert_eq!((first.id.clone(), first.cpus, first.memory), (odd(1), Some(1), Some(ByteSize::gib(1))));
+    assert_eq!(named("container").kind, GuestKind::Container);
+    assert_eq!(named("meta").description.as_deref(), Some("two\n lines & <tags> ü"));
+    let drives = host.get_vm_config(&odd(2)).await.unwrap();
+    assert_eq!((drives.disks.len(), drives.disks[0].device), (1, DiskDevice::Cdrom), "floppies are left out");
+    let sources = host.get_vm_config(&odd(3)).await.unwrap();
+    let slots: Vec<_> = sources.disks.iter().map(|disk| disk.id.as_str()).collect();
+    assert_eq!(slots, ["vda", "vdb", "vdc", "vde", "sda", "sdb"]);
+    let disk = |slot: &str| sources.disks.iter().find(|disk| disk.id.as_str() == slot).unwrap();
+    assert_eq!(disk("vda").path, None, "it lies in no file of the host");
+    assert_eq!(disk("vdb").volume, Some("default-pool/blk-pool0-vol0".into()));
+    // A spec says nothing of disks that it has no words for; as empty ones they would be others.
+    let spec: Vec<_> =
+        sources.spec.disks.iter().filter_map(|disk| Some(disk.slot.as_ref()?.as_str())).collect();
+    assert_eq!(spec, ["vdb", "vdc", "sda", "sdb"]);
+    let nics = host.get_vm_config(&odd(4)).await.unwrap().nics;
+    assert_eq!(nics.len(), 8);
+    assert_eq!(nics[5].source, NicSource::Bridge("ovsbr".into()));
+    assert_eq!(nics[7].source, NicSource::Network("not there".into()));
+}
+
+#[tokio::test]
+async fn one_guest_that_cannot_be_read_costs_no_other() {
+    // Deeper than any definition is read.
+    let deep = format!(
+        "<domain type='test'><name>deep</name><uuid>{}</uuid><memory>131072</memory><os><type>hvm</type></os>\
+         <metadata><d:a xmlns:d='urn:deep'>{}{}</d:a></metadata></domain>",
+        odd(7),
+        "<d:b>".repeat(110),
+        "</d:b>".repeat(110)
+    );
+    let host = odd_host(&deep).await;
+    for _ in 0..2 {
+        let all = host.list_vms(&VmQuery::all(), &pool()).await.unwrap().items;
+        assert_eq!(all.len(), ODD.matches("<domain ").count() + 1);
+        let found = all.iter().find(|vm| vm.id == odd(7)).unwrap();
+        assert_eq!((found.name.as_str(), &found.state), ("deep", &VmState::Running));
+        assert!(found.extra.get("libvirt")["trouble"].as_str().unwrap().contains("nested deeper"));
+        assert_eq!(host.get_vm(&odd(7)).await.unwrap().extra, found.extra);
+    }
+    let error = host.get_vm_config(&odd(7)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    let _ = host.power_vm(&odd(7), &PowerAction::PowerOff).await.unwrap();
+    assert_eq!(host.get_vm(&odd(7)).await.unwrap().state, VmState::Stopped);
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_copied_is_not_shared_by_a_copy() {
+    let host = odd_host("").await;
+    let _ = host.power_vm(&odd(3), &PowerAction::PowerOff).await.unwrap();
+    let error = host.clone_vm(&odd(3), &CloneSpec::new("copy")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+    assert!(error.message().contains("`vda`") && error.message().contains("network"), "{error}");
+    assert_eq!(
+        host.list_vms(&VmQuery::all(), &pool()).await.unwrap().items.len(),
+        ODD.matches("<domain ").count()
+    );
+}
+
 #[tokio::test]
 async fn what_it_does_not_claim_it_refuses() {
     let host = host().await;

@@ -446,14 +446,29 @@ async fn what_is_beyond_the_traits_has_methods() {
     assert!(error.is_not_found() && error.target() == Some("vm `kvmsrv/ghost`"), "{error}");
     virtumancer.import_all(&host).await.unwrap();
     virtumancer.import_selected(&host, &["40679dba".to_owned()]).await.unwrap();
+    assert_eq!(fake.requests().last().unwrap().body, r#"{"domain_uuids":["40679dba"]}"#);
     assert_eq!(virtumancer.import_selected(&host, &[]).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     virtumancer.refresh_discovered_vms().await.unwrap();
-    virtumancer.forget_discovered_vms(&host).await.unwrap();
+    fake.add_vms("kvmsrv", [FakeVm::new("kvmsrv", "wild-02").unmanaged()]);
+    let wild = virtumancer.discovered_vms(Some(&host)).await.unwrap().remove(0).uuid.unwrap();
+    virtumancer.forget_discovered_vms(&host, std::slice::from_ref(&wild)).await.unwrap();
+    let asked = fake.requests().last().unwrap().clone();
+    let body = format!(r#"{{"domain_uuids":["{wild}"]}}"#);
+    assert_eq!(
+        (asked.method.as_str(), asked.body),
+        ("DELETE", body),
+        "the server refuses one without a body"
+    );
+    assert!(virtumancer.discovered_vms(Some(&host)).await.unwrap().is_empty());
+    let none = virtumancer.forget_discovered_vms(&host, &[]).await.unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::InvalidInput, "{none}");
     virtumancer.sync_from_libvirt(&vm).await.unwrap();
     virtumancer.rebuild_from_db(&vm).await.unwrap();
     virtumancer.set_intended_state(&vm, "STOPPED").await.unwrap();
     let error = virtumancer.set_intended_state(&vm, "FROB").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    let error = virtumancer.set_intended_state(&"kvmsrv/ghost".into(), "STOPPED").await.unwrap_err();
+    assert!(error.is_not_found() && error.target() == Some("vm `kvmsrv/ghost`"), "{error}");
     assert!(virtumancer.hardware_extended(&vm).await.unwrap().is_object());
     let error = virtumancer.hardware_extended(&"kvmsrv/ghost".into()).await.unwrap_err();
     assert!(error.is_not_found(), "{error}");

@@ -349,6 +349,26 @@ async fn a_guest_that_was_off_is_subscribed_to_again() {
 }
 
 #[tokio::test]
+async fn a_subscription_that_the_server_dropped_without_a_word_is_made_again() {
+    let fake = fake(Generation::Current).start().await.unwrap();
+    let virtumancer = connect(&fake).await;
+    let mut loads = virtumancer.watch_vm_load(&vm()).await.unwrap();
+    soon("a load", loads.next()).await.unwrap().unwrap();
+    // Paused and resumed behind the server's back: no frame tells of it.
+    fake.set_state_quietly("kvmsrv", "ubuntu-vm-01", 3);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    while loads.next().now_or_never().is_some() {}
+    fake.set_state_quietly("kvmsrv", "ubuntu-vm-01", 1);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert!(loads.next().now_or_never().is_none() && sent(&fake, "subscribe-vm-stats") == 1);
+    // From here on time passes as soon as nobody has anything to do.
+    tokio::time::pause();
+    let load = tokio::time::timeout(Duration::from_secs(60), loads.next()).await;
+    load.expect("a load after at most some heartbeats").unwrap().unwrap();
+    assert!(sent(&fake, "subscribe-vm-stats") >= 2);
+}
+
+#[tokio::test]
 async fn a_slow_reader_is_told_that_it_has_missed_something() {
     let fake = fake(Generation::Early).start().await.unwrap();
     let virtumancer = connect(&fake).await;

@@ -15,7 +15,7 @@ use virt_sys as sys;
 
 use super::manifest::{self, Found, Manifest, Place, SavedDisk};
 use crate::backend::Inner;
-use crate::compute::clone::is_copied;
+use crate::compute::clone::{is_copied, refuse_uncopied};
 use crate::compute::volumes::{Made, handle_at_path};
 use crate::compute::{halted, lookup};
 use crate::error::{Fail, Outcome, named};
@@ -116,6 +116,7 @@ impl Plan {
         manifest.parent.clone_from(&spec.since);
         let shown = if state.is_active() { lookup::live(&domain)? } else { definition };
         let persistent = domain.is_persistent()?;
+        refuse_uncopied(&shown, vm)?;
         let (mut disks, mut others) = (Vec::new(), Vec::new());
         for disk in shown.all("devices/disk") {
             let Some(slot) = disk.attr_at("target", "dev") else { continue };

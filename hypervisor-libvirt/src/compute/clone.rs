@@ -23,7 +23,7 @@ use crate::seed;
 use crate::storage;
 use crate::storage::copy::Copies;
 use crate::xml::Element;
-use crate::xml::device::{change_nic, random_mac, source_path};
+use crate::xml::device::{change_nic, random_mac, source_path, uncopied};
 use crate::xml::domain::apply;
 use crate::xml::marks::Marks;
 use crate::xml::storage::{Backing, volume_id, volume_info};
@@ -69,6 +69,7 @@ pub(super) async fn clone(
         let limit = if seeded { inner.config.slow_timeout } else { inner.config.timeout };
         let lane = if seeded { Lane::Slow } else { Lane::Fast };
         inner.run(operation, lane, limit, move |conn| job.carry_out(conn)).await?;
+        inner.uppers.forget();
         return Ok(Started::done(id));
     }
     let own = Arc::clone(inner);
@@ -131,6 +132,7 @@ impl Job {
             crate::network::find(conn, network)?;
         }
         let definition = lookup::whole_definition(&domain)?;
+        refuse_uncopied(&definition, &self.vm)?;
         let (mut any, mut size) = (false, 0_u64);
         for disk in definition.all("devices/disk").into_iter().filter(|disk| is_copied(disk)) {
             let path = source_path(disk).unwrap_or_default();
@@ -270,6 +272,14 @@ pub(crate) fn new_identity(definition: &mut Element, name: &str, uuid: Uuid) {
             "serial" | "console" => drop(device.remove("log")),
             _ => {}
         }
+    }
+}
+
+/// Refuses a guest with a disk that a copy would leave out, or would write to together with the original.
+pub(crate) fn refuse_uncopied(definition: &Element, vm: &VmId) -> Outcome<()> {
+    match definition.all("devices/disk").into_iter().find_map(uncopied) {
+        Some(why) => Err(Error::invalid_state(why).with_target(VmId::NOUN, vm).into()),
+        None => Ok(()),
     }
 }
 

@@ -1,33 +1,42 @@
 //! Deleting a guest, and its disks where that is asked for.
 
+use std::sync::Arc;
+
 use hypervisor_core::model::{DeleteVm, DiskDevice, DiskId, DiskInfo, DisposeDisks, VmId};
 use hypervisor_core::{Error, Operation, Result};
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt_sys as sys;
 
-use super::volumes::{delete_all, handle_at_path};
+use super::volumes::{delete_all, handle_at_path, named};
 use super::{Shared, lookup};
+use crate::backend::Inner;
 use crate::error::{Fail, Outcome};
 use crate::snapshots::external::chain;
+use crate::storage::user_of;
+use crate::xml::device::is_disk;
 use crate::xml::snapshot::is_external;
 use crate::xml::{Element, guest};
 
 /// Deletes a guest.
 pub(super) async fn delete(inner: &Shared, vm: &VmId, options: DeleteVm) -> Result<()> {
-    let (id, test) = (vm.clone(), inner.probe.test);
-    let work = move |conn: &Connect| remove(conn, &id, &options, test).map_err(lookup::named(&id));
+    let (own, id) = (Arc::clone(inner), vm.clone());
+    let work = move |conn: &Connect| remove(&own, conn, &id, &options).map_err(lookup::named(&id));
     inner.call_slow(Operation::DeleteVm, work).await?;
     inner.forget_facts(vm.as_str());
     Ok(())
 }
 
-fn remove(conn: &Connect, vm: &VmId, options: &DeleteVm, test: bool) -> Outcome<()> {
+fn remove(inner: &Inner, conn: &Connect, vm: &VmId, options: &DeleteVm) -> Outcome<()> {
     let domain = lookup::domain(conn, vm)?;
     lookup::check_uid(&domain, vm, options.expected_uid.as_deref())?;
     let definition = Element::parse(&lookup::definition(&domain)?)?;
-    let disks = guest::plain_disks(&definition);
-    let mut paths = doomed(conn, &disks, &options.disks)?;
+    let mut disks = guest::plain_disks(&definition);
+    for disk in disks.iter_mut().filter(|disk| disk.path.is_none()) {
+        let named = disk.volume.as_ref().map(|volume| named(conn, volume)).transpose()?.flatten();
+        disk.path = named.and_then(|volume| volume.path);
+    }
+    let mut paths = doomed(conn, &domain, &definition, &disks, &options.disks)?;
     let active = lookup::is_active(&domain)?;
     if active && !options.power_off {
         return Err(
@@ -48,6 +57,7 @@ fn remove(conn: &Connect, vm: &VmId, options: &DeleteVm, test: bool) -> Outcome<
         let going: Vec<_> = going.filter(|(_, path)| paths.contains(path)).collect();
         paths.extend(chain(conn, &domain, &going)?);
     }
+    refuse_bases(inner, conn, &domain, &paths)?;
     if active && let Err(error) = domain.destroy() {
         // It may have ended by itself, or by a call before whose answer was lost.
         if !persistent || lookup::is_active(&domain)? {
@@ -65,7 +75,7 @@ fn remove(conn: &Connect, vm: &VmId, options: &DeleteVm, test: bool) -> Outcome<
         }
     }
     if persistent {
-        undefine(&domain, &definition, test)?;
+        undefine(&domain, &definition, inner.probe.test)?;
     }
     delete_all(conn, &paths)
 }
@@ -81,8 +91,15 @@ fn undefine(domain: &Domain, definition: &Element, test: bool) -> Outcome<()> {
     Ok(domain.undefine_flags(flags)?)
 }
 
-/// The paths of the volumes that go with the guest.
-fn doomed(conn: &Connect, disks: &[DiskInfo], dispose: &DisposeDisks) -> Outcome<Vec<String>> {
+/// The paths of the volumes that go with the guest. A disk that is read-only or shareable may be another guest's as well: with all disks it is
+/// left out then, and by its slot it is refused.
+fn doomed(
+    conn: &Connect,
+    domain: &Domain,
+    definition: &Element,
+    disks: &[DiskInfo],
+    dispose: &DisposeDisks,
+) -> Outcome<Vec<String>> {
     let wanted: Vec<&DiskInfo> = match dispose {
         DisposeDisks::Delete => disks.iter().filter(|disk| disk.device == DiskDevice::Disk).collect(),
         DisposeDisks::Listed(slots) => {
@@ -90,7 +107,44 @@ fn doomed(conn: &Connect, disks: &[DiskInfo], dispose: &DisposeDisks) -> Outcome
         }
         _ => Vec::new(),
     };
-    Ok(wanted.into_iter().filter_map(|disk| disk.path.clone()).collect())
+    let mut paths = Vec::with_capacity(wanted.len());
+    for disk in wanted {
+        let Some(path) = &disk.path else { continue };
+        let element = definition.all("devices/disk").into_iter().find(|item| is_disk(item, disk.id.as_str()));
+        let common =
+            element.is_some_and(|item| item.child("readonly").is_some() || item.child("shareable").is_some());
+        let other = match common {
+            true => user_of(conn, domain.get_uuid().ok(), |used| used == path.as_str())?,
+            false => None,
+        };
+        match other {
+            None => paths.push(path.clone()),
+            Some(guest) if *dispose == DisposeDisks::Delete => {
+                tracing::debug!(disk = %disk.id, guest, "a disk that another guest uses too is kept");
+            }
+            Some(guest) => {
+                let why = format!("the guest `{guest}` uses its disk `{}` too", disk.id);
+                return Err(Error::invalid_state(why).into());
+            }
+        }
+    }
+    Ok(paths)
+}
+
+/// Refuses to delete what the disks of other guests start from: they would have no content any more.
+fn refuse_bases(inner: &Inner, conn: &Connect, domain: &Domain, paths: &[String]) -> Outcome<()> {
+    for path in paths {
+        let Some(volume) = handle_at_path(conn, path)? else { continue };
+        let uppers = inner.uppers.of(&volume)?;
+        if uppers.is_empty() {
+            continue;
+        }
+        if let Some(guest) = user_of(conn, domain.get_uuid().ok(), |used| uppers.contains(used))? {
+            let why = format!("the guest `{guest}` has a disk that starts from its disk at {path}");
+            return Err(Error::invalid_state(why).into());
+        }
+    }
+    Ok(())
 }
 
 fn listed<'a>(conn: &Connect, disks: &'a [DiskInfo], slot: &DiskId) -> Outcome<&'a DiskInfo> {

@@ -14,7 +14,7 @@ use virt::storage_vol::StorageVol;
 use virt::stream::Stream;
 use virt_sys as sys;
 
-use super::clone::is_copied;
+use super::clone::{is_copied, refuse_uncopied};
 use super::lifecycle::refuse_unless_off;
 use super::volumes::{Made, handle_at_path};
 use super::{Shared, lookup};
@@ -66,7 +66,9 @@ impl Plan {
         refuse_unless_off(&domain, vm)?;
         let name = domain.get_name()?;
         let mut disks = Vec::new();
-        for disk in Element::parse(&lookup::definition(&domain)?)?.all("devices/disk") {
+        let definition = Element::parse(&lookup::definition(&domain)?)?;
+        refuse_uncopied(&definition, vm)?;
+        for disk in definition.all("devices/disk") {
             let Some(slot) = disk.attr_at("target", "dev").filter(|_| is_copied(disk)) else { continue };
             let from = source_path(disk).unwrap_or_default();
             let Some(volume) = handle_at_path(conn, &from)? else {

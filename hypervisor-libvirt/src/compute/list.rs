@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use hypervisor_core::model::{DiskInfo, PendingChange, VmConfig, VmId, VmInfo};
-use hypervisor_core::{Operation, Result};
+use hypervisor_core::{ErrorKind, Operation, Result};
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -12,7 +12,7 @@ use virt_sys as sys;
 
 use super::{Shared, lookup, volumes};
 use crate::backend::Inner;
-use crate::blocking::afterwards;
+use crate::blocking::{CallError as _, afterwards};
 use crate::error::{Fail, Outcome};
 use crate::facts::Filtered;
 use crate::ffi::{self, Record};
@@ -69,7 +69,9 @@ fn list(inner: &Inner, conn: &Connect) -> Outcome<Vec<VmInfo>> {
                 }
                 // It was deleted between the two calls.
                 Err(fail) if fail.has_code(sys::VIR_ERR_NO_DOMAIN) => continue,
-                Err(fail) => return Err(fail),
+                Err(fail) if fail.is_disconnect() => return Err(fail),
+                // One guest that cannot be read is no reason to know nothing of the others. It is asked again next time.
+                Err(fail) => Arc::new(lookup::unread(uuid, record.name().unwrap_or_default(), &host, &fail)),
             },
         };
         let (state, reason) = record.state();
@@ -116,10 +118,18 @@ pub(super) async fn one(inner: &Shared, vm: &VmId) -> Result<VmInfo> {
         .call(Operation::GetVm, move |conn| {
             let domain = lookup::domain(conn, &vm)?;
             let epoch = own.events.facts.epoch();
-            let facts = lookup::facts(&domain, lookup::is_active(&domain)?)?;
-            let known = Arc::new(lookup::info(facts, &own.host()));
-            own.events.facts.keep(domain.get_uuid()?, &known, epoch);
-            let mut vm = Arc::unwrap_or_clone(known);
+            let mut vm = match lookup::facts(&domain, lookup::is_active(&domain)?) {
+                Ok(facts) => {
+                    let known = Arc::new(lookup::info(facts, &own.host()));
+                    own.events.facts.keep(domain.get_uuid()?, &known, epoch);
+                    Arc::unwrap_or_clone(known)
+                }
+                // libvirt has it, and only its definition is beyond us.
+                Err(fail) if fail.kind() == ErrorKind::Protocol => {
+                    lookup::unread(domain.get_uuid()?, &domain.get_name()?, &own.host(), &fail)
+                }
+                Err(fail) => return Err(fail),
+            };
             vm.autostart = domain.get_autostart().ok();
             vm.state = lookup::state(&domain)?;
             Ok(vm)
@@ -168,6 +178,14 @@ fn pending(domain: &Domain, definition: &Element) -> Outcome<Vec<PendingChange>>
 }
 
 fn with_volume(conn: &Connect, mut disk: DiskInfo) -> Outcome<DiskInfo> {
+    if let Some(id) = &disk.volume
+        && let Some(found) = volumes::named(conn, id)?
+    {
+        disk.path = found.path;
+        disk.capacity = Some(found.capacity);
+        disk.format = disk.format.or(found.format);
+        return Ok(disk);
+    }
     if let Some(path) = &disk.path
         && let Some(found) = volumes::at_path(conn, path)?
     {

@@ -104,6 +104,14 @@ pub(crate) fn info(facts: Facts, host: &HostId) -> VmInfo {
     info
 }
 
+/// A guest of which no more is known than that it is there, and why.
+pub(crate) fn unread(uuid: Uuid, name: &str, host: &HostId, fail: &Fail) -> VmInfo {
+    tracing::warn!(%uuid, name, error = %fail, "the definition of a guest cannot be read");
+    let mut info = VmInfo::new(uuid.to_string(), name, VmState::Stopped).uid(uuid.to_string()).host(host);
+    info.extra.insert(crate::BACKEND, "trouble", fail.to_string());
+    info
+}
+
 /// Refuses to go on when the domain has another uid than the caller expects.
 pub(crate) fn check_uid(domain: &Domain, vm: &VmId, expected: Option<&str>) -> Outcome<()> {
     let uuid = domain.get_uuid_string()?;

@@ -6,7 +6,7 @@ use hypervisor_core::model::{CloneSpec, DeploySpec, Started, TemplateSpec, VmCha
 use hypervisor_core::{Error, Operation, Result};
 use virt::connect::Connect;
 
-use super::clone::{Finish, clone, is_copied};
+use super::clone::{Finish, clone, is_copied, refuse_uncopied};
 use super::lifecycle::refuse_unless_off;
 use super::{Shared, lookup};
 use crate::backend::Inner;
@@ -42,7 +42,10 @@ pub(super) async fn create(inner: &Shared, vm: &VmId, spec: &TemplateSpec) -> Re
     let read = move |conn: &Connect| {
         let domain = lookup::domain(conn, &id)?;
         refuse_unless_off(&domain, &id)?;
-        Ok(Element::parse(&lookup::definition(&domain)?)?)
+        let definition = Element::parse(&lookup::definition(&domain)?)?;
+        // What cannot be copied cannot be sealed either.
+        refuse_uncopied(&definition, &id)?;
+        Ok(definition)
     };
     let definition = inner.call(operation, read).await?;
     let (own, id) = (Arc::clone(inner), vm.clone());

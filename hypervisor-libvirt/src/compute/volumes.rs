@@ -24,6 +24,19 @@ pub(crate) fn at_path(conn: &Connect, path: &str) -> Outcome<Option<VolumeInfo>>
     Ok(Some(volume_info(&pool, &Element::parse(&volume.get_xml_desc(0)?)?)?))
 }
 
+/// The volume of this id, where there is one and its pool is up.
+pub(crate) fn named(conn: &Connect, id: &VolumeId) -> Outcome<Option<VolumeInfo>> {
+    let found = match find_volume(conn, id) {
+        Ok((pool, volume)) => (pool, volume),
+        Err(fail) if fail.is_disconnect() => return Err(fail),
+        Err(fail) => {
+            tracing::debug!(volume = %id, error = %fail, "a disk names a volume that cannot be found");
+            return Ok(None);
+        }
+    };
+    Ok(Some(volume_info(&found.0.get_name()?, &Element::parse(&found.1.get_xml_desc(0)?)?)?))
+}
+
 /// The volume at a path, to be acted on.
 pub(crate) fn handle_at_path(conn: &Connect, path: &str) -> Outcome<Option<StorageVol>> {
     match StorageVol::lookup_by_path(conn, path) {

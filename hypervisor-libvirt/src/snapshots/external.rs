@@ -10,7 +10,7 @@ use virt::domain_snapshot::DomainSnapshot;
 use virt::storage_pool::StoragePool;
 use virt_sys as sys;
 
-use crate::compute::clone::is_copied;
+use crate::compute::clone::{is_copied, refuse_uncopied};
 use crate::compute::volumes::{Made, delete_all, handle_at_path};
 use crate::compute::{halted, lookup};
 use crate::error::{Fail, Outcome};
@@ -61,6 +61,7 @@ pub(super) fn take(
     let name = domain.get_name()?;
     let mut made = Made::default();
     let mut attempt = || -> Outcome<()> {
+        refuse_uncopied(&definition, vm)?;
         let (mut wanted, mut others) = (Vec::new(), Vec::new());
         for disk in definition.all("devices/disk") {
             let Some(slot) = disk.attr_at("target", "dev") else { continue };

@@ -96,7 +96,7 @@ pub(super) fn delete(conn: &Connect, id: &PoolId, options: DeletePool) -> Outcom
         let volumes = pool.list_all_volumes(0)?;
         let paths = volumes.iter().map(|volume| volume.get_path().map_err(Fail::from));
         let paths = paths.collect::<Outcome<std::collections::HashSet<_>>>()?;
-        if let Some(guest) = user_of(conn, |path| paths.contains(path))? {
+        if let Some(guest) = user_of(conn, None, |path| paths.contains(path))? {
             let error = Error::invalid_state(format!("the guest `{guest}` uses one of its volumes"));
             return Err(error.with_target(PoolId::NOUN, id).into());
         }
@@ -126,9 +126,16 @@ pub(super) fn delete(conn: &Connect, id: &PoolId, options: DeletePool) -> Outcom
     }
 }
 
-/// The first guest that has a disk at such a path.
-pub(super) fn user_of(conn: &Connect, wanted: impl Fn(&str) -> bool) -> Outcome<Option<String>> {
+/// The first guest, other than this one, that has a disk at such a path.
+pub(crate) fn user_of(
+    conn: &Connect,
+    except: Option<uuid::Uuid>,
+    wanted: impl Fn(&str) -> bool,
+) -> Outcome<Option<String>> {
     for domain in conn.list_all_domains(0)? {
+        if except.is_some() && domain.get_uuid().ok() == except {
+            continue;
+        }
         // It may be deleted meanwhile; then it uses nothing.
         let Ok(text) = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE) else { continue };
         let definition = Element::parse(&text)?;

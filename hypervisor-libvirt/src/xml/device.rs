@@ -135,9 +135,11 @@ fn disk(element: &Element) -> Option<DiskInfo> {
     let mut info =
         DiskInfo::new(target.attr("dev")?, device, bus).read_only(element.child("readonly").is_some());
     info.path = source_path(element);
+    info.volume = named_volume(element).map(|(pool, volume)| super::storage::volume_id(pool, volume));
     info.serial = element.text_at("serial");
     // libvirt writes a driver type for an empty drive too; it says nothing.
-    let format = element.attr_at("driver", "type").filter(|_| info.path.is_some());
+    let elsewhere = matches!(element.attr("type"), Some("network" | "volume" | "nvme"));
+    let format = element.attr_at("driver", "type").filter(|_| info.path.is_some() || elsewhere);
     info.format = format.map(VolumeFormat::parse);
     Some(info)
 }
@@ -146,6 +148,28 @@ fn disk(element: &Element) -> Option<DiskInfo> {
 pub(crate) fn source_path(disk: &Element) -> Option<String> {
     let source = disk.child("source")?;
     source.attr("file").or_else(|| source.attr("dev")).filter(|path| !path.is_empty()).map(str::to_owned)
+}
+
+/// Why a disk that a guest alone writes to can be neither copied nor left out of a copy, where that is so: its content is reached in another
+/// way than by a file or block device of the host, or is a whole SCSI unit.
+pub(crate) fn uncopied(disk: &Element) -> Option<String> {
+    let kind = disk.attr("device").unwrap_or("disk");
+    let own = matches!(kind, "disk" | "lun")
+        && disk.child("readonly").is_none()
+        && disk.child("shareable").is_none()
+        && disk.child("source").is_some();
+    if !own || (kind == "disk" && source_path(disk).is_some()) {
+        return None;
+    }
+    let slot = disk.attr_at("target", "dev").unwrap_or_default();
+    let what = if kind == "lun" { "lun" } else { disk.attr("type").unwrap_or("unknown") };
+    Some(format!("its disk `{slot}` is of type `{what}`, and cannot be copied"))
+}
+
+/// The volume that a disk names by its pool, where it does so.
+pub(crate) fn named_volume(disk: &Element) -> Option<(&str, &str)> {
+    let source = disk.child("source").filter(|_| disk.attr_is("type", "volume"))?;
+    Some((source.attr("pool")?, source.attr("volume")?))
 }
 
 /// Whether this is the disk in that slot.

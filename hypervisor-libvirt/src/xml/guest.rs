@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use hypervisor_core::model::{
-    BootDevice, ByteSize, ConsoleAccess, ConsoleKind, DirectBoot, DiskInfo, DiskSpec, Firmware, GraphicsKind,
-    GuestKind, NicInfo, NicSpec, Revision, SerialSpec, VmConfig, VmId, VmSpec, VmState,
+    BootDevice, ByteSize, ConsoleAccess, ConsoleKind, DirectBoot, DiskDevice, DiskInfo, DiskSpec, Firmware,
+    GraphicsKind, GuestKind, NicInfo, NicSpec, Revision, SerialSpec, VmConfig, VmId, VmSpec, VmState,
 };
 
 use super::device::{disks, nics};
@@ -114,7 +114,7 @@ pub(crate) fn config(domain: &Element, disks: Vec<DiskInfo>, autostart: bool) ->
         direct.cmdline = domain.text_at("os/cmdline");
         direct
     });
-    spec.disks = disks.iter().map(disk_spec).collect();
+    spec.disks = disks.iter().filter_map(disk_spec).collect();
     spec.nics = nics.iter().map(nic_spec).collect();
     let room = VmOptions::read(domain)?;
     if room != VmOptions::default() {
@@ -154,11 +154,13 @@ fn boot_order(domain: &Element) -> Vec<BootDevice> {
     devices.filter(|device| seen.insert(*device)).collect()
 }
 
-fn disk_spec(disk: &DiskInfo) -> DiskSpec {
+/// A disk whose content is reached in another way than by a volume or a path has no place in a spec: as an empty one it would be another disk.
+fn disk_spec(disk: &DiskInfo) -> Option<DiskSpec> {
     let mut spec = match (&disk.volume, &disk.path) {
         (Some(volume), _) => DiskSpec::volume(volume),
         (None, Some(path)) => DiskSpec::host_path(path),
-        (None, None) => DiskSpec::empty_cdrom(),
+        (None, None) if disk.device == DiskDevice::Cdrom => DiskSpec::empty_cdrom(),
+        (None, None) => return None,
     };
     spec.device = disk.device;
     spec.bus = Some(disk.bus.clone());
@@ -166,7 +168,7 @@ fn disk_spec(disk: &DiskInfo) -> DiskSpec {
     spec.read_only = disk.read_only;
     spec.serial = disk.serial.clone();
     spec.slot = Some(disk.id.clone());
-    spec
+    Some(spec)
 }
 
 fn nic_spec(nic: &NicInfo) -> NicSpec {

@@ -1,10 +1,11 @@
 //! A bench on a real libvirtd with QEMU.
 #![allow(dead_code, reason = "each test program uses its part")]
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hypervisor_core::ErrorKind;
 use hypervisor_core::model::*;
 use hypervisor_core::traits::*;
 use hypervisor_libvirt::Libvirt;
@@ -50,13 +51,22 @@ impl Bench {
     }
 
     pub(crate) async fn clean(&self) {
-        for vm in self.list_vms(&VmQuery::all(), &page()).await.unwrap().items {
-            if vm.name.starts_with(&self.name) {
-                let _ = self
-                    .delete_vm(&vm.id, &DeleteVm::with_disks().power_off(true).snapshots(true))
-                    .await
-                    .unwrap();
+        let all = self.list_vms(&VmQuery::all(), &page()).await.unwrap().items;
+        let mut left: Vec<_> = all.into_iter().filter(|vm| vm.name.starts_with(&self.name)).collect();
+        while !left.is_empty() {
+            let mut based = Vec::new();
+            let before = left.len();
+            for vm in left {
+                let options = DeleteVm::with_disks().power_off(true).snapshots(true);
+                match self.delete_vm(&vm.id, &options).await {
+                    Ok(_) => {}
+                    // A linked clone starts from its disk.
+                    Err(error) if error.kind() == ErrorKind::InvalidState => based.push((vm, error)),
+                    Err(error) => panic!("{error}"),
+                }
             }
+            assert!(based.len() < before, "{based:?}");
+            left = based.into_iter().map(|(vm, _)| vm).collect();
         }
         let pool = PoolId::from(self.name.as_str());
         if self.get_pool(&pool).await.is_ok() {

@@ -46,6 +46,10 @@ impl Backups for HyperSdk {
                 .compress(spec.compress)
                 .description(spec.description.clone().unwrap_or_default());
             let made = self.api.create_backup(&backup).await?;
+            if made.disks_backed_up == 0 {
+                // It calls it a success whatever disk it could not read, and how many there are it does not tell.
+                tracing::warn!(%vm, backup = made.backup_name, "hypervisord has copied no disk into the backup");
+            }
             Ok(Some(BackupId::from(made.backup_name)))
         };
         work.await.map_err(named(O::CreateBackup)).map(Started::done)

@@ -10,7 +10,7 @@ use hypervisor_core::model::{
     VmState,
 };
 use hypervisor_core::traits::Compute;
-use hypervisor_core::{Error, Operation as O, Result};
+use hypervisor_core::{Effect, Error, Operation as O, Result};
 
 use super::wire::{Domain, DomainAction, display};
 use super::{HyperSdk, error, named, of_vm};
@@ -126,9 +126,17 @@ impl HyperSdk {
         let domain = self.domain(vm).await?;
         info(domain.clone()).check_uid(options.expected_uid.as_deref())?;
         let state = domain.vm_state();
-        if !matches!(state, VmState::Stopped | VmState::Crashed) && !options.power_off {
+        let active = !matches!(state, VmState::Stopped | VmState::Crashed);
+        if active && !options.power_off {
             return Err(Error::invalid_state(format!("it is {state}, but must be stopped"))
                 .with_target(VmId::NOUN, vm));
+        }
+        let storage = options.disks == DisposeDisks::Delete;
+        // Its power is cut first, and libvirt knows nothing of it then, its disks among it.
+        let ephemeral = active && !domain.persistent;
+        if ephemeral && storage {
+            let why = "it is gone with its power, and hypervisord cannot delete its disks then: keep them";
+            return Err(Error::invalid_state(why).with_target(VmId::NOUN, vm));
         }
         let name = domain.name.as_str();
         let snapshots = self.snapshots_of(vm).await?;
@@ -139,8 +147,13 @@ impl HyperSdk {
             }
             self.alone(name, self.api.batch_delete(&[name], false, true).await?)?;
         }
-        let storage = options.disks == DisposeDisks::Delete;
-        self.alone(name, self.api.batch_delete(&[name], storage, false).await?)
+        match self.alone(name, self.api.batch_delete(&[name], storage, false).await?) {
+            Err(error) if ephemeral && error.is_not_found() => Ok(()),
+            Err(error) if active || !snapshots.is_empty() => Err(error
+                .with_effect(Effect::Partial)
+                .with_hint("It is there, but off, and its snapshots may be gone")),
+            other => other,
+        }
     }
 
     async fn console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleAccess> {

@@ -32,6 +32,7 @@ const TEXTS: &[(&str, ErrorKind, Option<&str>)] = {
         ("backup not found", K::NotFound, Some("backup")),
         ("iso file not found", K::NotFound, Some("iso")),
         ("schedule not found", K::NotFound, Some("schedule")),
+        ("scheduled job not found", K::NotFound, Some("schedule")),
         ("job not found", K::NotFound, Some("task")),
         ("in use by interface", K::Conflict, None),
         ("already exists", K::AlreadyExists, None),
@@ -71,6 +72,7 @@ const TEXTS: &[(&str, ErrorKind, Option<&str>)] = {
         ("unsupported algorithm", K::InvalidInput, None),
         ("xml error", K::InvalidInput, None),
         ("invalid cron schedule", K::InvalidInput, None),
+        ("failed to reschedule job", K::InvalidInput, None),
         ("invalid argument", K::InvalidInput, None),
         ("not enabled", K::Unsupported, None),
     ]

@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use hypervisor_core::http::Method;
+use hypervisor_core::http::{Method, Request};
 use hypervisor_core::model::{
-    ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DiskDevice, DiskSpec, HostId, HostInfo, NicSpec, Page,
-    PageRequest, PowerAction, Started, VmConfig, VmId, VmInfo, VmQuery, VmSpec, VmState,
+    ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DiskDevice, DiskSpec, HostId, HostInfo, NicInfo,
+    NicSource, NicSpec, Page, PageRequest, PowerAction, Started, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
+    VmState,
 };
 use hypervisor_core::traits::Compute;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -13,8 +14,8 @@ use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use super::BACKEND;
 use super::api::{About, Seen};
 use super::backend::Virtumancer;
-use super::routes;
-use super::wire::{Hardware, HostRecord, Place};
+use super::routes::{self, Generation};
+use super::wire::{Hardware, HostRecord, Listed, Place, Plug};
 
 /// How many hosts are asked at a time.
 const AT_A_TIME: usize = 8;
@@ -75,8 +76,9 @@ impl Virtumancer {
         let hardware = hardware?;
         let info = row.to_info(&place.host, reachable);
         let disks: Vec<_> = hardware.disks.iter().enumerate().map(|(at, disk)| disk.to_info(at)).collect();
-        let nics: Vec<_> =
+        let mut nics: Vec<NicInfo> =
             hardware.networks.iter().enumerate().map(|(at, nic)| nic.to_info(&place.host, at)).collect();
+        self.plug(&place, &mut nics).await?;
         let mut spec = VmSpec::new(info.name.as_str()).host(place.host.as_str());
         spec.cpus = info.cpus.unwrap_or(spec.cpus);
         spec.memory = info.memory.unwrap_or(spec.memory);
@@ -98,6 +100,26 @@ impl Virtumancer {
         }
         let native = serde_json::to_string(&hardware).unwrap_or_default();
         Ok(VmConfig::new(vm, spec, disks, nics).native(native))
+    }
+
+    /// Current servers tell of a NIC only its bridge, which most networks have none of in their books: what it is plugged into is another
+    /// list's to tell.
+    async fn plug(&self, place: &Place, nics: &mut [NicInfo]) -> Result<()> {
+        let loose = |nic: &NicInfo| nic.source == NicSource::Disconnected;
+        if self.generation() < Generation::Current || !nics.iter().any(loose) {
+            return Ok(());
+        }
+        let parts = [("host", place.host.as_str()), ("vm", place.name.as_str())];
+        let path = self.path("/hosts/{host}/vms/{vm}/port-attachments", &parts)?;
+        let plugs: Listed<Plug> = self.inner.api.json(Request::get(path), &About::Vm(place.clone())).await?;
+        let plugs = plugs.into_vec();
+        for nic in nics {
+            let found = Plug::source(&plugs, &place.host, nic.id.as_str());
+            if let (true, Some(source)) = (loose(nic), found) {
+                nic.source = source;
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what libvirt lets pass though nothing comes of it: a paused guest hears nobody.

@@ -36,13 +36,15 @@ impl Virtumancer {
         self.inner.api.done(request, &About::Nothing).await
     }
 
-    /// Has the server forget what it has discovered on a host. Current servers only.
+    /// Has the server forget the discovered guests with these UUIDs of libvirt's; the next look at the host finds those that are still there.
+    /// UUIDs that it does not know are as good as forgotten. Current servers only.
     ///
     /// # Errors
-    /// What the server says; `Unsupported`.
-    pub async fn forget_discovered_vms(&self, host: &HostId) -> Result<()> {
+    /// `InvalidInput` for none at all; what the server says; `Unsupported`.
+    pub async fn forget_discovered_vms(&self, host: &HostId, uuids: &[String]) -> Result<()> {
         self.at_least(Generation::Current, "discovering guests")?;
-        let request = Request::delete(self.path("/hosts/{host}/discovered-vms", &[("host", host.as_str())])?);
+        let path = self.path("/hosts/{host}/discovered-vms", &[("host", host.as_str())])?;
+        let request = Request::delete(path).json(&chosen(uuids)?);
         self.inner.api.done(request, &About::Host(host.to_string())).await
     }
 
@@ -69,17 +71,15 @@ impl Virtumancer {
         self.inner.api.done(Request::post(path), &About::Host(host.to_string())).await
     }
 
-    /// Has the server manage the guests with these UUIDs of libvirt's. Current servers only.
+    /// Has the server manage the discovered guests with these UUIDs of libvirt's. It leaves out, without a word, those that it has not
+    /// discovered and those that it cannot import: look at the list. Current servers only.
     ///
     /// # Errors
-    /// `InvalidInput` for none at all; `NotFound`, `HostUnreachable`, `Unsupported`.
+    /// `InvalidInput` for none at all; `HostUnreachable`, `Unsupported`.
     pub async fn import_selected(&self, host: &HostId, uuids: &[String]) -> Result<()> {
         self.at_least(Generation::Current, "importing guests")?;
-        if uuids.is_empty() {
-            return Err(Error::invalid("uuids", "must name at least one guest"));
-        }
         let path = self.path("/hosts/{host}/vms/import-selected", &[("host", host.as_str())])?;
-        let request = Request::post(path).json(&json!({ "domain_uuids": uuids }));
+        let request = Request::post(path).json(&chosen(uuids)?);
         self.inner.api.done(request, &About::Host(host.to_string())).await
     }
 
@@ -93,10 +93,11 @@ impl Virtumancer {
         self.inner.api.done(Request::post(path), &about).await
     }
 
-    /// Has the server write a guest's definition, as it has it in its own books, to libvirt. Current servers only.
+    /// Marks a guest for a rebuild from the server's own books (`needs_rebuild`). As far as known, servers only keep the mark, until the next
+    /// start, and take a guest that does not exist without a word. Current servers only.
     ///
     /// # Errors
-    /// `NotFound`, `HostUnreachable`, `Unsupported`.
+    /// What the server says; `Unsupported`.
     pub async fn rebuild_from_db(&self, vm: &VmId) -> Result<()> {
         self.at_least(Generation::Current, "rebuilding a definition")?;
         let (path, about) = self.of_vm("/hosts/{host}/vms/{vm}/rebuild-from-db", vm)?;
@@ -129,4 +130,12 @@ impl Virtumancer {
         let path = self.path(template, &[("host", &place.host), ("vm", &place.name)])?;
         Ok((path, About::Vm(place)))
     }
+}
+
+/// The guests that a call is about, by their UUIDs.
+fn chosen(uuids: &[String]) -> Result<Value> {
+    if uuids.is_empty() {
+        return Err(Error::invalid("uuids", "must name at least one guest"));
+    }
+    Ok(json!({ "domain_uuids": uuids }))
 }

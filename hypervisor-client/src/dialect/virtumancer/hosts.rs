@@ -93,7 +93,8 @@ impl Virtumancer {
     }
 
     /// Adds a host (`POST /hosts`). Early servers connect first and answer when they are connected; current ones answer at once, accept
-    /// every URI, and keep a host that they cannot reach: see [`wait_for_host`](Self::wait_for_host).
+    /// every URI, and keep a host that they cannot reach: see [`wait_for_host`](Self::wait_for_host). The id of a host that was removed may
+    /// stay taken on current servers, though no list shows it.
     ///
     /// # Errors
     /// `InvalidInput` for an id or URI that cannot be one, `AlreadyExists` for an id that is taken, `HostUnreachable` where an early server

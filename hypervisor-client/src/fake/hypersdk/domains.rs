@@ -91,7 +91,7 @@ pub(super) fn get(state: &mut State, call: &Call) -> Handled {
     let Some(vm) = state.find(name) else {
         return Ok(Answer::error(404, "domain not found: exit status 1"));
     };
-    let found = domain("", name, &vm.uuid, vm.power.word(), vm.cpus, vm.memory, vm.autostart, true);
+    let found = domain("", name, &vm.uuid, vm.power.word(), vm.cpus, vm.memory, vm.autostart, vm.persistent);
     Ok(Answer::ok(&found))
 }
 

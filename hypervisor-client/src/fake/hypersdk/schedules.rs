@@ -66,14 +66,28 @@ pub(super) fn one(state: &mut State, call: &Call) -> Handled {
     let rest = call.path.strip_prefix("/schedules/").unwrap_or_default();
     let (id, action) = rest.split_once('/').unwrap_or((rest, ""));
     let Some(schedule) = state.schedules.get_mut(id) else {
-        return Ok(Answer::error(404, format!("schedule not found: scheduled job not found: {id}")));
+        let (status, what) = match (call.method.as_str(), action) {
+            ("PUT", _) => (500, "failed to update schedule".to_owned()),
+            ("DELETE", _) => (404, "failed to delete schedule".to_owned()),
+            ("POST", action) => (500, format!("failed to {action} schedule")),
+            _ => (404, "schedule not found".to_owned()),
+        };
+        return Ok(Answer::error(status, format!("{what}: scheduled job not found: {id}")));
     };
     let message = |text: &str| Ok(Answer::ok(&json!({"message": text})));
     match (call.method.as_str(), action) {
         ("GET", "") => Ok(Answer::ok(schedule)),
         ("PUT", "") => {
-            let (_, changed) = checked(call)?;
-            *schedule = changed;
+            let changes = call.json().map_err(|_| Answer::error(400, "invalid JSON"))?.into_value();
+            let fields = ["name", "description", "schedule", "job_template", "enabled"];
+            let said = |value: &Value| value.as_str() != Some("");
+            if let Some(kept) = schedule.as_object_mut() {
+                for (field, value) in fields.iter().filter_map(|field| Some((*field, changes.get(*field)?))) {
+                    if said(value) {
+                        kept.insert(field.to_owned(), value.clone());
+                    }
+                }
+            }
             message("schedule updated successfully")
         }
         ("DELETE", "") => {

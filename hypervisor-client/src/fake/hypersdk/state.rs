@@ -50,6 +50,8 @@ pub(super) struct Vm {
     /// In MiB.
     pub(super) memory: u64,
     pub(super) autostart: bool,
+    /// Whether it is still there when it has powered off.
+    pub(super) persistent: bool,
     /// Its disks, as paths.
     pub(super) disks: Vec<String>,
     pub(super) interfaces: Vec<Interface>,
@@ -118,18 +120,26 @@ pub struct FakeDomain {
     /// In MiB.
     pub(super) memory: u64,
     pub(super) disks: usize,
+    pub(super) transient: bool,
 }
 
 impl FakeDomain {
     /// A machine of this name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), running: false, cpus: 2, memory: 256, disks: 1 }
+        Self { name: name.into(), running: false, cpus: 2, memory: 256, disks: 1, transient: false }
     }
 
     /// It runs.
     #[must_use]
     pub fn running(mut self, running: bool) -> Self {
         self.running = running;
+        self
+    }
+
+    /// It runs, and is gone with its power.
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        (self.running, self.transient) = (true, true);
         self
     }
 
@@ -176,7 +186,7 @@ impl State {
     }
 
     pub(super) fn add_vm(&mut self, domain: &FakeDomain) {
-        let FakeDomain { name, running, cpus, memory, disks } = domain;
+        let FakeDomain { name, running, cpus, memory, disks, transient } = domain;
         let files = (1..=*disks).map(|index| match index {
             1 => format!("{name}.qcow2"),
             index => format!("{name}-{index}.qcow2"),
@@ -196,6 +206,7 @@ impl State {
             cpus: (*cpus).into(),
             memory: *memory,
             autostart: false,
+            persistent: !transient,
             disks: paths,
             interfaces: vec![interface],
             snapshots: Vec::new(),
@@ -237,6 +248,10 @@ impl State {
         if let Some(vm) = self.find_mut(name) {
             vm.id = None;
             vm.power = Power::Off;
+            if !vm.persistent {
+                let name = vm.name.clone();
+                self.vms.remove(&name);
+            }
         }
     }
 

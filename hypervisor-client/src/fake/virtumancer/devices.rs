@@ -35,6 +35,10 @@ pub(super) fn port_attachments(world: &World, only: Option<(&str, &str)>) -> Val
         json!({
             "id": format!("plug-{}", vm.uuid), "vm_uuid": vm.uuid, "device_name": "vnet0", "mac_address": vm.mac(),
             "model_name": "virtio", "host_id": vm.host, "ordinal": 0, "metadata": "", "port": port(vm),
+            "network": {
+                "id": format!("network-{}", vm.host), "created_at": NOW, "updated_at": NOW, "deleted_at": null,
+                "host_id": vm.host, "name": "default", "uuid": "", "bridge_name": "", "mode": "nat",
+            },
         })
     });
     attached.collect()

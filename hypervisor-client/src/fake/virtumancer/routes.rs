@@ -104,7 +104,7 @@ impl Call<'_> {
                 json(200, &json!({"message": "begun", "success": true}))
             }
             ("GET", ["hosts", host, "discovered-vms"]) => json(200, &world().discovered_json(Some(host))),
-            ("DELETE", ["hosts", _, "discovered-vms"]) => done(),
+            ("DELETE", ["hosts", host, "discovered-vms"]) => self.forget(host),
             ("POST", ["hosts", host, "vms", "import-all"]) => self.import(host, None),
             ("POST", ["hosts", host, "vms", "import-selected"]) => self.import_selected(host),
             ("POST", ["hosts", host, "vms", vm, "import"]) => self.import(host, Some(vm)),
@@ -124,9 +124,9 @@ impl Call<'_> {
                     None => text(400, "Invalid request body"),
                 }
             }
-            ("POST", ["hosts", host, "vms", vm, "sync-from-libvirt" | "rebuild-from-db"]) => {
-                self.known(host, vm)
-            }
+            ("POST", ["hosts", host, "vms", vm, "sync-from-libvirt"]) => self.known(host, vm),
+            // It is only marked, and nobody looks whether there is such a guest.
+            ("POST", ["hosts", _, "vms", _, "rebuild-from-db"]) => done(),
             ("POST", ["hosts", host, "vms", vm, verb]) => self.power(host, vm, verb),
             ("PUT", ["hosts", host, "vms", vm, "state"]) => self.intend(host, vm),
             ("GET", ["storage", "pools"]) => json(200, &world().pools_json(None)),
@@ -340,18 +340,38 @@ impl Call<'_> {
         json(202, &body)
     }
 
+    /// The guests that a body names by their UUIDs.
+    fn chosen(&self) -> Result<Vec<String>, Response> {
+        let Some(body) = self.object() else { return Err(text(400, "Invalid request body")) };
+        let uuids = body.get("domain_uuids").and_then(Value::as_array).cloned().unwrap_or_default();
+        let uuids: Vec<String> = uuids.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        if uuids.is_empty() { Err(text(400, "No domain UUIDs provided")) } else { Ok(uuids) }
+    }
+
     fn import_selected(&self, host: &str) -> Response {
-        let body = self.object().unwrap_or_default();
-        match body.get("domain_uuids").and_then(Value::as_array) {
-            Some(uuids) if !uuids.is_empty() => {
-                let count = uuids.len();
-                drop(self.import(host, None));
-                let body =
-                    json!({"host_id": host, "message": "imported", "success": true, "imported_count": count});
-                json(202, &body)
-            }
-            _ => text(400, "No domain UUIDs provided"),
+        let uuids = match self.chosen() {
+            Ok(uuids) => uuids,
+            Err(refusal) => return refusal,
+        };
+        if let Some(host) = self.server.lock().host(host) {
+            let wanted = host.vms.iter_mut().filter(|vm| uuids.contains(&vm.domain_uuid));
+            wanted.for_each(|vm| vm.managed = true);
         }
+        self.server.tell_vms(host);
+        let count = uuids.len();
+        json(202, &json!({"host_id": host, "message": "imported", "success": true, "imported_count": count}))
+    }
+
+    fn forget(&self, host: &str) -> Response {
+        let uuids = match self.chosen() {
+            Ok(uuids) => uuids,
+            Err(refusal) => return refusal,
+        };
+        if let Some(host) = self.server.lock().host(host) {
+            host.vms.retain(|vm| vm.managed || !uuids.contains(&vm.domain_uuid));
+        }
+        let count = uuids.len();
+        json(202, &json!({"host_id": host, "message": "deleted", "success": true, "deleted_count": count}))
     }
 
     fn hardware(&self, host: &str, vm: &str) -> Response {
@@ -390,7 +410,10 @@ impl Call<'_> {
         let body = self.object().unwrap_or_default();
         let state = body.get("state").and_then(Value::as_str).unwrap_or_default();
         match state {
-            "ACTIVE" | "STOPPED" | "PAUSED" | "SUSPENDED" => self.known(host, vm),
+            "ACTIVE" | "STOPPED" | "PAUSED" | "SUSPENDED" => match self.server.lock().vm(host, vm) {
+                Some(_) => done(),
+                None => text(500, &format!("VM {vm} not found on host {host}")),
+            },
             other => text(500, &format!("invalid state: {other}")),
         }
     }

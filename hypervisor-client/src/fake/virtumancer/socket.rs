@@ -148,17 +148,21 @@ fn measure(server: &Server, whose: &Whose) {
     };
     let mut world = server.lock();
     let generation = world.generation;
-    let load = world.vm(host, vm).map(|vm| (vm.load(generation, true), matches!(vm.state, 1..=4)));
-    let (load, runs) = load.unwrap_or_else(|| {
-        let ghost = json!({"state": 5, "memory": 0, "max_mem": 0, "vcpu": 0, "cpu_time": 0, "disk_stats": null, "net_stats": null});
-        (ghost, false)
+    let current = generation == Generation::Current;
+    let load = world.vm(host, vm).map(|vm| {
+        let kept = if current { vm.state == 1 } else { matches!(vm.state, 1..=4) };
+        (vm.load(generation, true), matches!(vm.state, 1..=4), kept)
     });
-    if !runs {
-        // The subscription is dropped without a word; an early server sends one last frame.
+    let (load, runs, kept) = load.unwrap_or_else(|| {
+        let ghost = json!({"state": 5, "memory": 0, "max_mem": 0, "vcpu": 0, "cpu_time": 0, "disk_stats": null, "net_stats": null});
+        (ghost, false, false)
+    });
+    if !kept {
+        // The subscription is dropped without a word, that of a paused guest too; an early server sends one last frame.
         world.subscriptions.remove(whose);
     }
     drop(world);
-    if runs || generation != Generation::Current {
+    if runs || !current {
         let payload = json!({"hostId": host, "stats": load, "vmName": vm});
         server.tell(&json!({"type": "vm-stats-updated", "payload": payload}));
     }

@@ -127,7 +127,8 @@ impl Api {
         self.send(call.slow()).await?.optional()
     }
 
-    /// Looks whether a backup is whole (`POST /libvirt/backup/verify`). The daemon defines the backup's domain again to do so.
+    /// Looks whether a backup is whole (`POST /libvirt/backup/verify`). The daemon defines the backup's domain to do so: one that was deleted is
+    /// back then, and the definition of one that was changed since is as it was. Copies whose file is not called `….qcow2` it does not look at.
     ///
     /// # Errors
     /// `NotFound`.

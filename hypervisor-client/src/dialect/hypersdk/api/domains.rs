@@ -135,8 +135,8 @@ impl Api {
         self.batch(&routes::BATCH_SNAPSHOT, &domains, spec).await
     }
 
-    /// Cuts the power of many domains and deletes them, with all that their pools know of them where `remove_storage` says so
-    /// (`POST /libvirt/batch/delete`). With `snapshots_only` it is their snapshots alone that go, and their power is cut all the same.
+    /// Cuts the power of many domains and deletes them, with all that their pools know of them where `remove_storage` says so, images in their
+    /// CD drives included (`POST /libvirt/batch/delete`). With `snapshots_only` it is their snapshots alone that go, and their power is cut all the same.
     pub async fn batch_delete(
         &self,
         domains: &[&str],

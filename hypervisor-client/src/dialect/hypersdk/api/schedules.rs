@@ -1,6 +1,6 @@
 //! Schedules and webhooks.
 
-use hypervisor_core::Result;
+use hypervisor_core::{Error, Result};
 use serde::Deserialize;
 
 use super::{Api, Call};
@@ -9,6 +9,18 @@ use crate::dialect::hypersdk::wire::{NewSchedule, Schedule, Webhook};
 
 fn of(route: &Route, id: &str) -> Result<Call> {
     Ok(Call::new(route).id("id", id)?.about("schedule", id))
+}
+
+/// The daemon looks for the id, and for what is to be done, in the parts of the path as they are decoded.
+fn addressable(id: &str) -> Result<()> {
+    let refuse = |why: &str| Err(Error::invalid("id", why));
+    match id {
+        "" => refuse("must not be empty"),
+        "stats" => refuse("`stats` is another path of the daemon's"),
+        "." | ".." => refuse("cannot be a part of a path"),
+        _ if id.contains('/') => refuse("must not have a `/`: the daemon could not be asked for it"),
+        _ => Ok(()),
+    }
 }
 
 impl Api {
@@ -30,11 +42,12 @@ impl Api {
         self.send(of(&routes::SCHEDULE, id)?).await?.object()
     }
 
-    /// Makes a schedule (`POST /schedules`).
+    /// Makes a schedule (`POST /schedules`). The daemon puts it in the place of another one of this id, which may still run beside it.
     ///
     /// # Errors
-    /// `InvalidInput` for a bad expression or a job without its `vm_path`.
+    /// `InvalidInput` for a bad expression, a job without its `vm_path`, or an id by which the daemon could not be asked for it.
     pub async fn create_schedule(&self, schedule: &NewSchedule) -> Result<Schedule> {
+        addressable(&schedule.id)?;
         #[derive(Deserialize)]
         struct Made {
             schedule: Schedule,
@@ -43,10 +56,12 @@ impl Api {
         Ok(self.send(call).await?.object::<Made>()?.schedule)
     }
 
-    /// Puts a schedule in the place of the one of this id (`PUT /schedules/{id}`).
+    /// Changes the schedule of this id (`PUT /schedules/{id}`). Whether it is on becomes as said here; a name, description, expression or job
+    /// that is empty stays as it was, and so does the id.
     ///
     /// # Errors
-    /// `NotFound`, `InvalidInput`.
+    /// `NotFound`; `InvalidInput` for a bad expression, which the daemon has kept by then: the schedule does not run until it is given
+    /// a good one.
     pub async fn update_schedule(&self, id: &str, schedule: &NewSchedule) -> Result<()> {
         self.send(of(&routes::SCHEDULE_UPDATE, id)?.json(schedule)?).await?.done()
     }
@@ -91,13 +106,15 @@ impl Api {
         self.send(Call::new(&routes::WEBHOOKS)).await?.list("webhooks")
     }
 
-    /// Adds a webhook for these events (`POST /webhooks`), of which the daemon has `job.created`, `job.started`, `job.completed`, `job.failed`,
-    /// `job.cancelled`, `job.progress` and `vm.discovered`. Its deliveries are not signed.
+    /// Adds a webhook for these events, or for all where none is named (`POST /webhooks`). The daemon has `job.created`, `job.started`,
+    /// `job.completed`, `job.failed`, `job.cancelled`, `job.progress` and `vm.discovered`. Its deliveries are not signed, and tried four
+    /// times at most within 10 s.
     ///
     /// # Errors
-    /// As [`webhooks`](Self::webhooks).
+    /// As [`webhooks`](Self::webhooks); `InvalidInput` for an address that the daemon does not send to.
     pub async fn create_webhook(&self, url: &url::Url, events: &[&str]) -> Result<()> {
-        let body = serde_json::json!({"url": url.as_str(), "events": events});
+        // The daemon takes a webhook that does not say so for one that is off.
+        let body = serde_json::json!({"url": url.as_str(), "events": events, "enabled": true});
         self.send(Call::new(&routes::WEBHOOK_CREATE).json(&body)?).await?.done()
     }
 

@@ -27,10 +27,11 @@ answers! {
 /// The name in a line of the drawn tree, and whether it stands on top of another; `None` for a line that only draws.
 fn name(line: &str) -> Option<(&str, bool)> {
     let line = line.trim();
-    match line.rsplit_once("+- ") {
-        Some((art, name)) if art.chars().all(|c| matches!(c, '|' | ' ')) => Some((name.trim(), true)),
-        _ if line.chars().all(|c| matches!(c, '|' | ' ')) => None,
-        _ => Some((line, false)),
+    let rest = line.trim_start_matches(['|', ' ']);
+    match rest.strip_prefix("+- ") {
+        Some(name) => Some((name.trim(), true)),
+        None if rest.is_empty() => None,
+        None => Some((line, false)),
     }
 }
 
@@ -88,8 +89,8 @@ mod tests {
 
     #[test]
     fn a_name_may_look_a_little_like_the_drawing() {
-        let tree = tree(rows(&["a|b", "c+- d"]));
-        assert_eq!(tree.len(), 2);
-        assert!(tree.get(&"c+- d".into()).is_some());
+        let tree = tree(rows(&["a|b", "c+- d", "|", "+- x +- y", "|", "|   +- p|+- q"]));
+        let names: Vec<_> = tree.iter().map(|item| item.id.as_str()).collect();
+        assert_eq!(names, ["a|b", "c+- d", "p|+- q", "x +- y"]);
     }
 }

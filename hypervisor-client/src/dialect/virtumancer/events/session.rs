@@ -197,8 +197,17 @@ impl<'a> Follow<'a> {
                         Ok(Err(error)) => return End::Lost(error.to_string()),
                         Err(_) => return End::Lost("the server takes nothing in".to_owned()),
                     }
+                    self.doubt_the_quiet();
                 }
             }
+        }
+    }
+
+    /// The server drops the subscription of a guest that it could not measure once, or that is paused, and says nothing of it, then or later.
+    fn doubt_the_quiet(&mut self) {
+        let now = Instant::now();
+        for sent in self.sent.values_mut().filter(|sent| now.duration_since(sent.heard) >= QUIET) {
+            sent.look.get_or_insert(now);
         }
     }
 

@@ -64,7 +64,9 @@ impl Blame {
         if text.trim() == "404 page not found" {
             return found(ErrorKind::Unsupported, Self::Target);
         }
-        if has(&["could not find vm", "no domain with matching", "domain not found", "vm not found"]) {
+        if has(&["could not find vm", "no domain with matching", "domain not found", "vm not found"])
+            || (text.starts_with("vm ") && has(&[" not found on host "]))
+        {
             return found(ErrorKind::NotFound, Self::Vm);
         }
         if has(&["could not find host", "host not found"]) {
@@ -152,6 +154,7 @@ mod tests {
                 Blame::Vm,
             ),
             ("VM not found", NotFound, Blame::Vm),
+            ("VM ghost not found on host kvmsrv", NotFound, Blame::Vm),
             ("could not find host ghost in database: record not found", NotFound, Blame::Host),
             ("not connected to host 'ghost'", HostUnreachable, Blame::Host),
             ("host kvmsrv is not connected", HostUnreachable, Blame::Host),

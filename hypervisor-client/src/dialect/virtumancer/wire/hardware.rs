@@ -122,6 +122,36 @@ impl HardwareDisk {
     }
 }
 
+/// What a NIC is plugged into, which the newer server tells beside the devices.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Plug {
+    #[serde(deserialize_with = "lenient::text")]
+    mac_address: Option<String>,
+    #[serde(deserialize_with = "lenient::or_default")]
+    network: PlugNetwork,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct PlugNetwork {
+    #[serde(deserialize_with = "lenient::text")]
+    name: Option<String>,
+    #[serde(deserialize_with = "lenient::text")]
+    bridge_name: Option<String>,
+}
+
+impl Plug {
+    /// What the NIC of this address is plugged into, where one of these tells.
+    pub(crate) fn source(all: &[Self], host: &str, mac: &str) -> Option<NicSource> {
+        let of_it =
+            |plug: &&Self| plug.mac_address.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(mac));
+        let network = &all.iter().find(of_it)?.network;
+        let named = |name: &String| NicSource::Network(NetworkId::from(Place::new(host, name).to_string()));
+        network.name.as_ref().map(named).or_else(|| network.bridge_name.clone().map(NicSource::Bridge))
+    }
+}
+
 impl HardwareNic {
     /// The NIC in the words of the shared model: its id is its MAC address.
     pub(crate) fn to_info(&self, host: &str, index: usize) -> NicInfo {
@@ -144,6 +174,20 @@ impl HardwareNic {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nic_without_a_source_is_where_its_port_is() {
+        let plugs: Vec<Plug> = serde_json::from_str(
+            r#"[{"mac_address":"52:54:00:0C:5B:DF","port":{},"network":{"name":"default","uuid":"","bridge_name":"","mode":"nat"}},
+                {"mac_address":"52:54:00:00:00:02","network":{"name":"","bridge_name":"br0"}},{"mac_address":"52:54:00:00:00:03"},
+                {"mac_address":null,"network":null}]"#,
+        )
+        .unwrap();
+        let source = |mac: &str| Plug::source(&plugs, "h", mac);
+        assert_eq!(source("52:54:00:0c:5b:df"), Some(NicSource::Network("h/default".into())));
+        assert_eq!(source("52:54:00:00:00:02"), Some(NicSource::Bridge("br0".into())));
+        assert_eq!((source("52:54:00:00:00:03"), source("52:54:00:00:00:04")), (None, None));
+    }
 
     fn read(json: &str) -> Hardware {
         serde_json::from_str(json).unwrap()

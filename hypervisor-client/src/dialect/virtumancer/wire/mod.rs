@@ -23,6 +23,7 @@ pub use vm::DiscoveredVm;
 
 pub(crate) use error::{Blame, Said};
 pub(crate) use frame::{ServerFrame, Subscription};
+pub(crate) use hardware::Plug;
 pub(crate) use host::{Info, shown_uri};
 pub(crate) use lenient::{Listed, Page as ActivityPage};
 pub(crate) use place::{Place, VolumePlace};
