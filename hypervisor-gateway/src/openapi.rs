@@ -362,6 +362,35 @@ mod tests {
         has("BatchReport", "outcomes");
     }
 
+    /// What is said of each member, in this schema and those within it.
+    fn untyped(schema: &Value, at: &str, found: &mut Vec<String>) {
+        match schema {
+            Value::Object(members) => {
+                if let Some(Value::Object(properties)) = members.get("properties") {
+                    for (name, each) in properties {
+                        if each.as_object().is_none_or(Map::is_empty) {
+                            found.push(format!("{at}.{name}"));
+                        }
+                    }
+                }
+                members.iter().for_each(|(name, each)| untyped(each, &format!("{at}.{name}"), found));
+            }
+            Value::Array(all) => all.iter().for_each(|each| untyped(each, at, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_member_of_every_answer_has_a_type() {
+        let mut found = Vec::new();
+        let paths = &document()["paths"];
+        untyped(paths, "", &mut found);
+        assert!(found.is_empty(), "{found:#?}");
+        let begun = &paths["/v1/vms"]["post"]["responses"]["201"]["content"]["application/json"]["schema"];
+        let started = &begun["properties"]["data"]["properties"]["started"]["properties"];
+        assert_eq!(started["output"]["$ref"], "#/components/schemas/VmId", "{started:#}");
+    }
+
     #[test]
     fn every_status_of_an_error_is_described() {
         for kind in hypervisor_core::ErrorKind::ALL {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::model::macros::read_text;
 
 macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident $noun:literal;)*) => { $(
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(transparent)]
         pub struct $name(Arc<str>);
@@ -31,6 +33,12 @@ macro_rules! ids {
             #[must_use]
             pub fn not_found(&self) -> crate::Error {
                 crate::Error::not_found($noun, self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                read_text(deserializer, |id| Self(id.into()))
             }
         }
 

@@ -108,8 +108,8 @@ macro_rules! named_enum {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                let read = $crate::model::macros::read_text(deserializer, str::parse::<Self>)?;
+                read.map_err(serde::de::Error::custom)
             }
         }
     };
@@ -140,9 +140,12 @@ macro_rules! open_enum {
             /// Reads a name, in either case; never fails.
             #[must_use]
             pub fn parse(text: &str) -> Self {
-                match text.to_ascii_lowercase().as_str() {
+                match text {
                     $($text $(| $alias)* => Self::$variant,)*
-                    _ => Self::Unknown(text.to_owned()),
+                    _ => match text.to_ascii_lowercase().as_str() {
+                        $($text $(| $alias)* => Self::$variant,)*
+                        _ => Self::Unknown(text.to_owned()),
+                    },
                 }
             }
         }
@@ -178,11 +181,32 @@ macro_rules! open_enum {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-                Ok(Self::parse(&text))
+                $crate::model::macros::read_text(deserializer, Self::parse)
             }
         }
     };
+}
+
+/// Makes something of text that need not be kept: lists are full of names and ids.
+pub(crate) fn read_text<'de, D, T>(deserializer: D, read: fn(&str) -> T) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    struct Text<T>(fn(&str) -> T);
+
+    impl<T> serde::de::Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<T, E> {
+            Ok((self.0)(text))
+        }
+    }
+
+    deserializer.deserialize_str(Text(read))
 }
 
 /// Reads a name, and takes one that only a newer server knows for `fallback`: a list must not fail for one word in it.
@@ -191,8 +215,7 @@ where
     D: serde::Deserializer<'de>,
     T: std::str::FromStr,
 {
-    let name = <std::borrow::Cow<'_, str> as serde::Deserialize>::deserialize(deserializer)?;
-    Ok(name.parse().unwrap_or(fallback))
+    Ok(read_text(deserializer, |name| name.parse().ok())?.unwrap_or(fallback))
 }
 
 pub(crate) use {named_enum, open_enum, pushers, setters};

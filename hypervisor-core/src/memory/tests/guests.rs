@@ -1,7 +1,8 @@
 use super::*;
+use crate::memory::state::by_number;
 use crate::model::{
     CloneSpec, ConsoleKind, DeleteVm, ExecSpec, ExportSpec, GraphicsKind, GroupChange, GroupSpec, GuestKind,
-    HostState, MetricsPeriod, MetricsTarget, MigrateSpec, NicSpec, PageRequest, VmState, WriteFile,
+    HostState, MetricsPeriod, MetricsTarget, MigrateSpec, NicSpec, PageRequest, VmQuery, VmState, WriteFile,
 };
 use crate::{Guest as _, Metrics as _};
 
@@ -240,4 +241,29 @@ async fn a_host_in_maintenance_takes_no_guests() {
     memory.set_maintenance(&"host-1".into(), false).unwrap();
     memory.migrate_vm(&id, &MigrateSpec::to("host-1")).await.unwrap();
     assert_eq!(memory.set_maintenance(&"host-9".into(), true).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// What a page of 50 costs, in bytes, somewhere in a list of so many.
+fn page_costs(guests: usize) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let memory = Memory::new();
+    runtime.block_on(async {
+        for number in 0..guests {
+            memory.create_vm(&VmSpec::new(format!("guest-{number:04}")).tag("t")).await.unwrap();
+        }
+    });
+    let request = PageRequest::first().limit(50).cursor(by_number("199"));
+    let list = || {
+        let page = runtime.block_on(memory.list_vms(&VmQuery::all(), &request)).unwrap();
+        let ids: Vec<&str> = page.items.iter().map(|vm| vm.id.as_str()).collect();
+        assert_eq!((ids.first(), ids.last(), page.total), (Some(&"200"), Some(&"249"), Some(guests as u64)));
+    };
+    list();
+    allocation_counter::measure(list).bytes_total
+}
+
+#[test]
+fn a_page_of_a_long_list_costs_no_more_than_one_of_a_short_list() {
+    let (short, long) = (page_costs(200), page_costs(2000));
+    assert_eq!(short, long);
 }
