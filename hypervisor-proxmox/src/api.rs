@@ -50,6 +50,9 @@ impl fmt::Debug for Api {
     }
 }
 
+/// What takes the pieces of a body, and how many bytes are to come.
+pub(crate) type Take<'a> = dyn FnMut(&[u8], Option<u64>) -> Result<()> + Send + 'a;
+
 /// One call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -229,6 +232,15 @@ impl Api {
 
     /// The answer's body.
     pub(crate) async fn bytes(&self, call: &Call) -> Result<Bytes> {
+        Ok(self.send(call, None).await?.into_bytes())
+    }
+
+    /// Hands the answer's body over piece by piece as it comes: for long answers.
+    pub(crate) async fn read(&self, call: &Call, take: &mut Take<'_>) -> Result<()> {
+        self.send(call, Some(take)).await.map(drop)
+    }
+
+    async fn send(&self, call: &Call, mut take: Option<&mut Take<'_>>) -> Result<Response> {
         let Inner { http, session, .. } = &*self.0;
         let mut again = true;
         loop {
@@ -238,9 +250,13 @@ impl Api {
             let turn = if call.reads { &self.0.reads } else { &self.0.writes };
             // Nobody closes it.
             let turn = turn.acquire().await;
-            let response = http.send(request).await.map_err(|error| call.failed(error))?;
+            let response = match &mut take {
+                Some(take) => http.read(request, *take).await,
+                None => http.send(request).await,
+            };
+            let response = response.map_err(|error| call.failed(error))?;
             drop(turn);
-            let Err(error) = settled(&response) else { return Ok(response.into_bytes()) };
+            let Err(error) = settled(&response) else { return Ok(response) };
             // A ticket that has run out is refused before anything is done; more than one new login would be a loop.
             let expired = error.kind() == ErrorKind::Unauthenticated && response.status() == 401;
             if expired && std::mem::take(&mut again) && session.refused(&pass).await {

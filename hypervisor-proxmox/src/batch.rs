@@ -18,6 +18,7 @@ use crate::api::Call;
 use crate::backend::{Inner, Proxmox};
 use crate::compute::list;
 use crate::error::{named, of_vm};
+use crate::locate::View;
 use crate::wire::form::{Form, vmid};
 
 /// The most guests of one call.
@@ -75,6 +76,15 @@ const SHARED: Duration = Duration::from_secs(5);
 /// Of so many guests on one host the host is asked, of fewer each guest.
 const TOGETHER: usize = 3;
 
+/// A guest without what a batch does not ask for.
+fn brief(view: &View, vm: &VmId) -> Option<VmInfo> {
+    let brief = view.guest(vmid(vm).ok()?)?;
+    let mut guest =
+        VmInfo::new(vm, vm.as_str(), brief.state.clone()).kind(brief.kind).template(brief.template);
+    guest.host.clone_from(&brief.host);
+    Some(guest)
+}
+
 /// The guests of these operations as they are.
 async fn guests(inner: &Inner, ops: &[BatchOp]) -> Result<HashMap<VmId, VmInfo>> {
     let operation = Operation::SubmitBatch;
@@ -83,8 +93,7 @@ async fn guests(inner: &Inner, ops: &[BatchOp]) -> Result<HashMap<VmId, VmInfo>>
     let mut since = now.checked_sub(SHARED).unwrap_or(now);
     loop {
         let view = inner.view_since(operation, since).await?;
-        let known = view.inventory.guests.iter().filter(|guest| wanted.contains(&guest.id));
-        let mut known: Vec<VmInfo> = known.cloned().collect();
+        let mut known: Vec<VmInfo> = wanted.iter().filter_map(|vm| brief(&view, vm)).collect();
         // One that is missing may have been made since.
         if known.len() < wanted.len() && since < now {
             since = now;
