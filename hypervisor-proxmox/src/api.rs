@@ -54,6 +54,9 @@ impl fmt::Debug for Api {
     }
 }
 
+/// What takes the pieces of a body, and how many bytes are to come.
+pub(crate) type Take<'a> = dyn FnMut(&[u8], Option<u64>) -> Result<()> + Send + 'a;
+
 /// One call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -234,6 +237,20 @@ impl Api {
 
     /// The answer's body.
     pub(crate) async fn bytes(&self, call: &Call) -> Result<Bytes> {
+        self.send(call, None).await
+    }
+
+    /// Hands the answer's body over piece by piece as it comes: for long answers.
+    pub(crate) async fn read(&self, call: &Call, take: &mut Take<'_>) -> Result<()> {
+        if self.0.compression {
+            // Unpacked as a whole.
+            let body = self.bytes(call).await?;
+            return take(&body, None).map_err(|error| call.failed(error));
+        }
+        self.send(call, Some(take)).await.map(drop)
+    }
+
+    async fn send(&self, call: &Call, mut take: Option<&mut Take<'_>>) -> Result<Bytes> {
         let Inner { http, session, .. } = &*self.0;
         let mut again = true;
         loop {
@@ -248,7 +265,11 @@ impl Api {
             let turn = if call.reads { &self.0.reads } else { &self.0.writes };
             // Nobody closes it.
             let turn = turn.acquire().await;
-            let response = http.send(request).await.map_err(|error| call.failed(error))?;
+            let response = match &mut take {
+                Some(take) => http.read(request, *take).await,
+                None => http.send(request).await,
+            };
+            let response = response.map_err(|error| call.failed(error))?;
             drop(turn);
             let error = match settled(&response) {
                 Ok(body) => return body.map_err(|error| call.failed(error)),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hypervisor_core::feed::Poller;
-use hypervisor_core::model::{BackendInfo, Capabilities, Feature, HostId, VmId};
+use hypervisor_core::model::{BackendInfo, Capabilities, Feature, HostId, VmId, VmInfo};
 use hypervisor_core::{Error, ErrorKind, Hypervisor, Operation, Result};
 use tokio::time::Instant;
 
@@ -150,6 +150,11 @@ impl Inner {
     /// The cluster as it is now, in one request that is shared by who asks at the same time.
     pub(crate) async fn view(&self, operation: Operation) -> Result<Arc<View>> {
         self.locator.view(&self.api, operation, Instant::now()).await.map_err(named(operation))
+    }
+
+    /// The same, with its guests.
+    pub(crate) async fn guests(&self, operation: Operation) -> Result<(Arc<View>, Vec<VmInfo>)> {
+        self.locator.guests(&self.api, operation).await.map_err(named(operation))
     }
 
     /// The cluster as it was at this time or later.

@@ -18,6 +18,7 @@ use crate::api::Call;
 use crate::backend::{Inner, Proxmox};
 use crate::compute::list;
 use crate::error::{named, of_vm};
+use crate::locate::View;
 use crate::wire::form::{Form, vmid};
 
 /// The most guests of one call.
@@ -75,6 +76,15 @@ const SHARED: Duration = Duration::from_secs(5);
 /// Of so many guests on one host the host is asked, of fewer each guest.
 const TOGETHER: usize = 3;
 
+/// A guest without what a batch does not ask for.
+fn brief(view: &View, vm: &VmId) -> Option<VmInfo> {
+    let brief = view.guest(vmid(vm).ok()?)?;
+    let mut guest =
+        VmInfo::new(vm, vm.as_str(), brief.state.clone()).kind(brief.kind).template(brief.template);
+    guest.host.clone_from(&brief.host);
+    Some(guest)
+}
+
 /// The guests of these operations as they are.
 async fn guests(inner: &Inner, ops: &[BatchOp]) -> Result<HashMap<VmId, VmInfo>> {
     let operation = Operation::SubmitBatch;
@@ -83,8 +93,7 @@ async fn guests(inner: &Inner, ops: &[BatchOp]) -> Result<HashMap<VmId, VmInfo>>
     let mut since = now.checked_sub(SHARED).unwrap_or(now);
     loop {
         let view = inner.view_since(operation, since).await?;
-        let known = view.inventory.guests.iter().filter(|guest| wanted.contains(&guest.id));
-        let mut known: Vec<VmInfo> = known.cloned().collect();
+        let mut known: Vec<VmInfo> = wanted.iter().filter_map(|vm| brief(&view, vm)).collect();
         // One that is missing may have been made since.
         if known.len() < wanted.len() && since < now {
             since = now;
@@ -133,7 +142,7 @@ async fn submit(inner: &Arc<Inner>, ops: &[BatchOp]) -> Result<Vec<Result<Starte
     let task = inner.api.task(&call).await?;
     let places = going.iter().filter_map(|(vm, _, _)| {
         let guest = guests.get(vm)?;
-        Some((guest.host.clone()?, guest.kind))
+        Some((vm.clone(), guest.host.clone()?, guest.kind))
     });
     let ended = follow(inner, task.clone(), *first, places.collect());
     Ok(answers
@@ -155,36 +164,55 @@ struct End {
     states: Arc<HashMap<VmId, VmState>>,
 }
 
-/// One wait for the server's task and one look at each host with several of its guests, whoever is interested in the end.
+/// One wait for the server's task and one look at each host with several of its guests, whoever is interested in the end. When the task is
+/// expected to end, both looks go out together.
 fn follow(
     inner: &Arc<Inner>,
     task: Option<TaskId>,
     action: PowerAction,
-    places: Vec<(HostId, GuestKind)>,
+    guests: Vec<(VmId, HostId, GuestKind)>,
 ) -> watch::Receiver<Option<End>> {
     let (tell, told) = watch::channel(None);
     let inner = Arc::clone(inner);
     tokio::spawn(async move {
-        let task = match &task {
-            Some(task) => inner.wait(task).await.map(drop),
-            None => Ok(()),
-        };
-        let mut hosts: HashMap<(HostId, GuestKind), usize> = HashMap::new();
-        for place in places {
-            *hosts.entry(place).or_default() += 1;
+        let mut hosts: HashMap<(HostId, GuestKind), Vec<VmId>> = HashMap::new();
+        for (vm, host, kind) in guests {
+            hosts.entry((host, kind)).or_default().push(vm);
         }
-        let paused = matches!(action, PowerAction::Pause);
-        let looks = hosts.into_iter().filter(|(_, guests)| *guests >= TOGETHER).map(|((host, kind), _)| {
-            let inner = &inner;
-            async move { list::states(inner, action.operation(), &host, kind, paused).await }
-        });
-        // Of a host that does not answer each guest is asked, and says why it cannot be.
-        let seen = futures::future::join_all(looks).await.into_iter().flatten().flatten();
-        let states = Arc::new(seen.map(|guest| (guest.id, guest.state)).collect());
+        hosts.retain(|_, guests| guests.len() >= TOGETHER);
+        let look = || states(&inner, action, &hosts);
+        let (task, seen) = match &task {
+            Some(task) => {
+                let (task, seen) = inner.wait_beside(task, look).await;
+                (task.map(drop), seen)
+            }
+            None => (Ok(()), None),
+        };
+        let wanted = wanted(&action);
+        let whole =
+            |seen: &HashMap<VmId, VmState>| hosts.values().flatten().all(|vm| seen.get(vm) == Some(&wanted));
+        let states = match seen.filter(whole) {
+            Some(seen) => seen,
+            None => look().await,
+        };
         // Nobody may be interested any more.
-        let _ = tell.send(Some(End { task, states }));
+        let _ = tell.send(Some(End { task, states: Arc::new(states) }));
     });
     told
+}
+
+/// What the guests on these hosts do. Of a host that does not answer each guest is asked later, and says why it cannot be.
+async fn states(
+    inner: &Inner,
+    action: PowerAction,
+    hosts: &HashMap<(HostId, GuestKind), Vec<VmId>>,
+) -> HashMap<VmId, VmState> {
+    let paused = matches!(action, PowerAction::Pause);
+    let looks = hosts.keys().map(|(host, kind)| async move {
+        list::states(inner, action.operation(), host, *kind, paused).await
+    });
+    let seen = futures::future::join_all(looks).await.into_iter().flatten().flatten();
+    seen.map(|guest| (guest.id, guest.state)).collect()
 }
 
 /// The end of one guest's part: what it does now tells.

@@ -1,10 +1,10 @@
 //! Where guests are: one look at the cluster for all of them, shared by who needs it at the same time.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hypervisor_core::model::{GroupId, GuestKind, HostId, HostState, PoolInfo, VmId};
+use hypervisor_core::model::{GroupId, GuestKind, HostId, HostState, PoolInfo, VmId, VmInfo, VmState};
 use hypervisor_core::{Error, Operation, Result};
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::api::{Api, Call};
 use crate::wire::compute::kind_path;
 use crate::wire::form::{segment, vmid};
 use crate::wire::node;
-use crate::wire::resources::{Inventory, inventory};
+use crate::wire::resources::{Inventory, Reader};
 
 /// How long a guest counts as just changed: the lists of the cluster are up to ten seconds old.
 const RECENT: Duration = Duration::from_secs(15);
@@ -35,30 +35,54 @@ impl Place {
     }
 }
 
+/// What is kept of a guest of the last look: a whole list of them takes some hundred bytes for each.
+#[derive(Debug)]
+pub(crate) struct Brief {
+    number: u32,
+    pub(crate) kind: GuestKind,
+    pub(crate) host: Option<HostId>,
+    group: Option<GroupId>,
+    pub(crate) state: VmState,
+    pub(crate) template: bool,
+}
+
+impl Brief {
+    fn of(guest: &VmInfo) -> Option<Self> {
+        Some(Self {
+            number: vmid(&guest.id).ok()?,
+            kind: guest.kind,
+            host: guest.host.clone(),
+            group: guest.group.clone(),
+            state: guest.state.clone(),
+            template: guest.template,
+        })
+    }
+
+    fn place(&self) -> Option<Place> {
+        Some(Place::new(self.host.as_ref()?, self.kind))
+    }
+}
+
 /// The cluster as it was seen.
 #[derive(Debug)]
 pub(crate) struct View {
+    /// What there is beside guests.
     pub(crate) inventory: Inventory,
     /// When the look began.
     pub(crate) at: Instant,
-    /// Made when it is asked for first: a list does not need it.
-    places: OnceLock<HashMap<u32, Place>>,
+    /// By number.
+    guests: Box<[Brief]>,
 }
 
 impl View {
     /// The numbers that are taken.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        self.places().keys().copied()
+        self.guests.iter().map(|guest| guest.number)
     }
 
-    fn places(&self) -> &HashMap<u32, Place> {
-        self.places.get_or_init(|| {
-            let guests = self.inventory.guests.iter();
-            let placed = guests.filter_map(|guest| {
-                Some((vmid(&guest.id).ok()?, Place::new(guest.host.as_ref()?, guest.kind)))
-            });
-            placed.collect()
-        })
+    pub(crate) fn guest(&self, number: u32) -> Option<&Brief> {
+        let at = self.guests.binary_search_by_key(&number, |guest| guest.number).ok()?;
+        self.guests.get(at)
     }
 
     /// The hosts that answer. Of one whose daemon has told nothing yet, as after a boot, nobody knows: it comes last.
@@ -82,7 +106,7 @@ impl View {
     }
 
     fn group(&self, vm: &VmId) -> Option<&GroupId> {
-        self.inventory.guests.iter().find(|guest| guest.id == *vm)?.group.as_ref()
+        self.guest(vmid(vm).ok()?)?.group.as_ref()
     }
 }
 
@@ -97,10 +121,41 @@ pub(crate) struct Locator {
 #[derive(Default)]
 struct Known {
     view: Option<Arc<View>>,
+    /// How many want the guests themselves, and what the last look has seen for them: it goes with the last of them.
+    wanting: usize,
+    guests: Option<Arc<Vec<VmInfo>>>,
     /// What has been learnt since: guests that were made, that have moved, that are gone.
     since: HashMap<u32, Option<Place>>,
     groups: HashMap<VmId, Option<GroupId>>,
     changed: HashMap<u32, Instant>,
+}
+
+/// Somebody who wants the guests themselves.
+struct Wanting<'a>(&'a Locator);
+
+impl<'a> Wanting<'a> {
+    fn new(locator: &'a Locator) -> Self {
+        locator.known().wanting += 1;
+        Self(locator)
+    }
+
+    /// The guests of the last look: moved to the last who wants them.
+    fn take(self) -> Option<Vec<VmInfo>> {
+        let mut known = self.0.known();
+        let guests = if known.wanting > 1 { known.guests.clone() } else { known.guests.take() };
+        drop(known);
+        guests.map(Arc::unwrap_or_clone)
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        let mut known = self.0.known();
+        known.wanting = known.wanting.saturating_sub(1);
+        if known.wanting == 0 {
+            known.guests = None;
+        }
+    }
 }
 
 impl Locator {
@@ -118,19 +173,54 @@ impl Locator {
         if let Some(view) = recent(&self.known()) {
             return Ok(view);
         }
+        self.look(api, operation).await
+    }
+
+    /// The cluster as it is now, with its guests. Who waits for the same look shares it.
+    pub(crate) async fn guests(&self, api: &Api, operation: Operation) -> Result<(Arc<View>, Vec<VmInfo>)> {
+        let since = Instant::now();
+        let wanting = Wanting::new(self);
+        let _looking = self.looking.lock().await;
+        let seen = {
+            let known = self.known();
+            let of_guests = known.view.clone().filter(|view| view.at >= since && known.guests.is_some());
+            drop(known);
+            of_guests
+        };
+        let view = match seen {
+            Some(view) => view,
+            None => self.look(api, operation).await?,
+        };
+        // Under the same turn, so that nobody's later look comes in between.
+        let guests = wanting.take().unwrap_or_default();
+        Ok((view, guests))
+    }
+
+    async fn look(&self, api: &Api, operation: Operation) -> Result<Arc<View>> {
         let at = Instant::now();
         let call = Call::get("/cluster/resources").operation(operation);
-        let mut inventory =
-            inventory(&api.bytes(&call).await?).map_err(|error| error.with_operation(operation))?;
+        let mut reader = Reader::new();
+        let mut take = |piece: &[u8], left: Option<u64>| {
+            reader.add(piece);
+            reader.expect(left.unwrap_or_default());
+            Ok(())
+        };
+        api.read(&call, &mut take).await?;
+        let mut inventory = reader.finish().map_err(|error| error.with_operation(operation))?;
         if inventory.hosts.is_empty() {
             // Who may not see the hosts here may still see them there.
             let nodes = Call::get("/nodes").operation(operation);
             inventory.hosts =
                 node::hosts(&api.bytes(&nodes).await?).map_err(|error| error.with_operation(operation))?;
         }
-        let view = Arc::new(View { places: OnceLock::new(), inventory, at });
+        let all = std::mem::take(&mut inventory.guests);
+        let mut guests: Vec<Brief> = Vec::with_capacity(all.len());
+        guests.extend(all.iter().filter_map(Brief::of));
+        guests.sort_by_key(|guest| guest.number);
+        let view = Arc::new(View { inventory, at, guests: guests.into() });
         let mut known = self.known();
         known.view = Some(Arc::clone(&view));
+        known.guests = (known.wanting > 0).then(|| Arc::new(all));
         known.since.clear();
         known.groups.clear();
         known.changed.retain(|_, when| when.elapsed() < RECENT);
@@ -179,7 +269,7 @@ impl Locator {
         let known = self.known();
         match known.since.get(&number) {
             Some(place) => place.clone(),
-            None => known.view.as_ref()?.places().get(&number).cloned(),
+            None => known.view.as_ref()?.guest(number)?.place(),
         }
     }
 

@@ -28,12 +28,18 @@ const FRESH_PAUSE: Duration = Duration::from_millis(200);
 const FRESH: Duration = Duration::from_secs(15);
 /// How often an end without a word is read again: the worker's last line may still be on its way.
 const UNEXPECTED_LOOKS: u32 = 3;
+/// So long a look at chains is held until one of them has ended.
+const MOMENT: Duration = Duration::from_millis(50);
 /// The most tasks of one node that a list reads.
 const LIST_LIMIT: u64 = 1000;
 
 #[async_trait]
 impl Tasks for Proxmox {
-    async fn get_task(&self, task: &TaskId, _: Option<Duration>) -> Result<TaskInfo> {
+    async fn get_task(&self, task: &TaskId, hold: Option<Duration>) -> Result<TaskInfo> {
+        // The server answers at once; what this process sees through can be waited for.
+        if let Some(hold) = hold {
+            self.inner.chains.hold([task], hold).await;
+        }
         self.inner.task(task).await.map_err(named(Operation::GetTask))
     }
 
@@ -177,6 +183,7 @@ impl Inner {
         let (ours, theirs): (Vec<&TaskId>, Vec<&TaskId>) =
             query.ids.iter().partition(|id| self.chains.get(id).is_some());
         if !ours.is_empty() && theirs.is_empty() {
+            self.chains.hold(ours, MOMENT).await;
             let mut chains = self.chains.list();
             chains.retain(|task| query.matches(task));
             return Ok(Page::cut(chains, page, |task| task.id.to_string()));

@@ -20,8 +20,6 @@ use super::trust;
 use crate::error::{Effect, Error, ErrorKind, Result, Retry};
 use crate::model::ByteStream;
 
-/// So much room is made for an announced body; what is longer makes its own as it comes.
-const ROOM: usize = 8 << 20;
 /// How many redirects within one origin are followed.
 const REDIRECTS: usize = 5;
 /// Connections kept for later to one endpoint.
@@ -100,6 +98,33 @@ impl Http {
         request.check().map_err(|error| marked(&request, error))?;
         let head = self.head(&request).await?;
         self.whole(&request, head).await.map_err(|error| marked(&request, error))
+    }
+
+    /// Sends a request and hands the answer's body over piece by piece as it comes, where the status is 2xx; the `Response` has no body
+    /// then. Any other answer is read whole. For long answers, which need not be in memory at once. With each piece goes how many bytes are to
+    /// come after it, where the server says.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); what `take` ends with: the rest is not read then. What it was given before any error is worth nothing.
+    pub async fn read(
+        &self,
+        mut request: Request,
+        take: &mut (dyn FnMut(&[u8], Option<u64>) -> Result<()> + Send),
+    ) -> Result<Response> {
+        request.check().map_err(|error| marked(&request, error))?;
+        let head = self.head(&request).await?;
+        let answer = if head.raw.status().is_success() {
+            let mut left = head.raw.content_length();
+            let mut take = |piece: Bytes| {
+                let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                left = left.map(|left| left.saturating_sub(length));
+                take(&piece, left)
+            };
+            self.pieces(&request, head, &mut take).await
+        } else {
+            self.whole(&request, head).await
+        };
+        answer.map_err(|error| marked(&request, error))
     }
 
     /// Sends a request and gives the answer's body as a stream, where the status is 2xx; the `Response` has no body then. Any other answer
@@ -254,7 +279,23 @@ impl Http {
     }
 
     pub(super) async fn whole(&self, request: &Request, head: Head) -> Result<Response> {
-        let mut response = without_body(request, &head.raw);
+        let mut body = Whole::new(head.raw.content_length());
+        let mut take = |piece: Bytes| {
+            body.add(piece);
+            Ok(())
+        };
+        let response = self.pieces(request, head, &mut take).await?;
+        Ok(Response { body: body.finish(), ..response })
+    }
+
+    /// Hands over the pieces of a body, as many as are allowed.
+    async fn pieces(
+        &self,
+        request: &Request,
+        head: Head,
+        take: &mut (dyn FnMut(Bytes) -> Result<()> + Send),
+    ) -> Result<Response> {
+        let response = without_body(request, &head.raw);
         let limit = self.0.config.max_body.as_bytes();
         let large = || {
             let message =
@@ -264,43 +305,57 @@ impl Http {
         if request.method != Method::HEAD && head.raw.content_length().is_some_and(|length| length > limit) {
             return Err(large());
         }
-        let length = head.raw.content_length();
-        let reading = read(head.raw.bytes_stream(), length, limit, large);
+        let reading = async {
+            let mut chunks = std::pin::pin!(head.raw.bytes_stream());
+            let mut seen = 0_u64;
+            while let Some(piece) = chunks.next().await {
+                let piece = piece.map_err(|error| broken(&error))?;
+                seen = seen.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+                if seen > limit {
+                    return Err(large());
+                }
+                take(piece)?;
+            }
+            Ok(())
+        };
         let wait = request.deadline.unwrap_or(self.0.config.request_timeout);
-        response.body = timeout_at(head.deadline, reading).await.map_err(|_| late(wait))??;
+        timeout_at(head.deadline, reading).await.map_err(|_| late(wait))??;
         Ok(response)
     }
 }
 
-async fn read(
-    chunks: impl futures::Stream<Item = reqwest::Result<Bytes>>,
+/// The most that is set aside for a body on the server's word alone.
+const SET_ASIDE: u64 = 16 << 20;
+
+/// A body that is put together in one place.
+struct Whole {
     length: Option<u64>,
-    limit: u64,
-    large: impl Fn() -> Error,
-) -> Result<Bytes> {
-    tokio::pin!(chunks);
-    let mut all = BytesMut::new();
-    let mut first = None;
-    while let Some(piece) = chunks.next().await {
-        let piece = piece.map_err(|error| broken(&error))?;
-        let seen = all.len().saturating_add(piece.len());
-        if u64::try_from(seen).unwrap_or(u64::MAX) > limit {
-            return Err(large());
-        }
-        // Most answers come in one piece, which need not be copied.
-        match first.take() {
-            None if all.is_empty() => first = Some(piece),
-            None => all.extend_from_slice(&piece),
-            Some(whole) => {
-                // The rest in one piece, too, unless a server announces more than it may ever send.
-                let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-                all.reserve(length.clamp(seen, ROOM.max(seen)));
-                all.extend_from_slice(&whole);
-                all.extend_from_slice(&piece);
-            }
-        }
+    first: Option<Bytes>,
+    all: BytesMut,
+}
+
+impl Whole {
+    fn new(length: Option<u64>) -> Self {
+        Self { length, first: None, all: BytesMut::new() }
     }
-    Ok(first.unwrap_or_else(|| all.freeze()))
+
+    fn add(&mut self, piece: Bytes) {
+        // Most answers come in one piece, which need not be copied.
+        if self.first.is_none() && self.all.is_empty() {
+            self.first = Some(piece);
+            return;
+        }
+        if let Some(first) = self.first.take() {
+            let length = self.length.unwrap_or_default().min(SET_ASIDE);
+            self.all.reserve(usize::try_from(length).unwrap_or_default());
+            self.all.extend_from_slice(&first);
+        }
+        self.all.extend_from_slice(&piece);
+    }
+
+    fn finish(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.all.freeze())
+    }
 }
 
 fn without_body(request: &Request, raw: &reqwest::Response) -> Response {

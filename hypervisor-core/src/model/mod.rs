@@ -19,6 +19,7 @@ mod page;
 mod pool;
 mod snapshot;
 mod stream;
+mod tags;
 mod task;
 mod units;
 pub mod validate;
@@ -54,6 +55,7 @@ pub use page::{Page, PageRequest, Unreachable};
 pub use pool::{DeletePool, PoolInfo, PoolKind, PoolQuery, PoolSpec};
 pub use snapshot::{DeleteSnapshot, RevertSnapshot, SnapshotInfo, SnapshotSpec, SnapshotTree};
 pub use stream::ByteStream;
+pub use tags::Tags;
 pub use task::{Started, TaskInfo, TaskLog, TaskLogLine, TaskQuery, TaskState};
 pub use units::{ByteSize, parse_duration};
 pub use vm::{

@@ -33,6 +33,7 @@ pub(crate) async fn list(inner: &Inner, query: &VmQuery, page: &PageRequest) -> 
     }
     let mut wanted = guests;
     wanted.retain(|vm| query.matches(vm));
+    wanted.shrink_to_fit();
     let whole = page.limit.is_none() && page.cursor.is_none();
     // The cluster's list is in order already.
     let cut = if whole { Page::only(wanted) } else { Page::cut(wanted, page, key) };
@@ -44,8 +45,7 @@ pub(crate) async fn everywhere(
     inner: &Inner,
     operation: Operation,
 ) -> Result<(Vec<VmInfo>, Vec<Unreachable>)> {
-    let view = inner.view(operation).await?;
-    let mut guests = view.inventory.guests.clone();
+    let (view, mut guests) = inner.guests(operation).await?;
     let mut unreachable = view.inventory.unreachable.clone();
     refresh(inner, operation, &mut guests, &mut unreachable).await;
     Ok((guests, unreachable))

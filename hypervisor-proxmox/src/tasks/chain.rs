@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hypervisor_core::model::{TaskId, TaskInfo, TaskLog, TaskLogLine, TaskState, VmId};
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::backend::Inner;
@@ -20,7 +22,7 @@ const REMEMBERED: usize = 1000;
 
 /// The chains of a connection.
 #[derive(Default)]
-pub(crate) struct Chains(Arc<Mutex<HashMap<TaskId, Chain>>>);
+pub(crate) struct Chains(Arc<Mutex<HashMap<TaskId, Chain>>>, Arc<Notify>);
 
 struct Chain {
     info: TaskInfo,
@@ -28,12 +30,14 @@ struct Chain {
     /// The task of the server that it waits for.
     present: Option<TaskId>,
     cancelled: bool,
+    changes: u64,
 }
 
 /// A chain at work.
 #[derive(Clone)]
 pub(crate) struct Link {
     all: Arc<Mutex<HashMap<TaskId, Chain>>>,
+    changed: Arc<Notify>,
     id: TaskId,
 }
 
@@ -45,6 +49,32 @@ impl Chains {
     /// Reads one; `None` for an id that is none of ours.
     pub(crate) fn get(&self, id: &TaskId) -> Option<TaskInfo> {
         Some(lock(&self.0).get(id)?.info.clone())
+    }
+
+    /// Waits until something has happened to one of these, or so long; not at all where one has ended. It costs the server nothing, and
+    /// whoever looks at the right time need not look again.
+    pub(crate) async fn hold<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a TaskId> + Clone,
+        longest: Duration,
+    ) {
+        let Some(deadline) = Instant::now().checked_add(longest) else { return };
+        let changes = || {
+            let all = lock(&self.0);
+            let going = |id: &TaskId| all.get(id).filter(|chain| !chain.info.state.is_final());
+            ids.clone().into_iter().map(|id| Some(going(id)?.changes)).collect::<Option<Vec<u64>>>()
+        };
+        let before = changes();
+        loop {
+            let mut changed = std::pin::pin!(self.1.notified());
+            changed.as_mut().enable();
+            if before.is_none() || changes() != before {
+                return;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return;
+            }
+        }
     }
 
     pub(crate) fn list(&self) -> Vec<TaskInfo> {
@@ -96,12 +126,12 @@ impl Chains {
         let mut info = TaskInfo::new(&id, TaskState::Running).operation(operation).can_cancel(true);
         info.vm = vm.cloned();
         info.started = Some(SystemTime::now());
-        let chain = Chain { info, lines: Vec::new(), present: None, cancelled: false };
+        let chain = Chain { info, lines: Vec::new(), present: None, cancelled: false, changes: 0 };
         let mut all = lock(&self.0);
         forget_old(&mut all);
         all.insert(id.clone(), chain);
         drop(all);
-        let link = Link { all: Arc::clone(&self.0), id: id.clone() };
+        let link = Link { all: Arc::clone(&self.0), changed: Arc::clone(&self.1), id: id.clone() };
         let work = work(link.clone());
         tokio::spawn(async move {
             let outcome = work.await;
@@ -126,7 +156,9 @@ impl Link {
     fn change(&self, change: impl FnOnce(&mut Chain)) {
         if let Some(chain) = lock(&self.all).get_mut(&self.id) {
             change(chain);
+            chain.changes += 1;
         }
+        self.changed.notify_waiters();
     }
 
     /// Waits for a task of the server, unless there is none.

@@ -1,9 +1,11 @@
 //! The waits that this process makes for tasks of the server: one look serves them all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hypervisor_core::handle::TaskPace;
 use hypervisor_core::model::{TaskId, TaskInfo, TaskState};
 use hypervisor_core::{Error, Operation, Result, Retry};
 use tokio::time::{Instant, sleep};
@@ -17,6 +19,8 @@ use crate::wire::task;
 /// The first and the longest pause between two looks.
 const POLL: Duration = Duration::from_millis(250);
 const POLL_MOST: Duration = Duration::from_secs(5);
+/// The shortest pause, before a look that is aimed at the end of a task.
+const SOON: Duration = Duration::from_millis(5);
 /// How many looks in a row may fail.
 const BLIND: u32 = 5;
 
@@ -24,6 +28,8 @@ const BLIND: u32 = 5;
 #[derive(Default)]
 pub(crate) struct Waits {
     open: Mutex<HashMap<TaskId, Seat>>,
+    /// How long tasks have taken, by their kind.
+    paces: Mutex<HashMap<String, TaskPace>>,
     /// Held by whoever looks.
     looking: tokio::sync::Mutex<()>,
 }
@@ -45,6 +51,15 @@ impl Waits {
         let (when, seen) = open.get(id)?.seen.as_ref()?;
         let is_final = seen.as_ref().is_ok_and(|info| info.state.is_final());
         (*when >= since || is_final).then(|| seen.clone())
+    }
+
+    fn pace(&self, kind: &str) -> TaskPace {
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner).get(kind).cloned().unwrap_or_default()
+    }
+
+    fn ended(&self, kind: &str, at_work: Duration, ended: Duration) {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        paces.entry(kind.to_owned()).or_default().ended(at_work, ended);
     }
 
     fn publish(&self, id: &TaskId, when: Instant, seen: Result<TaskInfo>) {
@@ -82,28 +97,59 @@ impl Inner {
     /// # Errors
     /// Why it failed, with the task's id.
     pub(crate) async fn wait(&self, id: &TaskId) -> Result<TaskInfo> {
+        self.wait_beside(id, || std::future::ready(())).await.0
+    }
+
+    /// The same, with another look beside each that may be the last. What that one saw is given back where it began at a time at which the
+    /// task had ended already.
+    pub(crate) async fn wait_beside<T, Fut>(
+        &self,
+        id: &TaskId,
+        beside: impl Fn() -> Fut + Send,
+    ) -> (Result<TaskInfo>, Option<T>)
+    where
+        T: Send,
+        Fut: Future<Output = T> + Send,
+    {
         let _place = Place::take(&self.waits, id);
-        let (mut pause, mut slept, mut blind) = (POLL, POLL, 0);
+        let kind = Upid::try_from(id).map(|upid| upid.kind().to_owned()).unwrap_or_default();
+        let began = Instant::now();
+        let (mut pause, mut slept, mut blind, mut at_work) = (POLL, POLL, 0, Duration::ZERO);
+        if let Some(first) = self.waits.pace(&kind).first() {
+            slept = first.min(POLL_MOST);
+            sleep(slept).await;
+        }
         loop {
             // What somebody else has seen a moment ago is as good as a look of one's own: but not what was seen before the last pause.
             let now = Instant::now();
+            let age = now.saturating_duration_since(began);
             let since = now.checked_sub(slept / 2).unwrap_or(now);
-            match self.look(id, since).await {
+            let pace = self.waits.pace(&kind);
+            let may_be_last = pace.first().is_some_and(|first| age >= first);
+            let beside = async { if may_be_last { Some(beside().await) } else { None } };
+            let (seen, beside) = futures::join!(Box::pin(self.look(id, since)), beside);
+            match seen {
                 Ok(info) => {
                     blind = 0;
                     match info.state {
-                        TaskState::Succeeded => return Ok(info),
-                        state if state.is_final() => return Err(failure(&info)),
-                        _ => {}
+                        TaskState::Succeeded => {
+                            self.waits.ended(&kind, at_work, age);
+                            return (Ok(info), beside);
+                        }
+                        state if state.is_final() => return (Err(failure(&info)), beside),
+                        _ => at_work = age,
                     }
                 }
                 // A failed look is not a failed task.
                 Err(error) if error.retry() != Retry::Never && blind < BLIND => blind += 1,
-                Err(error) => return Err(error.with_task(id.clone())),
+                Err(error) => return (Err(error.with_task(id.clone())), None),
             }
-            sleep(pause).await;
-            slept = pause;
+            slept = match pace.next(age).filter(|_| blind == 0) {
+                Some(next) => next.saturating_sub(began.elapsed()).clamp(SOON, POLL_MOST),
+                None => pause,
+            };
             pause = (pause * 2).min(POLL_MOST);
+            sleep(slept).await;
         }
     }
 

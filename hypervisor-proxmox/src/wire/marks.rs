@@ -35,6 +35,11 @@ pub fn is_mark(tag: &str) -> bool {
     tag.starts_with(PREFIX)
 }
 
+/// Whether there may be a mark in a list of tags.
+pub(crate) fn has_mark(list: &str) -> bool {
+    list.contains(PREFIX)
+}
+
 /// The tags of guest `vmid` without our marks, and its token.
 #[must_use]
 pub fn read_tags(vmid: u64, list: &str) -> (BTreeSet<String>, Option<String>) {

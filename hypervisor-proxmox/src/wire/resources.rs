@@ -3,23 +3,25 @@
 //! It is what the status daemon saw up to ten seconds ago: right for inventory and for finding a guest's node, wrong
 //! for waiting until something has happened.
 
+mod reader;
 mod row;
 
-use std::collections::BTreeMap;
+pub use reader::Reader;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use hypervisor_core::Result;
 use hypervisor_core::model::{
-    ByteSize, GroupId, GuestKind, HostId, HostInfo, HostState, NetworkInfo, NetworkKind, PoolInfo,
+    ByteSize, GroupId, GuestKind, HostId, HostInfo, HostState, NetworkInfo, NetworkKind, PoolInfo, Tags,
     Unreachable, VmId, VmInfo, VmState,
 };
-use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
 use self::row::Row;
 use super::status::{extra_of, whole};
 use super::storage::{self, StorageRow};
-use super::{envelope, marks, node, scalar};
+use super::{marks, node, scalar};
 
 /// What a cluster has.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,67 +51,27 @@ pub fn places(inventory: &Inventory) -> BTreeMap<&str, (&HostId, GuestKind)> {
 /// # Errors
 /// `Protocol` where the answer is no such list.
 pub fn inventory(body: &[u8]) -> Result<Inventory> {
-    #[derive(serde::Deserialize)]
-    struct Envelope {
-        data: Rows,
-    }
-
-    let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let read = match std::str::from_utf8(body) {
-        // Text that is known to be UTF-8 is not looked at again for each string.
-        Ok(text) if is_object => serde_json::from_str::<Envelope>(text).map(|envelope| envelope.data),
-        Ok(text) => serde_json::from_str::<Rows>(text),
-        Err(_) => serde_json::from_slice::<Rows>(body),
-    };
-    let Rows(Reading { mut inventory, pools, .. }) = read.map_err(|error| envelope::broken(&error, body))?;
-    inventory.pools = pools.into_values().collect();
-    let number = |vm: &VmInfo| vm.id.as_str().parse::<u64>().unwrap_or(u64::MAX);
-    inventory.guests.sort_by_cached_key(number);
-    inventory.hosts.sort_by(|a, b| a.id.cmp(&b.id));
-    let is_silent = |host: &HostInfo| matches!(host.state, HostState::Unknown(_));
-    if !inventory.hosts.is_empty() && inventory.hosts.iter().all(is_silent) {
-        // Nobody has told anything yet, as after a boot: that a storage is not known to be there says nothing.
-        inventory.pools.iter_mut().for_each(|pool| pool.active = true);
-    }
-    mark_unreachable(&mut inventory);
-    Ok(inventory)
+    let mut reader = Reader::new();
+    reader.add(body);
+    reader.finish()
 }
 
 /// What was read so far. Names that many rows have are kept once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Reading {
     inventory: Inventory,
     pools: BTreeMap<String, PoolInfo>,
     hosts: Vec<HostId>,
     groups: Vec<GroupId>,
+    tags: HashMap<String, Tags>,
     number: String,
+    /// The last guest's number, and whether any came after a higher one.
+    last: u64,
+    unordered: bool,
 }
 
-struct Rows(Reading);
-
-impl<'de> Deserialize<'de> for Rows {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct List;
-
-        impl<'de> Visitor<'de> for List {
-            type Value = Reading;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> std::result::Result<Reading, A::Error> {
-                let mut reading = Reading::default();
-                while let Some(row) = rows.next_element::<Row<'de>>()? {
-                    reading.add(row);
-                }
-                Ok(reading)
-            }
-        }
-
-        deserializer.deserialize_seq(List).map(Rows)
-    }
-}
+/// So many lists of tags are kept to be shared.
+const TAGS: usize = 256;
 
 /// The id that was made for this text before, or a new one.
 fn shared<T: Clone + AsRef<str> + for<'a> From<&'a str>>(known: &mut Vec<T>, text: &str) -> T {
@@ -122,41 +84,73 @@ fn shared<T: Clone + AsRef<str> + for<'a> From<&'a str>>(known: &mut Vec<T>, tex
 }
 
 impl Reading {
-    fn add(&mut self, row: Row<'_>) {
+    fn add(&mut self, row: &mut Row<'_>) {
         match row.kind.as_deref() {
             Some("qemu") => self.guest(row, GuestKind::Vm),
             Some("lxc" | "openvz") => self.guest(row, GuestKind::Container),
             Some("node") => self.inventory.hosts.extend(host(row)),
-            Some("storage") => merge_pool(&mut self.pools, &row),
-            Some("sdn" | "network") => self.inventory.networks.extend(network(&row)),
+            Some("storage") => merge_pool(&mut self.pools, row),
+            Some("sdn" | "network") => self.inventory.networks.extend(network(row)),
             // Kinds of later releases are no business of ours.
             _ => {}
         }
     }
 
-    fn guest(&mut self, row: Row<'_>, kind: GuestKind) {
+    fn guest(&mut self, row: &mut Row<'_>, kind: GuestKind) {
         let Some(vmid) = row.vmid else { return };
+        self.unordered |= vmid < std::mem::replace(&mut self.last, vmid);
         self.number.clear();
         // Writing to a string never fails.
         let _ = fmt::Write::write_fmt(&mut self.number, format_args!("{vmid}"));
         // Right after its creation a guest has no name in the lists yet.
         let name = row.name.as_deref().unwrap_or(&self.number).to_owned();
-        let mut info = VmInfo::new(VmId::new(self.number.as_str()), name, row.state()).kind(kind);
+        let mut info = VmInfo::new(VmId::new(self.number.as_str()), name, row.state());
+        info.kind = kind;
         info.host = row.node.as_deref().map(|node| shared(&mut self.hosts, node));
         info.cpus = row.cpus.and_then(whole);
         info.memory = row.maxmem.filter(|bytes| *bytes > 0).map(ByteSize::bytes);
         info.group =
             row.pool.as_deref().filter(|pool| !pool.is_empty()).map(|pool| shared(&mut self.groups, pool));
         info.template = row.template.unwrap_or(false);
-        info.lock = row.lock.filter(|lock| !lock.is_empty()).map(std::borrow::Cow::into_owned);
+        info.lock = row.lock.take().filter(|lock| !lock.is_empty()).map(std::borrow::Cow::into_owned);
         info.uptime = row.uptime.filter(|seconds| *seconds > 0).map(std::time::Duration::from_secs);
         if let Some(tags) = row.tags.as_deref().filter(|tags| !tags.is_empty()) {
-            (info.tags, info.client_token) = marks::read_tags(vmid, tags);
+            (info.tags, info.client_token) = self.tags(vmid, tags);
         }
         if !row.rest.is_empty() {
-            info.extra = extra_of(row.rest);
+            info.extra = extra_of(std::mem::take(&mut row.rest));
         }
         self.inventory.guests.push(info);
+    }
+
+    fn tags(&mut self, vmid: u64, list: &str) -> (Tags, Option<String>) {
+        if let Some(known) = self.tags.get(list) {
+            return (known.clone(), None);
+        }
+        let (tags, token) = marks::read_tags(vmid, list);
+        let tags = Tags::from(tags);
+        // A mark belongs to one guest.
+        if !marks::has_mark(list) && self.tags.len() < TAGS {
+            self.tags.insert(list.to_owned(), tags.clone());
+        }
+        (tags, token)
+    }
+
+    fn finish(self) -> Inventory {
+        let Self { mut inventory, pools, unordered, .. } = self;
+        inventory.pools = pools.into_values().collect();
+        if unordered {
+            let number = |vm: &VmInfo| vm.id.as_str().parse::<u64>().unwrap_or(u64::MAX);
+            inventory.guests.sort_by_cached_key(number);
+        }
+        inventory.hosts.sort_by(|a, b| a.id.cmp(&b.id));
+        let is_silent = |host: &HostInfo| matches!(host.state, HostState::Unknown(_));
+        if !inventory.hosts.is_empty() && inventory.hosts.iter().all(is_silent) {
+            // Nobody has told anything yet, as after a boot: that a storage is not known to be there says nothing.
+            inventory.pools.iter_mut().for_each(|pool| pool.active = true);
+        }
+        mark_unreachable(&mut inventory);
+        inventory
     }
 }
 
@@ -179,14 +173,14 @@ fn mark_unreachable(inventory: &mut Inventory) {
         offline.into_iter().map(|host| Unreachable::new(host, "the node is offline")).collect();
 }
 
-fn host(row: Row<'_>) -> Option<HostInfo> {
+fn host(row: &mut Row<'_>) -> Option<HostInfo> {
     let mut host = HostInfo::new(row.node.as_deref()?, node::state(row.status.as_deref()));
     host.cpus = row.cpus.and_then(node::count);
     host.cpu_usage = row.cpu;
     host.memory = row.maxmem.map(ByteSize::bytes);
     host.memory_used = row.mem.map(ByteSize::bytes);
     host.uptime = row.uptime.filter(|seconds| *seconds > 0).map(std::time::Duration::from_secs);
-    host.extra = extra_of(row.rest);
+    host.extra = extra_of(std::mem::take(&mut row.rest));
     Some(host)
 }
 

@@ -147,6 +147,23 @@ async fn power_verbs_of_a_batch_go_as_one_native_call_and_other_releases_get_one
     }
 }
 
+/// A round of a batch in bulk calls is a call, a look at its task and one at each host, once it is known how long such a call takes.
+#[tokio::test]
+async fn bulk_calls_of_a_batch_are_looked_at_when_they_end() {
+    let work = Duration::from_millis(150);
+    let pve = FakePve::builder().hosts(2).many(320).task_time(work).start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    pve.clear_requests();
+    let starts = (1000..1320).map(|number| BatchItem::new(BatchOp::power(vm(number), PowerAction::Start)));
+    let report = proxmox.submit_batch(&BatchRequest::new(starts).concurrency(32)).await.unwrap();
+    report.into_result().unwrap();
+    let calls = pve.count("POST", "/cluster/bulk-action/guest/start");
+    assert!((10..=16).contains(&calls), "{calls} calls for ten rounds");
+    let all = pve.requests().len();
+    println!("{all} requests for 320 guests in {calls} calls");
+    assert!(all <= calls * 10, "{all} requests for {calls} calls");
+}
+
 /// The daemon of a real server has three workers: what waits there for more than 30 s ends in 596.
 #[tokio::test]
 async fn many_creates_at_once_wait_here_and_not_at_the_server() {

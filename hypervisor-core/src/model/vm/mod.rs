@@ -14,7 +14,6 @@ pub use power::{PowerAction, Shutdown, ShutdownVia};
 pub use spec::VmSpec;
 pub use transfer::{ExportSpec, ExportedVm, MigrateSpec};
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +26,7 @@ use crate::model::extra::Extra;
 use crate::model::id::{GroupId, HostId, VmId};
 use crate::model::macros::{known_or, named_enum, open_enum, setters};
 use crate::model::nic::NicInfo;
+use crate::model::tags::Tags;
 use crate::model::units::ByteSize;
 
 named_enum! {
@@ -132,7 +132,7 @@ pub struct VmInfo {
     pub memory: Option<ByteSize>,
     /// Its tags.
     #[serde(default)]
-    pub tags: BTreeSet<String>,
+    pub tags: Tags,
     /// What somebody wrote about it.
     #[serde(default)]
     pub description: Option<String>,
@@ -174,7 +174,7 @@ impl VmInfo {
             host: None,
             cpus: None,
             memory: None,
-            tags: BTreeSet::new(),
+            tags: Tags::default(),
             description: None,
             group: None,
             template: false,
@@ -189,7 +189,7 @@ impl VmInfo {
 
     setters! {
         opt_into uid: String; val kind: GuestKind; opt_into host: HostId; opt cpus: u32; opt memory: ByteSize;
-        val tags: BTreeSet<String>; opt_into description: String; opt_into group: GroupId; val template: bool;
+        into tags: Tags; opt_into description: String; opt_into group: GroupId; val template: bool;
         opt_into lock: String; opt autostart: bool; opt uptime: Duration; opt created: SystemTime;
         opt_into client_token: String; val extra: Extra;
     }

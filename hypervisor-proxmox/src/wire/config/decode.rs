@@ -182,7 +182,8 @@ pub fn fill_in(info: &mut VmInfo, config: &Config) {
     info.name = name(&info.id, config);
     info.cpus = config.get("cores").map(|_| cpus(config)).or(info.cpus);
     info.memory = Some(memory(config));
-    (info.tags, info.client_token) = marks::read_tags(number, config.get("tags").unwrap_or_default());
+    let (tags, token) = marks::read_tags(number, config.get("tags").unwrap_or_default());
+    (info.tags, info.client_token) = (tags.into(), token);
     info.description = marks::read_notes(config.get("description").unwrap_or_default()).0;
     info.autostart = Some(config.flag("onboot").unwrap_or(false));
     info.template = config.flag("template").unwrap_or(false);

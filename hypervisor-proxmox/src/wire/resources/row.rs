@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use hypervisor_core::model::VmState;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::wire::scalar::{Key, Soft, SoftText};
@@ -44,21 +44,32 @@ impl Row<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Row<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Fields)
+        let mut row = Row::default();
+        Fields(&mut row).deserialize(deserializer)?;
+        Ok(row)
     }
 }
 
-struct Fields;
+/// Reads a row where it is: it is too large to be passed on from one to the next.
+pub(super) struct Fields<'r, 'a>(pub(super) &'r mut Row<'a>);
 
-impl<'de> Visitor<'de> for Fields {
-    type Value = Row<'de>;
+impl<'de: 'a, 'a> DeserializeSeed<'de> for Fields<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for Fields<'_, 'a> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row<'de>, A::Error> {
-        let mut row = Row::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let row = self.0;
         while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
             match &*key {
                 "type" => row.kind = text(&mut map)?,
@@ -89,7 +100,7 @@ impl<'de> Visitor<'de> for Fields {
                 }
             }
         }
-        Ok(row)
+        Ok(())
     }
 }
 
