@@ -1,6 +1,7 @@
 //! The dialects: one folder for each gateway's document.
 
 pub mod hypersdk;
+mod names;
 pub mod v1;
 pub mod virtualization_mcp;
 pub mod virtumancer;

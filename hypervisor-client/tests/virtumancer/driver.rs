@@ -10,8 +10,8 @@ use hypervisor_client::fake::Fake;
 use hypervisor_client::fake::virtumancer::{FakeHost, FakeVm, VirtumancerBuilder, VirtumancerFake};
 use hypervisor_core::http::{Message, Method, Request, Trust};
 use hypervisor_core::model::{
-    ByteSize, ConsoleKind, DeleteVm, DiskSpec, HostState, NicSpec, PageRequest, PoolQuery, PowerAction,
-    Shutdown, VmId, VmQuery, VmSpec, VmState,
+    ByteSize, ConsoleKind, DeleteVm, DiskSpec, HostState, NicSource, NicSpec, PageRequest, PoolQuery,
+    PowerAction, Shutdown, VmId, VmQuery, VmSpec, VmState,
 };
 use hypervisor_core::{Compute, Effect, ErrorKind, Hypervisor, Metrics, Network, Operation, Storage};
 
@@ -503,6 +503,11 @@ async fn devices_are_listed_as_they_come() {
     assert!(all[0]["port"]["mac_address"].is_string() && asked("port-attachments"));
     let own = virtumancer.port_attachments(Some(&vm)).await.unwrap();
     assert!(own.len() == 1 && asked("hosts/kvmsrv/vms/web-01/port-attachments"));
+    // A guest's devices tell no bridge of a network that libvirt keeps.
+    let bridge = &virtumancer.hardware(&vm).await.unwrap().networks[0].source["bridge"];
+    assert!(bridge == "");
+    let nics = virtumancer.get_vm_config(&vm).await.unwrap().nics;
+    assert_eq!((nics.len(), &nics[0].source), (1, &NicSource::Network("kvmsrv/default".into())));
     assert!(virtumancer.video_models().await.unwrap()[0]["ModelName"] == "vga" && asked("video/models"));
     let cards = virtumancer.video_devices(&host).await.unwrap();
     assert!(cards.is_empty() && asked("hosts/kvmsrv/video/devices"));

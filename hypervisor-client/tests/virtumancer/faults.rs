@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hypervisor_client::ClientConfig;
 use hypervisor_client::dialect::virtumancer::{Generation, Virtumancer};
-use hypervisor_core::model::{PageRequest, PowerAction, VmId, VmQuery, VmState};
+use hypervisor_core::model::{NicSource, PageRequest, PowerAction, VmId, VmQuery, VmState};
 use hypervisor_core::{Compute, Effect, ErrorKind, Metrics, Retry};
 
 use crate::support::{Scripted, answer, done, json, server};
@@ -35,6 +35,30 @@ async fn truncated_json_is_a_protocol_error_and_has_no_effect() {
     let page = virtumancer.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap();
     assert!(page.items.is_empty() && page.unreachable.len() == 1, "{page:?}");
     assert!(page.unreachable[0].reason.contains("cannot be understood"), "{page:?}");
+}
+
+#[tokio::test]
+async fn what_a_nic_is_plugged_into_costs_nothing_else_where_it_is_not_told() {
+    const NICS: &str =
+        r#"{"disks":[],"networks":[{"mac":{"address":"52:54:00:aa:bb:01"},"source":{"bridge":""}}]}"#;
+    let plugs = [
+        answer(500, "text/plain; charset=utf-8", "database is locked\n"),
+        answer(404, "text/plain; charset=utf-8", "VM not found\n"),
+        json("null"),
+        json(r#"{"error":"no"}"#),
+    ];
+    for plugs in plugs {
+        let (_server, virtumancer) = server(Generation::Current, move |line| match line {
+            "GET /api/v1/hosts" => Some(json(HOST)),
+            "GET /api/v1/hosts/h/vms" => Some(json(r#"[{"name":"a"}]"#)),
+            "GET /api/v1/hosts/h/vms/a/hardware" => Some(json(NICS)),
+            "GET /api/v1/hosts/h/vms/a/port-attachments" => Some(plugs.clone()),
+            _ => None,
+        })
+        .await;
+        let nics = virtumancer.get_vm_config(&vm()).await.unwrap().nics;
+        assert_eq!((nics.len(), &nics[0].source), (1, &NicSource::Disconnected));
+    }
 }
 
 #[tokio::test]

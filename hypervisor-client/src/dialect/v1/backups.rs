@@ -75,6 +75,6 @@ impl V1 {
     pub async fn back_up(&self, request: &BackupRequest) -> Result<Started<Option<BackupId>>> {
         let sent = self.request(O::CreateBackup, &[])?.json(request);
         let written = self.write(sent).await.map_err(about(VmId::NOUN, &request.vm_id))?;
-        Ok(written.started(written.made().map(BackupId::from)))
+        Ok(written.started(written.made(&["backup"]).map(BackupId::from)))
     }
 }

@@ -66,7 +66,7 @@ impl Compute for V1 {
         }
         let vlan = self.vlan_of(&spec.nics).await?;
         let request = self.request(O::CreateVm, &[])?.json(&body_of::create_body(spec, vlan)?);
-        let made = self.make(request).await.map_err(about(VmId::NOUN, &spec.name))?.map(VmId::from);
+        let made = self.make(request, &["vm"]).await.map_err(about(VmId::NOUN, &spec.name))?.map(VmId::from);
         if spec.start { self.follow_with_start(made).await } else { Ok(made) }
     }
 
@@ -182,7 +182,7 @@ impl Compute for V1 {
         }
         let sent = body_of::deploy_body(template.as_str(), spec)?;
         let request = self.request(O::DeployTemplate, &[])?.json(&sent);
-        let made = self.make(request).await.map_err(|error| {
+        let made = self.make(request, &["vm"]).await.map_err(|error| {
             let what = if error.is_not_found() { template.as_str() } else { spec.clone.name.as_str() };
             error.with_target(VmId::NOUN, what)
         });

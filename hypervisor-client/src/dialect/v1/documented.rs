@@ -6,7 +6,7 @@ use hypervisor_core::model::{Page, PageRequest, Started, TaskId, TaskState, VmId
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
 use super::V1;
@@ -44,17 +44,25 @@ macro_rules! records {
 
 records! { VmRecord NetworkRecord PoolRecord BackupRecord JobRecord }
 
-/// What a call that writes answers: mostly one object, with the job that is at work on it. The document shows it for creates only.
+/// What a call that writes answers: mostly one object, with the job that is at work on it. The document shows it for creates only, so an answer
+/// may name several.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Written {
-    #[serde(alias = "network", alias = "pool", alias = "storage", alias = "snapshot", alias = "backup")]
-    vm: Option<Value>,
-    job: Option<Value>,
-    #[serde(alias = "creation_job_id", alias = "task_id")]
-    job_id: Option<Value>,
-    id: Option<Value>,
+#[serde(from = "Value")]
+pub(super) struct Written(Map<String, Value>);
+
+impl From<Value> for Written {
+    /// What has happened is not undone by a strange answer: one that is no object says nothing.
+    fn from(said: Value) -> Self {
+        match said {
+            Value::Object(said) => Self(said),
+            _ => Self::default(),
+        }
+    }
 }
+
+/// The keys of objects, and of jobs.
+const OBJECTS: [&str; 6] = ["vm", "network", "pool", "storage", "snapshot", "backup"];
+const JOBS: [&str; 3] = ["job_id", "creation_job_id", "task_id"];
 
 fn text(value: Option<&Value>) -> Option<String> {
     match value? {
@@ -67,21 +75,19 @@ fn text(value: Option<&Value>) -> Option<String> {
 impl Written {
     /// The job that is at work, if one is.
     pub(super) fn job(&self) -> Option<TaskId> {
-        let inside = self.vm.iter().flat_map(|object| {
-            ["creation_job_id", "job_id", "task_id"].into_iter().filter_map(|key| object.get(key))
-        });
-        let job = self.job.as_ref().and_then(|job| text(job.get("id")).or_else(|| text(Some(job))));
-        let job = job
-            .or_else(|| text(self.job_id.as_ref()))
-            .or_else(|| inside.into_iter().find_map(|id| text(Some(id))));
-        job.map(TaskId::from)
+        let job = self.0.get("job").and_then(|job| text(job.get("id")).or_else(|| text(Some(job))));
+        let of = |said: &Map<String, Value>| JOBS.into_iter().find_map(|key| text(said.get(key)));
+        let inside = || OBJECTS.into_iter().find_map(|key| of(self.0.get(key)?.as_object()?));
+        job.or_else(|| of(&self.0)).or_else(inside).map(TaskId::from)
     }
 
-    /// The id of what was made.
-    pub(super) fn made(&self) -> Option<String> {
-        let inside =
-            self.vm.as_ref().and_then(|object| text(object.get("id")).or_else(|| text(object.get("name"))));
-        inside.or_else(|| text(self.id.as_ref()))
+    /// The id of the object under one of these keys, or of the only one.
+    pub(super) fn made(&self, keys: &[&str]) -> Option<String> {
+        let id = |object: &Value| text(object.get("id")).or_else(|| text(object.get("name")));
+        let named = keys.iter().find_map(|key| id(self.0.get(*key)?));
+        let mut others = OBJECTS.into_iter().filter_map(|key| self.0.get(key));
+        let only = others.next().filter(|_| others.next().is_none()).and_then(id);
+        named.or(only).or_else(|| text(self.0.get("id")))
     }
 
     pub(super) fn started<T>(&self, output: T) -> Started<T> {
@@ -98,10 +104,14 @@ impl V1 {
         Ok(self.link.envelope::<Written>(request).await?.data.unwrap_or_default())
     }
 
-    /// A call that makes something, whose answer has to name it.
-    pub(super) async fn make(&self, request: hypervisor_core::http::Request) -> Result<Started<String>> {
+    /// A call that makes something, whose answer has to name it under one of these keys.
+    pub(super) async fn make(
+        &self,
+        request: hypervisor_core::http::Request,
+        keys: &[&str],
+    ) -> Result<Started<String>> {
         let written = self.write(request).await?;
-        let made = written.made();
+        let made = written.made(keys);
         let made =
             made.ok_or_else(|| Error::new(ErrorKind::Protocol, "the answer does not name what was made"))?;
         Ok(written.started(made))
@@ -167,5 +177,30 @@ impl V1 {
             };
             return Err(Error::new(kind, why).with_task(job.clone()).with_effect(Effect::Partial));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_names_several_objects_is_understood() {
+        let written = |said: Value| serde_json::from_value::<Written>(said).unwrap();
+        let both = written(json!({
+            "backup": {"id": "b-1"}, "vm": {"id": 7}, "job_id": null, "task_id": "t-1", "creation_job_id": ""
+        }));
+        assert_eq!(
+            (both.made(&["vm"]).as_deref(), both.made(&["backup"]).as_deref()),
+            (Some("7"), Some("b-1"))
+        );
+        assert_eq!(both.made(&["network"]), None, "neither of them is one");
+        assert_eq!(both.job(), Some("t-1".into()));
+        let one = written(json!({"storage": {"name": "p", "creation_job_id": "j"}}));
+        assert_eq!((one.made(&["pool"]), one.job()), (Some("p".to_owned()), Some("j".into())));
+        assert_eq!(written(json!({"id": "n", "job": {"id": 3}})).made(&["vm"]), Some("n".to_owned()));
+        assert_eq!(written(json!("done")).job(), None);
     }
 }

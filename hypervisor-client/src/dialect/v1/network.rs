@@ -39,7 +39,7 @@ impl Network for V1 {
             let request = request.json(&body("spec", spec)?);
             return self.link.started(request).await.map_err(about(NetworkId::NOUN, &spec.name));
         }
-        let made = self.make(request.json(&network::create_body(spec)?)).await;
+        let made = self.make(request.json(&network::create_body(spec)?), &["network"]).await;
         Ok(made.map_err(about(NetworkId::NOUN, &spec.name))?.map(NetworkId::from))
     }
 

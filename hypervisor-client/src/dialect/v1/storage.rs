@@ -46,7 +46,7 @@ impl Storage for V1 {
             let request = request.json(&body("spec", spec)?);
             return self.link.started(request).await.map_err(about(PoolId::NOUN, &spec.name));
         }
-        let made = self.make(request.json(&pool::create_body(spec)?)).await;
+        let made = self.make(request.json(&pool::create_body(spec)?), &["pool", "storage"]).await;
         Ok(made.map_err(about(PoolId::NOUN, &spec.name))?.map(PoolId::from))
     }
 

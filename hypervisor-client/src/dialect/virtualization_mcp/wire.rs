@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::BACKEND;
+use crate::dialect::names::by_one_name;
 use crate::time;
 
 /// What is in the document's envelope; anything else as it is.
@@ -57,7 +58,7 @@ fn maybe_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
 
 /// A machine. Every field may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 #[non_exhaustive]
 pub struct VmRecord {
     /// Its id: only a server that keeps the document's conventions has one.
@@ -68,7 +69,6 @@ pub struct VmRecord {
     /// VirtualBox's UUID.
     pub uuid: Option<String>,
     /// What it is doing, in VirtualBox's words: `running`, `poweroff`, `paused`, `saved`, `aborted`.
-    #[serde(alias = "status")]
     pub state: Option<String>,
     /// Its operating system.
     pub os_type: Option<String>,
@@ -79,12 +79,16 @@ pub struct VmRecord {
     /// `virtualbox`, `hyperv`, `proxmox`.
     pub provider: Option<String>,
     /// When it was made.
-    #[serde(alias = "created_at")]
     pub created: Option<String>,
     /// What else the gateway says.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
+
+by_one_name!(VmRecord {
+    "state": "status";
+    "created": "created_at";
+});
 
 impl VmRecord {
     /// What it is addressed by: its id, or its name.
@@ -135,19 +139,16 @@ impl VmRecord {
 
 /// A snapshot. Every field may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 #[non_exhaustive]
 pub struct SnapshotRecord {
     /// Its name.
-    #[serde(alias = "snapshot_name")]
     pub name: Option<String>,
     /// Its UUID.
-    #[serde(alias = "id")]
     pub uuid: Option<String>,
     /// What somebody wrote about it.
     pub description: Option<String>,
     /// When it was taken.
-    #[serde(alias = "created_at", alias = "timestamp")]
     pub created: Option<String>,
     /// The one that it was taken on top of.
     pub parent: Option<String>,
@@ -157,6 +158,12 @@ pub struct SnapshotRecord {
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
+
+by_one_name!(SnapshotRecord {
+    "name": "snapshot_name";
+    "uuid": "id";
+    "created": "created_at" "timestamp";
+});
 
 impl SnapshotRecord {
     /// In the words of the SDK; `None` for one without a name.

@@ -111,8 +111,18 @@ impl Virtumancer {
         }
         let parts = [("host", place.host.as_str()), ("vm", place.name.as_str())];
         let path = self.path("/hosts/{host}/vms/{vm}/port-attachments", &parts)?;
-        let plugs: Listed<Plug> = self.inner.api.json(Request::get(path), &About::Vm(place.clone())).await?;
-        let plugs = plugs.into_vec();
+        let asked = self.inner.api.json::<Listed<Plug>>(Request::get(path), &About::Vm(place.clone())).await;
+        let plugs = match asked {
+            Ok(plugs) => plugs.into_vec(),
+            // The server has answered: what else it knows of the guest is still to be told.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Backend | ErrorKind::Protocol) =>
+            {
+                tracing::warn!(%error, vm = %place, "which networks it is plugged into is not known");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         for nic in nics {
             let found = Plug::source(&plugs, &place.host, nic.id.as_str());
             if let (true, Some(source)) = (loose(nic), found) {

@@ -341,17 +341,17 @@ impl Call<'_> {
     }
 
     /// The guests that a body names by their UUIDs.
-    fn chosen(&self) -> Result<Vec<String>, Response> {
-        let Some(body) = self.object() else { return Err(text(400, "Invalid request body")) };
+    fn chosen(&self) -> Result<Vec<String>, &'static str> {
+        let Some(body) = self.object() else { return Err("Invalid request body") };
         let uuids = body.get("domain_uuids").and_then(Value::as_array).cloned().unwrap_or_default();
         let uuids: Vec<String> = uuids.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        if uuids.is_empty() { Err(text(400, "No domain UUIDs provided")) } else { Ok(uuids) }
+        if uuids.is_empty() { Err("No domain UUIDs provided") } else { Ok(uuids) }
     }
 
     fn import_selected(&self, host: &str) -> Response {
         let uuids = match self.chosen() {
             Ok(uuids) => uuids,
-            Err(refusal) => return refusal,
+            Err(refusal) => return text(400, refusal),
         };
         if let Some(host) = self.server.lock().host(host) {
             let wanted = host.vms.iter_mut().filter(|vm| uuids.contains(&vm.domain_uuid));
@@ -365,7 +365,7 @@ impl Call<'_> {
     fn forget(&self, host: &str) -> Response {
         let uuids = match self.chosen() {
             Ok(uuids) => uuids,
-            Err(refusal) => return refusal,
+            Err(refusal) => return text(400, refusal),
         };
         if let Some(host) = self.server.lock().host(host) {
             host.vms.retain(|vm| vm.managed || !uuids.contains(&vm.domain_uuid));

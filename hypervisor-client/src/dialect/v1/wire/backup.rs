@@ -7,20 +7,22 @@ use serde_json::{Map, Value};
 
 use super::lenient;
 use super::pool::gib;
+use crate::dialect::names::by_one_name;
 use crate::dialect::v1::BACKEND;
 
 /// A backup. Every field but the id may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(remote = "Self")]
 #[non_exhaustive]
 pub struct BackupRecord {
     /// Its id.
-    #[serde(alias = "backup_id", deserialize_with = "lenient::id")]
+    #[serde(deserialize_with = "lenient::id")]
     pub id: String,
     /// The machine that it is of.
     #[serde(default, deserialize_with = "lenient::maybe_id")]
     pub vm_id: Option<String>,
     /// `full` or `incremental`.
-    #[serde(default, alias = "type")]
+    #[serde(default)]
     pub backup_type: Option<String>,
     /// How far it is.
     #[serde(default)]
@@ -32,7 +34,7 @@ pub struct BackupRecord {
     #[serde(default)]
     pub encryption: Option<bool>,
     /// How large it is, in GiB.
-    #[serde(default, alias = "backup_size_gb")]
+    #[serde(default)]
     pub size_gb: Option<f64>,
     /// What somebody wrote about it.
     #[serde(default)]
@@ -41,12 +43,19 @@ pub struct BackupRecord {
     #[serde(default)]
     pub created_at: Option<String>,
     /// The job that makes it.
-    #[serde(default, alias = "creation_job_id", deserialize_with = "lenient::maybe_id")]
+    #[serde(default, deserialize_with = "lenient::maybe_id")]
     pub job_id: Option<String>,
     /// What else the gateway says.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
+
+by_one_name!(BackupRecord {
+    "id": "backup_id";
+    "backup_type": "type";
+    "size_gb": "backup_size_gb";
+    "job_id": "creation_job_id";
+});
 
 impl BackupRecord {
     /// In the words of the SDK.

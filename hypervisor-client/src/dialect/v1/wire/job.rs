@@ -6,14 +6,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::lenient;
+use crate::dialect::names::by_one_name;
 use crate::dialect::v1::BACKEND;
 
 /// A job. Every field but the id may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(remote = "Self")]
 #[non_exhaustive]
 pub struct JobRecord {
     /// Its id.
-    #[serde(alias = "job_id", deserialize_with = "lenient::id")]
+    #[serde(deserialize_with = "lenient::id")]
     pub id: String,
     /// What it does: `vm_creation`.
     #[serde(rename = "type", default)]
@@ -31,10 +33,10 @@ pub struct JobRecord {
     #[serde(default)]
     pub estimated_completion: Option<String>,
     /// When it ended.
-    #[serde(default, alias = "ended_at", alias = "finished_at")]
+    #[serde(default)]
     pub completed_at: Option<String>,
     /// The machine that it is about.
-    #[serde(default, alias = "resource_id", deserialize_with = "lenient::maybe_id")]
+    #[serde(default, deserialize_with = "lenient::maybe_id")]
     pub vm_id: Option<String>,
     /// What it has made.
     #[serde(default)]
@@ -49,6 +51,12 @@ pub struct JobRecord {
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
+
+by_one_name!(JobRecord {
+    "id": "job_id";
+    "completed_at": "ended_at" "finished_at";
+    "vm_id": "resource_id";
+});
 
 /// A line of a job's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::envelope::Meta;
 use super::lenient;
+use crate::dialect::names::by_one_name;
 
 /// A new API token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -248,10 +249,11 @@ impl fmt::Debug for WebhookSpec {
 
 /// A webhook.
 #[derive(Clone, PartialEq, Deserialize)]
+#[serde(remote = "Self")]
 #[non_exhaustive]
 pub struct Webhook {
     /// Its id.
-    #[serde(alias = "webhook_id", deserialize_with = "lenient::id")]
+    #[serde(deserialize_with = "lenient::id")]
     pub id: String,
     /// Where events are sent.
     #[serde(default)]
@@ -266,6 +268,10 @@ pub struct Webhook {
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
+
+by_one_name!(Webhook {
+    "id": "webhook_id";
+});
 
 /// The gateway may repeat the secret: of the rest the names alone are shown.
 impl fmt::Debug for Webhook {

@@ -7,10 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::lenient;
 use super::vm_body::put_some;
+use crate::dialect::names::by_one_name;
 use crate::dialect::v1::BACKEND;
 
 /// A storage pool. Every field but the id may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(remote = "Self")]
 #[non_exhaustive]
 pub struct PoolRecord {
     /// Its id.
@@ -29,18 +31,23 @@ pub struct PoolRecord {
     #[serde(default)]
     pub path: Option<String>,
     /// How much fits, in GiB.
-    #[serde(default, alias = "capacity_gb")]
+    #[serde(default)]
     pub total_gb: Option<f64>,
     /// How much is in use, in GiB.
     #[serde(default)]
     pub used_gb: Option<f64>,
     /// How much is left, in GiB.
-    #[serde(default, alias = "free_gb")]
+    #[serde(default)]
     pub available_gb: Option<f64>,
     /// What else the gateway says.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
+
+by_one_name!(PoolRecord {
+    "total_gb": "capacity_gb";
+    "available_gb": "free_gb";
+});
 
 /// GiB with a fraction as bytes, to the MiB.
 pub(crate) fn gib(size: f64) -> Option<ByteSize> {

@@ -6,15 +6,16 @@ use serde_json::{Map, Value, json};
 
 use super::lenient;
 use super::vm_body::put_some;
+use crate::dialect::names::by_one_name;
 use crate::dialect::v1::BACKEND;
 
 /// A snapshot. Its id may be missing: then it is its name.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 #[non_exhaustive]
 pub struct SnapshotRecord {
     /// Its id.
-    #[serde(alias = "snapshot_id", deserialize_with = "lenient::maybe_id")]
+    #[serde(deserialize_with = "lenient::maybe_id")]
     pub id: Option<String>,
     /// Its name.
     pub name: Option<String>,
@@ -25,17 +26,23 @@ pub struct SnapshotRecord {
     /// When it was taken.
     pub created_at: Option<String>,
     /// The one that it was taken on top of.
-    #[serde(alias = "parent_id", deserialize_with = "lenient::maybe_id")]
+    #[serde(deserialize_with = "lenient::maybe_id")]
     pub parent: Option<String>,
     /// Whether the machine stands on it.
     pub current: Option<bool>,
     /// The job that takes it.
-    #[serde(alias = "creation_job_id", deserialize_with = "lenient::maybe_id")]
+    #[serde(deserialize_with = "lenient::maybe_id")]
     pub job_id: Option<String>,
     /// What else the gateway says.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
+
+by_one_name!(SnapshotRecord {
+    "id": "snapshot_id";
+    "parent": "parent_id";
+    "job_id": "creation_job_id";
+});
 
 impl SnapshotRecord {
     /// What the gateway addresses it by.
