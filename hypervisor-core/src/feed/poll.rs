@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver, Sender, WeakSender};
+use tokio::time::Instant;
 
 use super::diff::Table;
 use crate::error::{ErrorKind, Result};
@@ -78,7 +79,42 @@ struct Inner {
     look: Look,
     pace: Pace,
     /// Whoever reads; held while a reader joins and while the task that looks decides to end.
-    readers: Mutex<Option<WeakSender<Item>>>,
+    readers: Mutex<Option<Running>>,
+}
+
+/// What readers have in common.
+struct Running {
+    sender: WeakSender<Item>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// The guests as they were seen last. Held during a look.
+struct Seen {
+    table: Table,
+    /// When that look began.
+    begun: Instant,
+    /// Why looks have failed since.
+    failed: Option<String>,
+}
+
+impl Seen {
+    /// Takes a look over, and tells the readers what is different. Says whether nothing was.
+    async fn take(&mut self, sender: &Sender<Item>, begun: Instant, page: Page<VmInfo>) -> bool {
+        let mut events = self.table.update(page);
+        self.begun = begun;
+        if let Some(reason) = self.failed.take() {
+            events.insert(0, EventKind::Resync { reason });
+        }
+        let quiet = events.is_empty();
+        for (number, kind) in events.into_iter().enumerate() {
+            // An error means that the last reader has just gone, which the next round sees.
+            let _ = sender.send(Ok(Event::new(SystemTime::now(), kind)));
+            if number % READ_TOGETHER == READ_TOGETHER - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        quiet
+    }
 }
 
 impl fmt::Debug for Poller {
@@ -98,30 +134,41 @@ impl Poller {
         Self(Arc::new(Inner { look, pace, readers: Mutex::new(None) }))
     }
 
-    /// Events from now on. The first reader's call looks once; further ones join. The looks end with the last stream.
+    /// Events from now on: the call looks once, so that what is done after it is told whatever was seen before. Readers that join at the same
+    /// time share that look. The looks end with the last stream.
     ///
     /// A look that fails is repeated, ever less often, and a `Resync` tells when one succeeds again. Only an error that looking again does not
     /// mend (credentials, permissions, configuration) ends the streams.
     ///
     /// # Errors
-    /// Those of the first look.
+    /// Those of that look.
     pub async fn watch(&self, query: &EventQuery) -> Result<EventStream> {
+        let asked = Instant::now();
         let mut readers = self.0.readers.lock().await;
-        if let Some(sender) = readers.as_ref().and_then(WeakSender::upgrade) {
+        let running =
+            readers.as_ref().and_then(|running| Some((running.sender.upgrade()?, Arc::clone(&running.seen))));
+        if let Some((sender, seen)) = running {
+            let mut seen = seen.lock().await;
+            if seen.begun < asked {
+                let begun = Instant::now();
+                let page = (self.0.look)().await?;
+                seen.take(&sender, begun, page).await;
+            }
             return Ok(stream(sender.subscribe(), query.clone()));
         }
+        let begun = Instant::now();
         let table = Table::new((self.0.look)().await?);
         let (sender, receiver) = broadcast::channel(KEPT);
-        *readers = Some(sender.downgrade());
-        tokio::spawn(follow(Arc::clone(&self.0), sender, table));
+        let seen = Arc::new(Mutex::new(Seen { table, begun, failed: None }));
+        *readers = Some(Running { sender: sender.downgrade(), seen: Arc::clone(&seen) });
+        tokio::spawn(follow(Arc::clone(&self.0), sender, seen));
         Ok(stream(receiver, query.clone()))
     }
 }
 
 /// Looks until nobody reads.
-async fn follow(poller: Arc<Inner>, sender: Sender<Item>, mut table: Table) {
+async fn follow(poller: Arc<Inner>, sender: Sender<Item>, seen: Arc<Mutex<Seen>>) {
     let mut pause = poller.pace.shortest;
-    let mut failed: Option<String> = None;
     loop {
         tokio::select! {
             () = sender.closed() => {}
@@ -134,32 +181,24 @@ async fn follow(poller: Arc<Inner>, sender: Sender<Item>, mut table: Table) {
                 return;
             }
         }
+        let mut held = seen.lock().await;
+        let begun = Instant::now();
         let quiet = match (poller.look)().await {
-            Ok(seen) => {
-                let mut events = table.update(seen);
-                if let Some(reason) = failed.take() {
-                    events.insert(0, EventKind::Resync { reason });
-                }
-                let quiet = events.is_empty();
-                for (number, kind) in events.into_iter().enumerate() {
-                    // An error means that the last reader has just gone, which the next round sees.
-                    let _ = sender.send(Ok(Event::new(SystemTime::now(), kind)));
-                    if number % READ_TOGETHER == READ_TOGETHER - 1 {
-                        tokio::task::yield_now().await;
-                    }
-                }
-                quiet
-            }
+            Ok(page) => held.take(&sender, begun, page).await,
             Err(error) if is_final(error.kind()) => {
+                // A reader that joins holds the one and waits for the other.
+                drop(held);
                 *poller.readers.lock().await = None;
                 let _ = sender.send(Err(error));
                 return;
             }
             Err(error) => {
-                failed.get_or_insert_with(|| format!("the server could not be asked for a time: {error}"));
+                let why = || format!("the server could not be asked for a time: {error}");
+                held.failed.get_or_insert_with(why);
                 true
             }
         };
+        drop(held);
         let longer = pause.saturating_mul(3) / 2;
         pause = if quiet { longer.min(poller.pace.longest) } else { poller.pace.shortest };
     }

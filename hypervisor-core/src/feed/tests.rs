@@ -134,6 +134,27 @@ async fn readers_share_the_looks_and_the_last_one_ends_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_joins_is_told_what_is_done_from_then_on() {
+    let (stopped, running) = (vm("a", VmState::Stopped), vm("a", VmState::Running));
+    // Made after the first reader's look, started after the second reader has come.
+    let looks = Looks::of([
+        Ok(page(vec![])),
+        Ok(page(vec![stopped])),
+        Ok(page(vec![running.clone()])),
+        Ok(page(vec![running])),
+    ]);
+    let poller = looks.poller();
+    let mut first = poller.watch(&EventQuery::all()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut second = poller.watch(&EventQuery::all()).await.unwrap();
+    assert_eq!(looks.count(), 2, "the second has looked");
+    let started = EventKind::VmStateChanged { vm: VmId::new("a"), state: VmState::Running };
+    assert_eq!(second.next().await.unwrap().unwrap().kind, started);
+    assert_eq!(first.next().await.unwrap().unwrap().kind, EventKind::VmCreated(VmId::new("a")));
+    assert_eq!(first.next().await.unwrap().unwrap().kind, started);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_told_what_it_missed() {
     let many =
         |from: u32| page((from..from + 3000).map(|id| vm(&id.to_string(), VmState::Stopped)).collect());

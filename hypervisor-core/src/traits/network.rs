@@ -35,10 +35,11 @@ pub trait Network: Send + Sync {
     ///
     /// Needs [`Operation::CreateNetwork`], and where asked for [`NetworkNat`](crate::model::Feature::NetworkNat),
     /// [`NetworkDhcp`](crate::model::Feature::NetworkDhcp) or [`NetworkVlan`](crate::model::Feature::NetworkVlan); a create: not
-    /// repeated where its answer is lost.
+    /// repeated where its answer is lost. Proxmox: a bridge that joins guests and their host (`Isolated`), or a vnet of a zone; without `start`
+    /// it is written and waits to be applied.
     ///
     /// # Errors
-    /// `AlreadyExists`.
+    /// `AlreadyExists`; on Proxmox `Conflict` where somebody else's changes wait to be applied.
     async fn create_network(&self, spec: &NetworkSpec) -> Result<Started<NetworkId>> {
         let _ = spec;
         unsupported(Operation::CreateNetwork)
@@ -57,10 +58,11 @@ pub trait Network: Send + Sync {
 
     /// Deletes a network.
     ///
-    /// Needs [`Operation::DeleteNetwork`]; twice is the same as once: repeated where its answer is lost.
+    /// Needs [`Operation::DeleteNetwork`]; twice is the same as once: repeated where its answer is lost. Proxmox, where nothing is taken
+    /// down: one that no guest is plugged into is deleted while it is up.
     ///
     /// # Errors
-    /// `InvalidState` while it is up.
+    /// `InvalidState` while it is up, on Proxmox while a guest is plugged into it.
     async fn delete_network(&self, network: &NetworkId) -> Result<Started<()>> {
         let _ = network;
         unsupported(Operation::DeleteNetwork)

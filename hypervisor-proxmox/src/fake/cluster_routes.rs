@@ -142,7 +142,22 @@ impl Cluster {
                         "vmid": guest.vmid, "status": "unknown"
                     })
                 };
-                (guest.vmid, row.unwrap_or_else(bare))
+                let mut row = row.unwrap_or_else(bare);
+                // These the node that is asked reads itself.
+                let now = [
+                    ("pool", self.pool_of(guest.vmid)),
+                    ("lock", guest.get("lock")),
+                    ("tags", guest.get("tags")),
+                ];
+                if let Some(row) = row.as_object_mut() {
+                    for (key, value) in now {
+                        match value {
+                            Some(value) => drop(row.insert(key.to_owned(), value.into())),
+                            None => drop(row.remove(key)),
+                        }
+                    }
+                }
+                (guest.vmid, row)
             })
             .collect()
     }
