@@ -218,8 +218,8 @@ async fn connected(mut config: ProxmoxConfig) -> hypervisor_core::Result<(Server
         // Who may not look takes the server's own default.
         let Ok(status) = proxmox.api().get(&format!("/nodes/{}/status", host.id)).await else { continue };
         // The server writes 1, or an empty text.
-        let hvm = &status["cpuinfo"]["hvm"];
-        if hvm.as_str().is_some_and(|text| text.is_empty() || text == "0") || hvm == 0 {
+        let without_kvm = |hvm: &serde_json::Value| hvm == 0 || hvm == "" || hvm == "0";
+        if status.pointer("/cpuinfo/hvm").is_some_and(without_kvm) {
             without.push(host.id.to_string());
         }
     }

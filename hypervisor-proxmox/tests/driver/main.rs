@@ -7,6 +7,7 @@ mod networks;
 mod secrets;
 mod single;
 mod truth;
+mod typed;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -79,7 +79,10 @@ async fn free_id(cx: &Context) -> Check<VmId> {
         Ok(number) => {
             let all = cx.vms(&VmQuery::all()).await?;
             let numbers = all.iter().filter_map(|vm| vm.id.as_str().parse::<u64>().ok());
-            numbers.max().unwrap_or(number).saturating_add(7).to_string()
+            // Far from those that are given out by themselves, and elsewhere in each case.
+            let [_, a, b] = cx.seed();
+            let far = 1000 + u64::from(u16::from_be_bytes([a, b]));
+            numbers.max().unwrap_or(number).saturating_add(far).to_string()
         }
         Err(_) => Uuid::new_v4().to_string(),
     };

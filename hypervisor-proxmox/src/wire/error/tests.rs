@@ -70,6 +70,9 @@ fn some_bad_parameters_are_no_mistakes_of_the_caller() {
     let plug = with("memory", "hotplug problem - memory size must be aligned to 128\n");
     assert_eq!((plug.kind(), plug.effect()), (ErrorKind::InvalidState, Effect::Partial));
     assert_eq!(with("vmid", "invalid format").kind(), ErrorKind::InvalidInput);
+    assert_eq!(with("iface", "interface already exists").kind(), ErrorKind::AlreadyExists);
+    assert_eq!(with("iface", "interface does not exist").kind(), ErrorKind::NotFound);
+    assert_eq!(with("iface", "invalid format").kind(), ErrorKind::InvalidInput);
 }
 
 #[test]
