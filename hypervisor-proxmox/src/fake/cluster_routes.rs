@@ -144,11 +144,7 @@ impl Cluster {
                 };
                 let mut row = row.unwrap_or_else(bare);
                 // These the node that is asked reads itself.
-                let now = [
-                    ("pool", self.pool_of(guest.vmid)),
-                    ("lock", guest.get("lock")),
-                    ("tags", guest.get("tags")),
-                ];
+                let now = [("pool", self.pool_of(guest.vmid)), ("tags", guest.get("tags"))];
                 if let Some(row) = row.as_object_mut() {
                     for (key, value) in now {
                         match value {
