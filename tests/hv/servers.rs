@@ -264,7 +264,7 @@ mod fakes {
         let hv = |args: &[&str]| ran(program(args).env("HV_URL", &url));
         let begun = Instant::now();
         while hv(&["list"]).code != 0 && begun.elapsed() < Duration::from_secs(20) {
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::park_timeout(Duration::from_millis(50));
         }
         let checks = std::panic::catch_unwind(|| {
             let disk = ["--memory", "1GiB", "--disk", "10GiB"];
