@@ -40,7 +40,8 @@ pub(crate) async fn stream(mut call: Call) -> Reply {
     let seat = Seat::take(&call)?;
     let (vm, access) = access(&call).await?;
     let Some(port) = access.port else {
-        let error = Error::unsupported(Operation::GetConsole, "this console is no TCP socket");
+        let why = "this console is a device of the hypervisor's host and no TCP socket, so that the gateway cannot relay it";
+        let error = Error::unsupported(Operation::GetConsole, why);
         return Err(error.with_target(VmId::NOUN, vm).into());
     };
     let upgrade = WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await;

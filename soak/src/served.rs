@@ -44,8 +44,10 @@ impl Drop for Served {
 pub(crate) async fn serve() {
     let fake = Fake::hypersdk().without_record().with_vm("base", false).start().await;
     println!("{}", fake.url());
-    let ended = tokio::task::spawn_blocking(|| {
+    let (send, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = send.send(());
     });
     let _ = ended.await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hypervisor_core::handle::Vm;
 use hypervisor_core::model::{
-    PageRequest, PoolQuery, TaskQuery, TaskState, VmInfo, VmQuery, VmState, VolumeId,
+    PageRequest, PoolQuery, TaskQuery, TaskState, VmId, VmInfo, VmQuery, VmState, VolumeId,
 };
 use hypervisor_core::{Error, ErrorKind, Hypervisor, Operation, Result};
 
@@ -46,6 +46,15 @@ pub(crate) async fn look(hv: &Arc<dyn Hypervisor>, name: &str, known: Option<Vm>
         tokio::time::sleep(PAUSE).await;
     }
     Err(Error::new(ErrorKind::Timeout, "something works on it without end"))
+}
+
+/// The guest as it is right now, once its task has ended.
+pub(crate) async fn now(hv: &Arc<dyn Hypervisor>, name: &str, id: &VmId) -> Result<Guest> {
+    let info = hv.get_vm(id).await?;
+    if info.name != name {
+        return Err(Error::new(ErrorKind::NotFound, format!("its id belongs to {}", info.name)));
+    }
+    guest(hv, &info).await
 }
 
 async fn is_quiet(hv: &Arc<dyn Hypervisor>, info: &VmInfo) -> Result<bool> {

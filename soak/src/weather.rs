@@ -8,7 +8,7 @@ use hypervisor_core::layer::{Chaos, Fault};
 /// So many requests in a thousand are harmed. More would be waiting for repetitions and little else.
 const HARMED: u32 = 80;
 /// How often a request is met with silence, which costs its caller a whole deadline, and everybody who waits for the same look.
-const SILENCE: Duration = Duration::from_millis(700);
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// The faults of a stage.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use hypervisor_client::ClientConfig;
 use hypervisor_client::dialect::virtumancer::Generation;
 use hypervisor_client::fake::Fake;
@@ -26,6 +27,8 @@ use crate::weather::Weather;
 
 /// How long a request may take. Silence costs its caller all of it.
 const REQUEST: Duration = Duration::from_millis(1500);
+/// How long a look may take that nothing disturbs: whoever judges must not be wrong because the machine is busy.
+const LOOK: Duration = Duration::from_secs(60);
 /// How long tasks take.
 const TASK: Duration = Duration::from_millis(5);
 
@@ -34,6 +37,8 @@ const TASK: Duration = Duration::from_millis(5);
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     which: Which,
+    /// Needs little time for many operations.
+    pub(crate) is_quick: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,12 +53,12 @@ enum Which {
 
 /// All of them.
 pub(crate) const KINDS: [Kind; 6] = [
-    Kind { name: "memory", which: Which::Memory },
-    Kind { name: "layered", which: Which::Layered },
-    Kind { name: "proxmox", which: Which::Proxmox },
-    Kind { name: "gateway", which: Which::Gateway },
-    Kind { name: "hypersdk", which: Which::HyperSdk },
-    Kind { name: "virtumancer", which: Which::Virtumancer },
+    Kind { name: "memory", which: Which::Memory, is_quick: true },
+    Kind { name: "layered", which: Which::Layered, is_quick: true },
+    Kind { name: "proxmox", which: Which::Proxmox, is_quick: false },
+    Kind { name: "gateway", which: Which::Gateway, is_quick: false },
+    Kind { name: "hypersdk", which: Which::HyperSdk, is_quick: false },
+    Kind { name: "virtumancer", which: Which::Virtumancer, is_quick: false },
 ];
 
 /// A backend that is set up.
@@ -145,9 +150,14 @@ fn address(url: &str) -> Result<SocketAddr> {
     rest.split(['/', '?']).next().unwrap_or_default().parse().map_err(broken)
 }
 
-async fn client(scheme: &str, at: SocketAddr, token: Option<&str>) -> Result<Arc<dyn Hypervisor>> {
+async fn client(
+    scheme: &str,
+    at: SocketAddr,
+    token: Option<&str>,
+    timeout: Duration,
+) -> Result<Arc<dyn Hypervisor>> {
     let config =
-        ClientConfig::new(&format!("http+{scheme}://{at}"))?.timeout(REQUEST).allow_plain_http_credentials();
+        ClientConfig::new(&format!("http+{scheme}://{at}"))?.timeout(timeout).allow_plain_http_credentials();
     let config = match token {
         Some(token) => config.token(token.to_owned()),
         None => config,
@@ -159,15 +169,15 @@ async fn proxmox(seed: u64) -> Result<World> {
     let pve = FakePve::builder().hosts(3).task_time(TASK).seed(seed).start().await.map_err(broken)?;
     let at: SocketAddr = pve.authority().parse().map_err(broken)?;
     let proxy = proxy(at).await?;
-    let connect = async |at: SocketAddr| {
+    let connect = async |at: SocketAddr, timeout: Duration| {
         let config = ProxmoxConfig::new(&format!("proxmox+http://{at}"))?
             .allow_plain_http_credentials()
-            .timeout(REQUEST);
+            .timeout(timeout);
         let config = config.pool("local").token(pve.token_id(), pve.token_secret().to_owned());
         let connected: Arc<dyn Hypervisor> = Arc::new(Box::pin(Proxmox::connect(config)).await?);
         Ok::<_, Error>(connected)
     };
-    let (steady, hv) = (connect(at).await?, connect(proxy.address()).await?);
+    let (steady, hv) = (connect(at, LOOK).await?, connect(proxy.address(), REQUEST).await?);
     let pve = Arc::new(pve);
     let mut world =
         World::new(layered(hv, seed), steady, Weather::stormy(proxy, seed, true)).keep(Arc::clone(&pve));
@@ -191,18 +201,22 @@ async fn gateway(seed: u64) -> Result<World> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(broken)?;
     let at = listener.local_addr().map_err(broken)?;
     let router = gateway.router();
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let served = Serving(tokio::spawn(async move { axum::serve(listener, router).await }));
     let proxy = proxy(at).await?;
-    let hv = client("v1", proxy.address(), Some(&token)).await?;
+    let hv = client("v1", proxy.address(), Some(&token), REQUEST).await?;
     Ok(World::new(layered(hv, seed), memory, Weather::stormy(proxy, seed, true)).keep(served).keep(gateway))
 }
 
 async fn hypersdk(seed: u64) -> Result<World> {
-    let fake = tokio::task::spawn_blocking(Served::start).await.map_err(broken)??;
+    // Nothing else runs before the stage is set up.
+    let fake = Served::start()?;
     let at = address(&fake.url)?;
     let proxy = proxy(at).await?;
-    let (steady, hv) =
-        (client("hypersdk", at, None).await?, client("hypersdk", proxy.address(), None).await?);
+    let (steady, hv) = (
+        client("hypersdk", at, None, LOOK).await?,
+        client("hypersdk", proxy.address(), None, REQUEST).await?,
+    );
     let base = steady.vms().by_name("base").await?.id().clone();
     // Its server is made for whole requests.
     let mut world = World::new(layered(hv, seed), steady, Weather::stormy(proxy, seed, false)).keep(fake);
@@ -212,7 +226,7 @@ async fn hypersdk(seed: u64) -> Result<World> {
 
 async fn virtumancer(seed: u64, workers: usize) -> Result<World> {
     let fixed: Vec<Vec<String>> =
-        (0..workers).map(|worker| (0..2).map(|vm| format!("w{worker}-{vm}")).collect()).collect();
+        (0..workers).map(|worker| (0..1).map(|vm| format!("w{worker}-{vm}")).collect()).collect();
     let mut fake = Fake::virtumancer().generation(Generation::Current).with_host(FakeHost::new("kvm1"));
     for name in fixed.iter().flatten() {
         fake = fake.with_vm(FakeVm::new("kvm1", name));
@@ -220,8 +234,8 @@ async fn virtumancer(seed: u64, workers: usize) -> Result<World> {
     let fake = fake.start().await.map_err(broken)?;
     let proxy = proxy(fake.address()).await?;
     let (steady, hv) = (
-        client("virtumancer", fake.address(), None).await?,
-        client("virtumancer", proxy.address(), None).await?,
+        client("virtumancer", fake.address(), None, LOOK).await?,
+        client("virtumancer", proxy.address(), None, REQUEST).await?,
     );
     let listed = steady.vms().all(&VmQuery::all()).await?.items;
     let ids: BTreeMap<String, VmId> = listed.into_iter().map(|vm| (vm.name, vm.id)).collect();

@@ -45,5 +45,5 @@ fn a_fake_in_a_process_of_its_own_ends_with_its_standard_input() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_hypervisor-soak")).arg("--serve").output().expect("it runs");
     assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).starts_with("http://127.0.0.1:"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("http+hypersdk://127.0.0.1:"), "{output:?}");
 }

@@ -19,6 +19,8 @@ mod fakes {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
+    use libtest_mimic::Completion;
+
     use super::Trial;
     use crate::support::{CANARY, Ran, program, ran, timed};
 
@@ -30,6 +32,7 @@ mod fakes {
             timed("a_terminal_is_attached_to_and_detached_from", a_terminal),
             timed("a_terminal_gets_bars_colours_and_every_key", on_a_terminal),
             timed("every_gateway_by_its_url", every_gateway),
+            Trial::ignorable_test("a_machine_behind_our_own_gateway", || Ok(own_gateway())),
             timed("what_a_server_refuses_has_its_codes", refusals),
             timed("a_secret_from_a_command_reaches_the_server", secret),
         ]
@@ -234,6 +237,57 @@ mod fakes {
                 assert!(hv(&["hosts"]).bad(10).contains("nothing was changed"), "{url}");
             }
         }
+    }
+
+    /// The program `hypervisor-gateway` over the in-memory hypervisor.
+    fn own_gateway() -> Completion {
+        let built = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("hypervisor-gateway");
+        if !built.exists() {
+            return Completion::ignored_with(
+                "`hypervisor-gateway` is not built; `cargo xtask test` builds it",
+            );
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite://{}/state.db", folder.path().display());
+        let gateway = |args: &[&str]| {
+            let mut command = Command::new(&built);
+            command.args(args).env("HYPERVISOR_GATEWAY_DATABASE", &database).stdout(Stdio::piped());
+            command.stderr(Stdio::null());
+            command
+        };
+        let token = gateway(&["token", "--name", "hv"]).output().unwrap().stdout;
+        let token = String::from_utf8(token).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = format!("127.0.0.1:{port}");
+        let mut served = gateway(&["--backend", "memory://", "--listen", &at]).spawn().unwrap();
+        let url = format!("http+v1://:{}@{at}?hv_plain_credentials=1", token.trim());
+        let hv = |args: &[&str]| ran(program(args).env("HV_URL", &url));
+        let begun = Instant::now();
+        while hv(&["list"]).code != 0 && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        let checks = std::panic::catch_unwind(|| {
+            let disk = ["--memory", "1GiB", "--disk", "10GiB"];
+            hv(&[&["create", "web-1", "--serial", "--start", "--wait"][..], &disk].concat()).good();
+            assert!(hv(&["list"]).good().contains("web-1  100  running"));
+            // The serial port of a guest in memory is a device, as it is on libvirt.
+            assert!(hv(&["console", "web-1"]).bad(10).contains("the gateway cannot relay it"));
+            assert_eq!(hv(&["console", "web-1", "--json"]).json()["path"], "/dev/pts/0");
+            assert!(hv(&["snapshot", "create", "web-1", "clean", "--wait"]).good().contains("taken"));
+            assert!(hv(&["clone", "web-1", "web-2", "--wait"]).good().contains("cloned"));
+            assert!(hv(&["metrics"]).good().contains("web-1"));
+            hv(&["shutdown", "web-1", "--wait"]).good();
+            assert!(
+                hv(&["delete", "web-1", "--with-disks", "--snapshots", "--yes", "--wait"])
+                    .good()
+                    .contains("deleted")
+            );
+            assert!(hv(&["show", "web-1"]).bad(3).contains("nothing was changed"));
+        });
+        let _ = served.kill();
+        let _ = served.wait();
+        assert!(checks.is_ok(), "see above");
+        Completion::Completed
     }
 
     /// A server that gives every request this answer, and what it was asked.

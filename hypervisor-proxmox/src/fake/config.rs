@@ -122,6 +122,29 @@ pub(super) fn check_privileges(
     Ok(())
 }
 
+/// The same for the settings of a guest that is to be made, in a pool where one is named.
+///
+/// # Errors
+/// A refusal for the first setting that the caller may not make.
+pub(super) fn check_new(
+    cluster: &Cluster,
+    who: &Who,
+    kind: Kind,
+    vmid: u32,
+    pool: Option<&str>,
+    settings: &Params,
+) -> Result<(), Refusal> {
+    let path = format!("/vms/{vmid}");
+    for (key, value) in settings.iter().filter(|(key, _)| !NO_SETTINGS.contains(key)) {
+        let wanted = [privilege(kind, key, value)];
+        if !pool.is_some_and(|pool| cluster.may(who, &format!("/pool/{pool}"), &wanted)) {
+            cluster.need(who, &path, &wanted)?;
+        }
+        check_network(cluster, who, key, value)?;
+    }
+    Ok(())
+}
+
 /// A bridge is a network of the zone `localnetwork`, which has to be open to whoever plugs a NIC into it.
 ///
 /// # Errors

@@ -102,8 +102,8 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str)
     if !allowed {
         return Err(Refusal::denied_without_reason("Permission check failed"));
     }
-    for (key, value) in call.params.iter() {
-        config::check_network(cluster, &call.who, key, value)?;
+    if !call.params.has("archive") && !call.flag("restore") {
+        config::check_new(cluster, &call.who, kind, vmid, pool.as_deref(), &call.params)?;
     }
     cluster.need_quorum(|| "cluster not ready - no quorum?".to_owned())?;
     if let Some(name) = pool.as_ref().filter(|name| !cluster.pools.contains_key(*name)) {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -131,6 +132,7 @@ impl VirtumancerBuilder {
             .with_state(Arc::clone(&server));
         let serving = tokio::spawn(async move {
             // It ends with the fake.
+            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
             drop(axum::serve(listener, router).await);
         });
         let polling = tokio::spawn(socket::poll(Arc::clone(&server), self.stats_every));
