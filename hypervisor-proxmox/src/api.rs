@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use hypervisor_core::http::{Http, Method, Request, Response, WebSocket};
+use hypervisor_core::http::{Http, Method, Request, Response, Take, WebSocket};
 use hypervisor_core::model::{ByteSize, ByteStream, TaskId};
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
 use secrecy::SecretString;
@@ -53,9 +53,6 @@ impl fmt::Debug for Api {
         f.debug_struct("Api").field("http", &self.0.http).field("login", &self.0.session.name()).finish()
     }
 }
-
-/// What takes the pieces of a body, and how many bytes are to come.
-pub(crate) type Take<'a> = dyn FnMut(&[u8], Option<u64>) -> Result<()> + Send + 'a;
 
 /// One call.
 #[derive(Debug, Clone)]

@@ -38,7 +38,7 @@ impl Tasks for Proxmox {
     async fn get_task(&self, task: &TaskId, hold: Option<Duration>) -> Result<TaskInfo> {
         // The server answers at once; what this process sees through can be waited for.
         if let Some(hold) = hold {
-            self.inner.chains.hold([task], hold).await;
+            self.inner.chains.hold(&[task], hold).await;
         }
         self.inner.task(task).await.map_err(named(Operation::GetTask))
     }
@@ -183,7 +183,7 @@ impl Inner {
         let (ours, theirs): (Vec<&TaskId>, Vec<&TaskId>) =
             query.ids.iter().partition(|id| self.chains.get(id).is_some());
         if !ours.is_empty() && theirs.is_empty() {
-            self.chains.hold(ours, MOMENT).await;
+            self.chains.hold(&ours, MOMENT).await;
             let mut chains = self.chains.list();
             chains.retain(|task| query.matches(task));
             return Ok(Page::cut(chains, page, |task| task.id.to_string()));

@@ -25,6 +25,9 @@ const REDIRECTS: usize = 5;
 /// Connections kept for later to one endpoint.
 const IDLE_CONNECTIONS: usize = 8;
 
+/// Takes the pieces of a body; with each goes how many bytes are to come after it, where the server says.
+pub type Take<'a> = dyn FnMut(&[u8], Option<u64>) -> Result<()> + Send + 'a;
+
 /// A client of one server or cluster. Clones share its connections.
 #[derive(Clone)]
 pub struct Http(Arc<Inner>);
@@ -101,16 +104,11 @@ impl Http {
     }
 
     /// Sends a request and hands the answer's body over piece by piece as it comes, where the status is 2xx; the `Response` has no body
-    /// then. Any other answer is read whole. For long answers, which need not be in memory at once. With each piece goes how many bytes are to
-    /// come after it, where the server says.
+    /// then. Any other answer is read whole. For long answers, which need not be in memory at once.
     ///
     /// # Errors
     /// As [`send`](Self::send); what `take` ends with: the rest is not read then. What it was given before any error is worth nothing.
-    pub async fn read(
-        &self,
-        mut request: Request,
-        take: &mut (dyn FnMut(&[u8], Option<u64>) -> Result<()> + Send),
-    ) -> Result<Response> {
+    pub async fn read(&self, mut request: Request, take: &mut Take<'_>) -> Result<Response> {
         request.check().map_err(|error| marked(&request, error))?;
         let head = self.head(&request).await?;
         let answer = if head.raw.status().is_success() {

@@ -27,7 +27,7 @@ mod response;
 mod trust;
 mod websocket;
 
-pub use client::Http;
+pub use client::{Http, Take};
 pub use config::HttpConfig;
 pub use request::{Method, Request, segment};
 pub use response::{RateLimit, Response, decode};

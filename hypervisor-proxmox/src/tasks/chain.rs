@@ -20,6 +20,9 @@ const PREFIX: &str = "chain:";
 /// How many chains that have ended are remembered.
 const REMEMBERED: usize = 1000;
 
+/// How long after the first of several chains the others are given to end as well.
+const TOGETHER: Duration = Duration::from_millis(2);
+
 /// The chains of a connection.
 #[derive(Default)]
 pub(crate) struct Chains(Arc<Mutex<HashMap<TaskId, Chain>>>, Arc<Notify>);
@@ -53,23 +56,23 @@ impl Chains {
 
     /// Waits until something has happened to one of these, or so long; not at all where one has ended. It costs the server nothing, and
     /// whoever looks at the right time need not look again.
-    pub(crate) async fn hold<'a>(
-        &self,
-        ids: impl IntoIterator<Item = &'a TaskId> + Clone,
-        longest: Duration,
-    ) {
+    pub(crate) async fn hold(&self, ids: &[&TaskId], longest: Duration) {
         let Some(deadline) = Instant::now().checked_add(longest) else { return };
         let changes = || {
             let all = lock(&self.0);
             let going = |id: &TaskId| all.get(id).filter(|chain| !chain.info.state.is_final());
-            ids.clone().into_iter().map(|id| Some(going(id)?.changes)).collect::<Option<Vec<u64>>>()
+            ids.iter().map(|id| Some(going(id)?.changes)).collect::<Option<Vec<u64>>>()
         };
         let before = changes();
         loop {
             let mut changed = std::pin::pin!(self.1.notified());
             changed.as_mut().enable();
-            if before.is_none() || changes() != before {
+            if before.is_none() {
                 return;
+            }
+            if changes() != before {
+                // What ends together is to be seen together, or the rest of a bulk call's room is filled by many small ones.
+                return tokio::time::sleep(TOGETHER).await;
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 return;

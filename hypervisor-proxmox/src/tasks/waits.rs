@@ -105,7 +105,7 @@ impl Inner {
     pub(crate) async fn wait_beside<T, Fut>(
         &self,
         id: &TaskId,
-        beside: impl Fn() -> Fut + Send,
+        beside: impl Fn() -> Fut + Send + Sync,
     ) -> (Result<TaskInfo>, Option<T>)
     where
         T: Send,
