@@ -26,7 +26,7 @@ use crate::served::Served;
 use crate::weather::Weather;
 
 /// How long a request may take. Silence costs its caller all of it.
-const REQUEST: Duration = Duration::from_millis(1500);
+const REQUEST: Duration = Duration::from_secs(3);
 /// How long a look may take that nothing disturbs: whoever judges must not be wrong because the machine is busy.
 const LOOK: Duration = Duration::from_secs(60);
 /// How long tasks take.
