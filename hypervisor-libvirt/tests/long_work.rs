@@ -228,7 +228,8 @@ async fn zeros_are_written_with_progress_until_somebody_cancels() {
 
     let started = bench.wipe_volume(&full, WipeAlgorithm::Zero).await.unwrap();
     let task = started.task.clone().unwrap();
-    assert!(in_the_middle(&bench, &task).await < 1.0);
+    // What was sent a moment ago need not be written yet.
+    while in_the_middle(&bench, &task).await < 0.05 {}
     bench.cancel_task(&task).await.unwrap();
     let course = follow(&bench, Ok(started)).await;
     assert_eq!(course.end().state, TaskState::Cancelled, "{course:?}");

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hypervisor_core::model::{
     HostId, Lease, NetworkChange, NetworkId, NetworkInfo, NetworkKind, NetworkSpec, NicSource, NicSpec, Page,
-    PageRequest, Started, TaskId, Unreachable,
+    PageRequest, Started, TaskId, Unreachable, VmId,
 };
 use hypervisor_core::traits::Network;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -65,6 +65,7 @@ impl Network for Proxmox {
 
     async fn create_network(&self, spec: &NetworkSpec) -> Result<Started<NetworkId>> {
         let operation = Operation::CreateNetwork;
+        self.inner.require(operation, &[])?;
         spec.validate().map_err(named(operation))?;
         self.inner.require(operation, &spec.needs())?;
         let made = if spec.kind == NetworkKind::Vnet {
@@ -77,6 +78,7 @@ impl Network for Proxmox {
 
     async fn update_network(&self, network: &NetworkId, change: &NetworkChange) -> Result<Started<()>> {
         let operation = Operation::UpdateNetwork;
+        self.inner.require(operation, &[])?;
         let found = found(&self.inner, operation, network).await.map_err(named(operation))?;
         change.validate(&found).map_err(named(operation))?;
         self.inner.require(operation, &change.needs())?;
@@ -142,16 +144,20 @@ async fn unused(
     host: Option<&HostId>,
 ) -> Result<()> {
     let view = inner.view(operation).await?;
-    let guests = view.inventory.guests.iter().filter(|vm| host.is_none() || vm.host.as_ref() == host);
-    let looks = guests.map(|vm| async move {
-        let found = inner.find(operation, &vm.id).await?;
+    let numbers = view.numbers().filter(|number| {
+        let place = view.guest(*number).and_then(|guest| guest.host.as_ref());
+        host.is_none() || place == host
+    });
+    let looks = numbers.map(|number| async move {
+        let vm = VmId::new(number.to_string());
+        let found = inner.find(operation, &vm).await?;
         let config = Config::read(&list::raw_config(inner, operation, &found).await?, found.place.kind)?;
-        let plugged = decode(&vm.id, &config).nics.iter().any(|nic| match &nic.source {
+        let plugged = decode(&vm, &config).nics.iter().any(|nic| match &nic.source {
             NicSource::Network(name) => name == network,
             NicSource::Bridge(name) => name == network.as_str(),
             _ => false,
         });
-        Ok::<_, Error>(plugged.then_some(&vm.id))
+        Ok::<_, Error>(plugged.then_some(vm))
     });
     for look in futures::future::join_all(looks).await {
         match look {

@@ -24,7 +24,7 @@ const URL: &str = "HYPERVISOR_TEST_URL";
 const README: &str = include_str!("../../README.md");
 /// The privileges of its role that the suite has no case for: it looks at an upload by downloading it again, which this server cannot, and changes
 /// no cloud-init data.
-const NOT_ASKED: &[&str] = &["Datastore.AllocateTemplate", "VM.Config.Cloudinit"];
+const NOT_ASKED: &[&str] = &["Datastore.AllocateTemplate", "SDN.Allocate", "VM.Config.Cloudinit"];
 /// A container template that the fake has.
 const TEMPLATE: &str = "local:vztmpl/alpine-3.20-default_20240908_amd64.tar.xz";
 /// An image that disks can be copied of.

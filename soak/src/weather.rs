@@ -59,6 +59,13 @@ impl Weather {
         }
     }
 
+    /// Answers once nothing that was sent before can happen any more.
+    pub(crate) async fn arrived(&self) {
+        if let Self::Proxy(proxy) = self {
+            proxy.arrived().await;
+        }
+    }
+
     /// Forgets what the proxy only keeps for tests.
     pub(crate) fn tidy(&self) {
         if let Self::Proxy(proxy) = self {

@@ -334,6 +334,7 @@ impl Worker {
 
     /// Finds out what is: the outcome of a call is not known. `vm` is where it must be, if it is.
     async fn settle(&mut self, name: &str, vm: Option<Vm>) {
+        self.world.weather.arrived().await;
         match verdict::look(&self.world.steady, name, vm).await {
             Ok(Some(guest)) => drop(self.model.guests.insert(name.to_owned(), guest)),
             Ok(None) => self.model.remove(name),

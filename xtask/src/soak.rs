@@ -22,6 +22,8 @@ pub(crate) fn command(minutes: u64, seed: Option<u64>) -> Result<()> {
 /// The command line of the program, which has been built.
 pub(crate) fn soak(seconds: u64, seed: Option<u64>) -> Result<Command> {
     let mut command = Command::new(paths::build()?.join(PROGRAM));
+    // What the allocator keeps for later, in an arena for each thread, is no growth of ours.
+    command.env("MALLOC_ARENA_MAX", "1").env("MALLOC_TRIM_THRESHOLD_", "131072");
     command
         .args(["--seconds", &seconds.to_string()])
         .args(seed.iter().flat_map(|seed| ["--seed".to_owned(), seed.to_string()]));

@@ -1,9 +1,11 @@
 //! A proxy on loopback that breaks connections where a test wants them broken.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,6 +16,8 @@ use super::harm::{Harm, Injury, Passed, Pending};
 use crate::layer::Fault;
 
 const PIECE: usize = 64 * 1024;
+/// How long a server is waited for whose answer nobody hears.
+const FINISH: Duration = Duration::from_secs(60);
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const UNAVAILABLE: &[u8] =
@@ -40,6 +44,9 @@ struct Shared {
     dice: Mutex<Option<Dice>>,
     /// Requests of which the first bytes have come, by method.
     seen: Mutex<Vec<String>>,
+    /// The numbers of the requests that were passed on and not answered yet.
+    on_their_way: watch::Sender<BTreeSet<usize>>,
+    passed: AtomicUsize,
     struck: AtomicUsize,
 }
 
@@ -88,6 +95,8 @@ impl FaultProxy {
             armed: Mutex::default(),
             dice: Mutex::default(),
             seen: Mutex::default(),
+            on_their_way: watch::Sender::default(),
+            passed: AtomicUsize::new(0),
             struck: AtomicUsize::new(0),
         });
         let ((refuse, wanted), (now, refuses)) = (watch::channel(false), watch::channel(false));
@@ -146,6 +155,14 @@ impl FaultProxy {
         lock(&self.shared.seen).clone()
     }
 
+    /// Answers once the server has answered, or broken off, all that has been passed on to it by now, also where the caller has given up: from
+    /// then on nothing happens any more that was asked for before.
+    pub async fn arrived(&self) {
+        let now = self.shared.on_their_way.borrow().clone();
+        // An error means that the proxy has ended.
+        let _ = self.shared.on_their_way.subscribe().wait_for(|left| now.is_disjoint(left)).await;
+    }
+
     /// Forgets the requests so far, for runs without end.
     pub fn forget_requests(&self) {
         lock(&self.shared.seen).clear();
@@ -156,7 +173,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A request that was passed on, until it is answered.
+struct OnItsWay<'a>(&'a Shared, usize);
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.0.on_their_way.send_modify(|all| {
+            all.remove(&self.1);
+        });
+    }
+}
+
 impl Shared {
+    fn pass(&self) -> OnItsWay<'_> {
+        let number = self.passed.fetch_add(1, Ordering::SeqCst);
+        self.on_their_way.send_modify(|all| {
+            all.insert(number);
+        });
+        OnItsWay(self, number)
+    }
+
     /// Whether the request that begins with these bytes is to be harmed; counts it if they begin one.
     fn fate(&self, bytes: &[u8]) -> Option<Strike> {
         let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
@@ -232,12 +268,21 @@ async fn relay(mut client: TcpStream, shared: Arc<Shared>) -> Option<()> {
     server.set_nodelay(true).ok()?;
     let (mut from_client, mut from_server) = (vec![0; PIECE], vec![0; PIECE]);
     let mut pending: Option<Pending> = None;
+    let mut on_its_way: Option<OnItsWay<'_>> = None;
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
-                let piece = from_client.get(..read.ok()?).filter(|piece| !piece.is_empty())?;
+                let Some(piece) = from_client.get(..read.unwrap_or(0)).filter(|piece| !piece.is_empty()) else {
+                    if on_its_way.is_some() {
+                        finish(&mut server, &mut from_server).await;
+                    }
+                    return None;
+                };
+                on_its_way.get_or_insert_with(|| shared.pass());
                 match shared.fate(piece) {
-                    Some(Strike::Fault(fault)) => return fail(fault, piece, &mut client, &mut server).await,
+                    Some(Strike::Fault(fault)) => {
+                        return fail(fault, piece, &mut client, &mut server, on_its_way).await;
+                    }
                     Some(Strike::Harm(harm)) => pending = Some(Pending::new(harm)),
                     None => {}
                 }
@@ -249,6 +294,7 @@ async fn relay(mut client: TcpStream, shared: Arc<Shared>) -> Option<()> {
             }
             read = server.read(&mut from_server) => {
                 let piece = from_server.get(..read.ok()?).filter(|piece| !piece.is_empty())?;
+                on_its_way = None;
                 match pending.take() {
                     // The answer has begun: the request was too short to be harmed.
                     Some(on_its_way) if !on_its_way.harm.to_request => {
@@ -259,6 +305,12 @@ async fn relay(mut client: TcpStream, shared: Arc<Shared>) -> Option<()> {
             }
         }
     }
+}
+
+/// Tells the server that its caller has gone, and waits until it has answered or broken off.
+async fn finish(server: &mut TcpStream, answer: &mut [u8]) {
+    let _ = server.shutdown().await;
+    let _ = tokio::time::timeout(FINISH, server.read(answer)).await;
 }
 
 /// Passes a piece on with the harm that is due; nothing where the connection ends by it.
@@ -288,29 +340,47 @@ async fn harmed(
 }
 
 /// Brings a fault about.
-async fn fail(fault: Fault, piece: &[u8], client: &mut TcpStream, server: &mut TcpStream) -> Option<()> {
+async fn fail(
+    fault: Fault,
+    piece: &[u8],
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    on_its_way: Option<OnItsWay<'_>>,
+) -> Option<()> {
     match fault {
         Fault::Refused | Fault::CutBefore => None,
         Fault::RateLimited => client.write_all(TOO_MANY).await.ok(),
         Fault::Unavailable => client.write_all(UNAVAILABLE).await.ok(),
         _ => {
             server.write_all(piece).await.ok()?;
-            strike(fault, client, server).await
+            strike(fault, client, server, on_its_way).await
         }
     }
 }
 
 /// The request is on its way: waits for the answer, by which the server has acted, and does harm to it.
-async fn strike(fault: Fault, client: &mut TcpStream, server: &mut TcpStream) -> Option<()> {
+async fn strike(
+    fault: Fault,
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    on_its_way: Option<OnItsWay<'_>>,
+) -> Option<()> {
     let mut answer = vec![0; PIECE];
     let mut more = vec![0; PIECE];
     let read = loop {
         // A body may follow the head of the request in a piece of its own.
         tokio::select! {
             read = server.read(&mut answer) => break read.ok()?,
-            read = client.read(&mut more) => server.write_all(more.get(..read.ok().filter(|read| *read > 0)?)?).await.ok()?,
+            read = client.read(&mut more) => match more.get(..read.unwrap_or(0)).filter(|piece| !piece.is_empty()) {
+                Some(piece) => server.write_all(piece).await.ok()?,
+                None => {
+                    finish(server, &mut answer).await;
+                    return None;
+                }
+            },
         }
     };
+    drop(on_its_way);
     match fault {
         Fault::Silent => std::future::pending().await,
         Fault::Truncated => {

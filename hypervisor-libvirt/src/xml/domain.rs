@@ -37,7 +37,7 @@ pub(crate) fn build(spec: &VmSpec, machine: &Machine, disks: &[DiskPlan], nics: 
         domain.set_child_text("description", description);
     }
     let marks = Marks {
-        tags: spec.tags.clone(),
+        tags: spec.tags.clone().into_set(),
         metadata: spec.metadata.clone(),
         client_token: spec.client_token.clone(),
         template: false,

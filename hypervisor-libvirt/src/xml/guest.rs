@@ -95,7 +95,7 @@ pub(crate) fn config(domain: &Element, disks: Vec<DiskInfo>, autostart: bool) ->
         .autostart(autostart);
     spec.kind = facts.kind;
     spec.description = facts.description;
-    spec.tags = facts.marks.tags;
+    spec.tags = facts.marks.tags.into();
     spec.metadata = facts.marks.metadata;
     spec.client_token = facts.marks.client_token;
     spec.machine = domain.attr_at("os/type", "machine").map(str::to_owned);

@@ -65,7 +65,7 @@ impl World {
             host: Some(vm.host.clone()),
             cpus: Some(force.cpus),
             memory: Some(force.memory),
-            tags: spec.tags.clone().into(),
+            tags: spec.tags.clone(),
             description: spec.description.clone(),
             group: spec.group.clone(),
             template: vm.template,

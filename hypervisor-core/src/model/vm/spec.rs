@@ -13,6 +13,7 @@ use crate::model::extra::{BackendOptions, Extra};
 use crate::model::id::{GroupId, HostId, VmId, VolumeId};
 use crate::model::macros::{pushers, setters};
 use crate::model::nic::NicSpec;
+use crate::model::tags::Tags;
 use crate::model::units::ByteSize;
 use crate::model::validate;
 
@@ -53,7 +54,7 @@ pub struct VmSpec {
     pub description: Option<String>,
     /// Flat tags, in lower case.
     #[serde(default)]
-    pub tags: BTreeSet<String>,
+    pub tags: Tags,
     /// A map of metadata.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
@@ -118,7 +119,7 @@ impl VmSpec {
             cpus: 1,
             memory: ByteSize::mib(512),
             description: None,
-            tags: BTreeSet::new(),
+            tags: Tags::default(),
             metadata: BTreeMap::new(),
             group: None,
             disks: Vec::new(),

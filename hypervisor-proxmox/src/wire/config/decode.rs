@@ -80,7 +80,8 @@ pub fn decode(vm: &VmId, config: &Config) -> VmConfig {
     let mut spec = VmSpec::new(name(vm, config)).id(vm.clone()).cpus(cpus(config)).memory(memory(config));
     spec.kind = config.kind;
     let number = vm.as_str().parse().unwrap_or_default();
-    (spec.tags, spec.client_token) = marks::read_tags(number, config.get("tags").unwrap_or_default());
+    let (tags, token) = marks::read_tags(number, config.get("tags").unwrap_or_default());
+    (spec.tags, spec.client_token) = (tags.into(), token);
     (spec.description, spec.metadata) = marks::read_notes(config.get("description").unwrap_or_default());
     spec.autostart = config.flag("onboot").unwrap_or(false);
     spec.agent = boot::agent(config);

@@ -610,7 +610,7 @@ prop_compose! {
     ) -> VmSpec {
         let [autostart, agent, tpm, uefi] = flags;
         let mut spec = VmSpec::new(name).cpus(cpus).memory(ByteSize::mib(mib)).autostart(autostart).agent(agent).tpm(tpm);
-        spec.tags = tags;
+        spec.tags = tags.into();
         spec.metadata = metadata;
         spec.description = description;
         spec.client_token = token;
