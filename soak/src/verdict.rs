@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hypervisor_core::handle::Vm;
 use hypervisor_core::model::{
-    PageRequest, PoolQuery, TaskQuery, TaskState, VmId, VmInfo, VmQuery, VmState, VolumeId,
+    PageRequest, PoolQuery, TaskInfo, TaskQuery, TaskState, VmId, VmInfo, VmQuery, VmState, VolumeId,
 };
 use hypervisor_core::{Error, ErrorKind, Hypervisor, Operation, Result};
 
@@ -66,9 +66,11 @@ async fn is_quiet(hv: &Arc<dyn Hypervisor>, info: &VmInfo) -> Result<bool> {
     if !hv.capabilities().has(Operation::ListTasks) {
         return Ok(true);
     }
-    let query = TaskQuery::all().vm(&info.id).state(TaskState::Running);
-    let running = hv.list_tasks(&query, &PageRequest::first()).await?;
-    Ok(!running.items.iter().any(|task| query.matches(task)))
+    // A task that names no guest may be about many, this one included.
+    let running = hv.list_tasks(&TaskQuery::all().state(TaskState::Running), &PageRequest::first()).await?;
+    let concerns =
+        |task: &TaskInfo| !task.state.is_final() && task.vm.as_ref().is_none_or(|vm| *vm == info.id);
+    Ok(!running.items.iter().any(concerns))
 }
 
 async fn guest(hv: &Arc<dyn Hypervisor>, info: &VmInfo) -> Result<Guest> {
