@@ -10,7 +10,7 @@ use hypervisor_core::model::{
     VmId, VmInfo, VmState,
 };
 use hypervisor_core::traits::Batch;
-use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use hypervisor_core::{Error, ErrorKind, Operation, Result, Retry};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -235,13 +235,20 @@ fn one(
             return Ok(());
         }
         let mut last = VmState::Unknown("unknown".to_owned());
+        let mut blind = None;
         // The server's task may end a moment before QEMU says so.
         for pause in [0_u64, 250, 500, 1000] {
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            last = list::state(&work, action.operation(), &guest).await?.state;
-            if last == wanted {
-                return Ok(());
+            match list::state(&work, action.operation(), &guest).await {
+                Ok(seen) if seen.state == wanted => return Ok(()),
+                Ok(seen) => (last, blind) = (seen.state, None),
+                // A failed look is not a failed task.
+                Err(error) if error.retry() != Retry::Never => blind = Some(error),
+                Err(error) => return Err(error),
             }
+        }
+        if let Some(error) = blind {
+            return Err(error);
         }
         match end.map(|end| end.task) {
             Some(Err(error)) => Err(error),
@@ -273,5 +280,30 @@ mod tests {
         let all = pve.requests().len();
         assert!(all < 64, "{all} requests for 64 guests: one for each would be as few");
         assert_eq!(pve.count("GET", "/nodes/*/tasks"), 0, "its own tasks are looked at without the server");
+    }
+
+    #[tokio::test]
+    async fn a_look_that_fails_is_no_start_that_failed() {
+        let pve = FakePve::builder().many(2).task_time(Duration::from_millis(20)).start().await.unwrap();
+        let config = ProxmoxConfig::new(&pve.url()).unwrap().token(pve.token_id(), pve.token_secret());
+        let proxmox = Box::pin(Proxmox::connect(config)).await.unwrap();
+        let starts = || ["1000", "1001"].map(|vm| BatchOp::power(vm, PowerAction::Start));
+        let begun = proxmox.submit_bulk(&starts()).await.unwrap();
+        pve.faults().on("GET", "/nodes/*/qemu/*/status/current").times(4).answer(429, "Too Many Requests");
+        for started in begun {
+            let task = started.unwrap().task.unwrap();
+            let end = async {
+                loop {
+                    let info = hypervisor_core::traits::Tasks::get_task(&proxmox, &task, None).await.unwrap();
+                    if info.state.is_final() {
+                        return info;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let end = end.await;
+            assert_eq!(end.state, hypervisor_core::model::TaskState::Succeeded, "{end:?}");
+        }
+        assert_eq!(pve.faults().struck(), 4, "looks were refused");
     }
 }

@@ -148,8 +148,17 @@ impl Wait<'_> {
                 let why = info.error.clone().unwrap_or_else(|| "the server gives no reason".to_owned());
                 let tail =
                     self.log_tail(backend, self.options.deadline.saturating_sub(began.elapsed())).await;
-                let kind = info.error_kind.unwrap_or(ErrorKind::TaskFailed);
-                Err(self.named(Error::new(kind, why), Some(&info)).with_log_tail(tail))
+                let error = Error::new(info.error_kind.unwrap_or(ErrorKind::TaskFailed), why);
+                let error = match error.kind() {
+                    // The call itself went through: it is the task that did not get further, and what it had done by then is not known.
+                    ErrorKind::Connect
+                    | ErrorKind::RateLimited
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::Unauthenticated
+                    | ErrorKind::Config => error.with_retry(Retry::IfIdempotent),
+                    _ => error,
+                };
+                Err(self.named(error, Some(&info)).with_log_tail(tail))
             }
             TaskState::Cancelled => {
                 let why = info.error.clone().unwrap_or_else(|| "the task was cancelled".to_owned());

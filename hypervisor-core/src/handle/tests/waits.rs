@@ -52,6 +52,20 @@ async fn a_failed_task_says_why_with_the_end_of_its_log() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_met_a_closed_door_may_have_done_a_part() {
+    for kind in
+        [ErrorKind::RateLimited, ErrorKind::Connect, ErrorKind::HostUnreachable, ErrorKind::Unauthenticated]
+    {
+        let backend = Scripted::new();
+        let failed = ends("t", TaskState::Failed).error("too many requests").error_kind(kind);
+        let task = backend.task(Duration::ZERO, failed);
+        let error = backend.hv().task(task).wait().await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (kind, Effect::Unknown), "{error}");
+        assert_ne!(error.retry(), Retry::Safe, "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn reading_the_log_of_a_failed_task_does_not_outlast_the_wait() {
     let backend = Scripted::new();
     let task = backend.task(Duration::ZERO, ends("t", TaskState::Failed).error("no space left"));
