@@ -201,12 +201,12 @@ impl Inner {
     /// A host that answers: this one, if it is known and does.
     pub(crate) async fn check_host(&self, operation: Operation, host: &HostId) -> Result<()> {
         let view = self.recent_view(operation).await?;
-        if view.inventory.hosts.iter().any(|known| known.id == *host) {
+        if view.hosts.iter().any(|known| known.id == *host) {
             return Ok(());
         }
         // It may have joined the cluster since.
         let view = self.view(operation).await?;
-        if view.inventory.hosts.is_empty() || view.inventory.hosts.iter().any(|known| known.id == *host) {
+        if view.hosts.is_empty() || view.hosts.iter().any(|known| known.id == *host) {
             return Ok(());
         }
         Err(named(operation)(host.not_found()))

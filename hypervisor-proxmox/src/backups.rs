@@ -59,8 +59,7 @@ async fn list_backups(inner: &Inner, query: &BackupQuery, page: &PageRequest) ->
     let pools: Vec<PoolId> = match &query.pool {
         Some(pool) => vec![pool.clone()],
         None => {
-            let fitting =
-                view.inventory.pools.iter().filter(|pool| pool.active && pool.content.contains("backup"));
+            let fitting = view.pools.iter().filter(|pool| pool.active && pool.content.contains("backup"));
             fitting.map(|pool| pool.id.clone()).collect()
         }
     };
@@ -80,7 +79,7 @@ async fn list_backups(inner: &Inner, query: &BackupQuery, page: &PageRequest) ->
         }
     });
     let mut backups: Vec<BackupInfo> = Vec::new();
-    let mut unreachable = view.inventory.unreachable.clone();
+    let mut unreachable = view.unreachable.clone();
     let answers = futures::future::join_all(asked).await;
     for ((host, _), answer) in wanted.iter().zip(answers) {
         match answer {
@@ -132,7 +131,7 @@ async fn pool_for(inner: &Inner, host: &HostId) -> Result<PoolId> {
     let fits = |pool: &&hypervisor_core::model::PoolInfo| {
         pool.active && pool.content.contains("backup") && (pool.hosts.is_empty() || pool.hosts.contains(host))
     };
-    let roomiest = view.inventory.pools.iter().filter(fits).max_by_key(|pool| (pool.shared, pool.available));
+    let roomiest = view.pools.iter().filter(fits).max_by_key(|pool| (pool.shared, pool.available));
     let found = roomiest.map(|pool| pool.id.clone());
     found
         .ok_or_else(|| Error::invalid("pool", format!("no storage of host `{host}` takes backups: name one")))

@@ -99,7 +99,7 @@ async fn guests(inner: &Inner, ops: &[BatchOp]) -> Result<HashMap<VmId, VmInfo>>
             since = now;
             continue;
         }
-        list::refresh(inner, operation, &mut known, &mut view.inventory.unreachable.clone()).await;
+        list::refresh(inner, operation, &mut known, &mut view.unreachable.clone()).await;
         return Ok(known.into_iter().map(|guest| (guest.id.clone(), guest)).collect());
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hypervisor_core::model::{GroupId, GuestKind, HostId, HostState, PoolInfo, VmId, VmInfo, VmState};
+use hypervisor_core::model::{
+    GroupId, GuestKind, HostId, HostInfo, HostState, PoolInfo, Unreachable, VmId, VmInfo, VmState,
+};
 use hypervisor_core::{Error, Operation, Result};
 use tokio::time::Instant;
 
@@ -66,8 +68,11 @@ impl Brief {
 /// The cluster as it was seen.
 #[derive(Debug)]
 pub(crate) struct View {
-    /// What there is beside guests.
-    pub(crate) inventory: Inventory,
+    pub(crate) hosts: Vec<HostInfo>,
+    /// The storages, one for each name.
+    pub(crate) pools: Vec<PoolInfo>,
+    /// The hosts that are offline.
+    pub(crate) unreachable: Vec<Unreachable>,
     /// When the look began.
     pub(crate) at: Instant,
     /// By number.
@@ -88,21 +93,21 @@ impl View {
     /// The hosts that answer. Of one whose daemon has told nothing yet, as after a boot, nobody knows: it comes last.
     pub(crate) fn online(&self) -> impl Iterator<Item = &HostId> {
         let of = |wanted: fn(&HostState) -> bool| {
-            self.inventory.hosts.iter().filter(move |host| wanted(&host.state)).map(|host| &host.id)
+            self.hosts.iter().filter(move |host| wanted(&host.state)).map(|host| &host.id)
         };
         of(|state| *state == HostState::Online).chain(of(|state| matches!(state, HostState::Unknown(_))))
     }
 
     /// The hosts that have this storage and answer.
     pub(crate) fn hosts_of(&self, pool: &str) -> Vec<HostId> {
-        let known = self.inventory.pools.iter().find(|known| known.id.as_str() == pool);
+        let known = self.pools.iter().find(|known| known.id.as_str() == pool);
         let has =
             |host: &&HostId| known.is_none_or(|known| known.hosts.is_empty() || known.hosts.contains(host));
         self.online().filter(has).cloned().collect()
     }
 
     pub(crate) fn pool(&self, pool: &str) -> Option<&PoolInfo> {
-        self.inventory.pools.iter().find(|known| known.id.as_str() == pool)
+        self.pools.iter().find(|known| known.id.as_str() == pool)
     }
 
     fn group(&self, vm: &VmId) -> Option<&GroupId> {
@@ -213,11 +218,11 @@ impl Locator {
             inventory.hosts =
                 node::hosts(&api.bytes(&nodes).await?).map_err(|error| error.with_operation(operation))?;
         }
-        let all = std::mem::take(&mut inventory.guests);
+        let Inventory { guests: all, hosts, pools, unreachable, .. } = inventory;
         let mut guests: Vec<Brief> = Vec::with_capacity(all.len());
         guests.extend(all.iter().filter_map(Brief::of));
         guests.sort_by_key(|guest| guest.number);
-        let view = Arc::new(View { inventory, at, guests: guests.into() });
+        let view = Arc::new(View { hosts, pools, unreachable, at, guests: guests.into() });
         let mut known = self.known();
         known.view = Some(Arc::clone(&view));
         known.guests = (known.wanting > 0).then(|| Arc::new(all));

@@ -182,7 +182,7 @@ async fn all(inner: &Inner, operation: Operation) -> Result<(Vec<NetworkInfo>, V
     let asked = hosts.iter().map(|host| bridges(inner, operation, host));
     let (answers, vnets) = futures::join!(futures::future::join_all(asked), vnets(inner, operation));
     let mut merged: BTreeMap<NetworkId, (NetworkInfo, usize)> = BTreeMap::new();
-    let mut unreachable = view.inventory.unreachable.clone();
+    let mut unreachable = view.unreachable.clone();
     for (host, answer) in hosts.iter().zip(answers) {
         let bridges = match answer {
             Ok(bridges) => bridges,

@@ -115,7 +115,7 @@ async fn list(inner: &Inner, query: &PoolQuery, page: &PageRequest) -> Result<Pa
     let (configured, view) = (wire::pools(&configured?, None)?, view?);
     let pools = configured.into_iter().map(|pool| with_usage(pool, |name| view.pool(name)));
     let wanted = pools.filter(|pool| query.matches(pool)).collect();
-    Ok(Page::cut(wanted, page, key).with_unreachable(view.inventory.unreachable.clone()))
+    Ok(Page::cut(wanted, page, key).with_unreachable(view.unreachable.clone()))
 }
 
 fn content_of(query: &PoolQuery) -> Form {

@@ -209,7 +209,7 @@ impl Inner {
         let asked = hosts.iter().map(|host| self.tasks_of(host, &form));
         let answers = futures::future::join_all(asked).await;
         let mut tasks = self.chains.list();
-        let mut unreachable = view.inventory.unreachable.clone();
+        let mut unreachable = view.unreachable.clone();
         unreachable.retain(|known| query.host.as_ref().is_none_or(|host| known.host == *host));
         for (host, answer) in hosts.into_iter().zip(answers) {
             match answer {

@@ -45,7 +45,7 @@ impl Placed {
             *placed = (Some(view.at), HashMap::new());
         }
         let free = |host: &HostId| {
-            let known = view.inventory.hosts.iter().find(|known| known.id == *host)?;
+            let known = view.hosts.iter().find(|known| known.id == *host)?;
             let left = known.memory?.saturating_sub(known.memory_used.unwrap_or(ByteSize::ZERO));
             Some(left.saturating_sub(placed.1.get(host).copied().unwrap_or(ByteSize::ZERO)))
         };
@@ -376,7 +376,7 @@ pub(crate) fn pool_for(inner: &Inner, view: &View, host: &HostId, kind: GuestKin
         return Some(pool.clone());
     }
     let content = if kind == GuestKind::Container { "rootdir" } else { "images" };
-    let fitting = view.inventory.pools.iter().filter(|pool| {
+    let fitting = view.pools.iter().filter(|pool| {
         pool.active && pool.content.contains(content) && (pool.hosts.is_empty() || pool.hosts.contains(host))
     });
     fitting.max_by_key(|pool| pool.available).map(|pool| pool.id.clone())

@@ -46,7 +46,7 @@ pub(crate) async fn everywhere(
     operation: Operation,
 ) -> Result<(Vec<VmInfo>, Vec<Unreachable>)> {
     let (view, mut guests) = inner.guests(operation).await?;
-    let mut unreachable = view.inventory.unreachable.clone();
+    let mut unreachable = view.unreachable.clone();
     refresh(inner, operation, &mut guests, &mut unreachable).await;
     Ok((guests, unreachable))
 }

@@ -72,9 +72,13 @@ async fn a_new_disk_has_a_volume(cx: &Context) -> Check {
     let (_, disk) = with_disk(cx).await?;
     let volume = cx.volume_info(&volume_of(&disk)?).await?;
     check_eq!("its pool", volume.pool, cx.pool().await?);
+    if cx.has_formats().await? {
+        check_eq!("the volume's capacity", Some(volume.capacity), disk.capacity);
+        return Ok(());
+    }
     // Block storage rounds up to its own units, and some backends tell what was asked for.
     let shown = disk.capacity.unwrap_or(ByteSize::ZERO);
-    let fits = volume.capacity >= shown && volume.capacity < shown.saturating_add(ByteSize::mib(8));
+    let fits = volume.capacity >= shown && volume.capacity < shown.saturating_add(cx.units(1));
     check!(fits, "the volume has {} where the disk shows {shown}", volume.capacity);
     Ok(())
 }
