@@ -175,3 +175,35 @@ async fn the_dice_are_asked_for_every_request_until_they_are_taken_away() {
         assert!(http.send(Request::get("/read")).await.unwrap().is_success());
     }
 }
+
+#[tokio::test]
+async fn what_was_passed_on_has_arrived_once_the_server_is_done_with_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    let acted = Arc::new(AtomicUsize::new(0));
+    let (acting, (read, mut has_read)) = (Arc::clone(&acted), tokio::sync::mpsc::channel(1));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            read.send(()).await.unwrap();
+            // Busy with something else, and done with it only after its caller has gone.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            acting.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    let proxy = FaultProxy::start(upstream).await.unwrap();
+    proxy.arrived().await;
+    for (number, fault) in [None, Some(Fault::CutAfter), Some(Fault::Silent)].into_iter().enumerate() {
+        if let Some(fault) = fault {
+            proxy.arm(fault, true, 1);
+        }
+        let mut client = tokio::net::TcpStream::connect(proxy.address()).await.unwrap();
+        client.write_all(b"POST /write HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        has_read.recv().await.unwrap();
+        drop(client);
+        assert_eq!(acted.load(Ordering::SeqCst), number, "{fault:?}: the server is not done yet");
+        tokio::time::timeout(Duration::from_secs(20), proxy.arrived()).await.unwrap();
+        assert_eq!(acted.load(Ordering::SeqCst), number + 1, "{fault:?}: it has arrived");
+    }
+}
