@@ -31,7 +31,7 @@ use crate::operation::OperationClass;
 /// a guest of another uid, has succeeded. Once an attempt may have had an effect, the final error says so, whatever the last attempt said.
 ///
 /// Ids are used again: where the caller has named no uid, the delete of a guest asks for it before the first attempt, and every attempt carries it.
-/// Where the backend tells none (or the caller may not read it), a guest that is there after a lost answer may be the next one, and the delete is
+/// Where the backend tells none (or the guest cannot be read), a guest that is there after a lost answer may be the next one, and the delete is
 /// not repeated.
 ///
 /// A token names one logical call: creates with the same token go one after the other, and one that comes after another (whose caller may have
@@ -306,9 +306,12 @@ impl RetryPolicy {
             Target::Unsure => None,
             _ => match self.course(begun).look(call, uid).await {
                 Ok(known) => known,
-                // What may not be read may be deleted all the same.
+                // What may not be read, or makes no sense, may be deleted all the same.
                 Err(error)
-                    if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) =>
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::Protocol
+                    ) =>
                 {
                     None
                 }

@@ -186,7 +186,12 @@ async fn a_delete_of_unknown_outcome_is_repeated_for_the_same_guest_only() {
     assert!(delete(&backend).await.is_ok());
 
     // That is not known: the backend tells no uid, or the caller may not read it.
-    for first in [guest(None), fail(ErrorKind::PermissionDenied), fail(ErrorKind::Unsupported)] {
+    for first in [
+        guest(None),
+        fail(ErrorKind::PermissionDenied),
+        fail(ErrorKind::Unsupported),
+        fail(ErrorKind::Protocol),
+    ] {
         let backend = Scripted::shared([first, lost(), guest(Some("somebody's"))]);
         let error = delete(&backend).await.unwrap_err();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::Transport, Effect::Unknown), "{error}");
