@@ -19,7 +19,23 @@ const TAIL: usize = 256;
 const ITEM: usize = 512;
 
 /// The member `data` of an envelope, written already in its place: lists are long, and none is copied once more.
-pub(crate) struct Written(Vec<u8>);
+pub(crate) struct Written {
+    body: Vec<u8>,
+    /// What it was written of: freed when the answer is sent, so that nobody waits for it.
+    of: Option<Box<dyn Send>>,
+}
+
+/// A body, and what is freed with it.
+struct Whole {
+    body: Vec<u8>,
+    _of: Option<Box<dyn Send>>,
+}
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
 
 impl Written {
     /// `room`: about how many bytes it will have.
@@ -28,24 +44,24 @@ impl Written {
         body.extend_from_slice(HEAD);
         serde_json::to_writer(&mut body, data)
             .map_err(|error| Problem::internal("an answer cannot be written", &error))?;
-        Ok(Self(body))
+        Ok(Self { body, of: None })
     }
 
     /// What is JSON already.
     pub(crate) fn json(data: &str) -> Self {
-        Self([HEAD, data.as_bytes()].concat())
+        Self { body: [HEAD, data.as_bytes()].concat(), of: None }
     }
 
     pub(crate) fn as_json(&self) -> &[u8] {
-        self.0.get(HEAD.len()..).unwrap_or_default()
+        self.body.get(HEAD.len()..).unwrap_or_default()
     }
 
-    fn ended(self, meta: &Value) -> Vec<u8> {
-        let Self(mut body) = self;
+    fn ended(self, meta: &Value) -> Bytes {
+        let Self { mut body, of } = self;
         body.extend_from_slice(b",\"meta\":");
         body.extend_from_slice(meta.to_string().as_bytes());
         body.push(b'}');
-        body
+        Bytes::from_owner(Whole { body, _of: of })
     }
 }
 
@@ -74,6 +90,14 @@ impl Answer {
     pub(crate) fn list(data: &impl Serialize, items: usize) -> Reply {
         let data = Written::of(data, ITEM.saturating_mul(items.saturating_add(1)))?;
         Ok(Self::Data { status: StatusCode::OK, data, meta: Map::new() })
+    }
+
+    /// Frees this when the answer is sent.
+    pub(crate) fn with_rest(mut self, of: impl Send + 'static) -> Self {
+        if let Self::Data { data, .. } = &mut self {
+            data.of = Some(Box::new(of));
+        }
+        self
     }
 
     /// Adds a member to `meta`.
@@ -117,7 +141,7 @@ impl About {
             Ok(Answer::Data { status, data, meta }) => json_response(status, data.ended(&self.meta(meta))),
             Ok(Answer::Message(message)) => {
                 let body = json!({ "success": true, "message": message, "meta": self.meta(Map::new()) });
-                json_response(StatusCode::OK, body.to_string().into_bytes())
+                json_response(StatusCode::OK, body.to_string())
             }
             Err(problem) => self.refusal(&problem),
         };
@@ -134,7 +158,7 @@ impl About {
             told.error = told.error.with_request_id(self.request_id.clone());
         }
         let body = json!({ "success": false, "error": told.body(), "meta": self.meta(Map::new()) });
-        let mut response = json_response(problem.status, body.to_string().into_bytes());
+        let mut response = json_response(problem.status, body.to_string());
         let headers = response.headers_mut();
         if let Some(after) = problem.error.retry_after() {
             headers.insert("retry-after", HeaderValue::from(after.as_secs().max(1)));
@@ -146,8 +170,8 @@ impl About {
     }
 }
 
-fn json_response(status: StatusCode, body: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+fn json_response(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

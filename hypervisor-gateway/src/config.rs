@@ -44,6 +44,7 @@ pub struct GatewayConfig {
     pub(crate) watch_buffer: usize,
     pub(crate) stream_grace: Duration,
     pub(crate) lease: Duration,
+    pub(crate) recheck_tokens: Duration,
     pub(crate) durable_tasks: Option<bool>,
     pub(crate) keep_jobs: Duration,
     pub(crate) webhook_attempts: u32,
@@ -76,6 +77,7 @@ impl GatewayConfig {
             watch_buffer: 256,
             stream_grace: Duration::from_secs(5),
             lease: Duration::from_secs(15),
+            recheck_tokens: Duration::from_secs(1),
             durable_tasks: None,
             keep_jobs: Duration::from_secs(7 * 24 * 3600),
             webhook_attempts: 12,
@@ -165,6 +167,15 @@ impl GatewayConfig {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease.max(Duration::from_millis(100));
+        self
+    }
+
+    /// How long a token is believed after it was found in the database, so that not every request has to ask: one second, if nothing is said.
+    /// A token that is revoked through another gateway on the same database may work so much longer there; the gateway that revokes it
+    /// refuses it at once. Expiry always counts at once. With zero every request asks.
+    #[must_use]
+    pub fn recheck_tokens(mut self, after: Duration) -> Self {
+        self.recheck_tokens = after;
         self
     }
 

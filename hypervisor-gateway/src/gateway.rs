@@ -10,6 +10,7 @@ use hypervisor_core::{Hypervisor, Result};
 use tokio::sync::{Notify, Semaphore, watch};
 use uuid::Uuid;
 
+use crate::believed::Believed;
 use crate::config::GatewayConfig;
 use crate::counters::Counters;
 use crate::jobs::follow;
@@ -23,6 +24,7 @@ pub(crate) struct App {
     pub(crate) hv: Arc<dyn Hypervisor>,
     pub(crate) config: GatewayConfig,
     pub(crate) store: Store,
+    pub(crate) believed: Believed,
     /// The part of a job's id that says whose task it is.
     pub(crate) scope: String,
     pub(crate) limiter: Limiter,
@@ -125,6 +127,7 @@ impl Gateway {
             subscribers: Arc::new(Semaphore::new(config.subscribers)),
             config,
             store,
+            believed: Believed::default(),
             scope,
             limiter: Limiter::default(),
             counters: Counters::default(),

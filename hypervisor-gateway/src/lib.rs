@@ -28,6 +28,7 @@ mod about;
 mod answer;
 mod backups;
 mod batch;
+mod believed;
 mod call;
 mod clock;
 mod compute;

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use hypervisor_core::model::Unreachable;
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::routes::{Access, Body, Good, Param, Route, Shape, table};
@@ -108,6 +108,20 @@ fn shape(shape: Shape, generator: &mut SchemaGenerator) -> Value {
             json!({ "type": "object", "required": [member], "properties": { member: of } })
         }
     }
+}
+
+/// What a job made or changed: whatever the routes give that begin jobs.
+pub(crate) fn job_output(generator: &mut SchemaGenerator) -> Schema {
+    let mut any = vec![json!({ "type": "null" })];
+    for route in table() {
+        if let Good::Started(_, output, _) = route.good {
+            let output = shape(output, generator);
+            if !any.contains(&output) {
+                any.push(output);
+            }
+        }
+    }
+    json_schema!({ "anyOf": any })
 }
 
 fn envelope(data: &Value) -> Value {
@@ -349,6 +363,9 @@ mod tests {
         // Backends put there what they like.
         let free = ["Extra"];
         for (name, schema) in schemas {
+            let mut found = Vec::new();
+            untyped(schema, name, &mut found);
+            assert!(found.is_empty(), "{found:#?}");
             let known = says.iter().any(|key| schema.get(key).is_some());
             let scalar = matches!(schema["type"].as_str(), Some("string" | "integer" | "number" | "boolean"));
             assert!(known || scalar || free.contains(&name.as_str()), "{name}: {schema:#}");
@@ -360,6 +377,11 @@ mod tests {
         has("VmSpec", "memory");
         has("NativeError", "retry");
         has("BatchReport", "outcomes");
+        let output = schemas["JobView"]["properties"]["output"]["anyOf"].as_array().unwrap();
+        for (made, is) in [("VmId", true), ("VolumeId", true), ("UpdateOutcome", true), ("VmInfo", false)] {
+            let named = json!({ "$ref": format!("#/components/schemas/{made}") });
+            assert_eq!(output.contains(&named), is, "{made}: {output:#?}");
+        }
     }
 
     /// What is said of each member, in this schema and those within it.

@@ -196,14 +196,6 @@ where
     }
 }
 
-/// Nobody who waits for a long list has to wait for its models to be freed.
-fn free_later<T: Send + 'static>(items: Vec<T>) {
-    const MANY: usize = 100;
-    if items.len() >= MANY {
-        tokio::spawn(async move { drop(items) });
-    }
-}
-
 /// A list: `sort` is the document's order; `view=native` has the backend's, and of each item only its id and the model.
 pub(crate) async fn list<T, F, Fut>(
     call: &Call,
@@ -222,9 +214,7 @@ where
         let pagination = wanted.of_page(&page);
         let items = Rows::new(&page.items, |info| Bare { id: info.key(), info });
         let listed = Listed { key, items, pagination, unreachable: &page.unreachable };
-        let reply = Answer::list(&listed, page.items.len());
-        free_later(page.items);
-        return reply;
+        return Ok(Answer::list(&listed, page.items.len())?.with_rest(page.items));
     }
     let (mut all, unreachable) = every(fetch).await?;
     sort(&mut all);

@@ -39,6 +39,15 @@ impl Principal {
         permission::covers(&self.permissions, permission)
     }
 
+    /// Itself, as long as its token has not expired.
+    fn in_time(self: Arc<Self>) -> Result<Arc<Self>> {
+        if self.expires.is_none_or(|expires| expires > clock::now()) {
+            Ok(self)
+        } else {
+            Err(Problem::token())
+        }
+    }
+
     pub(crate) fn nobody() -> Self {
         Self { id: "anonymous".to_owned(), name: None, permissions: Vec::new(), expires: None }
     }
@@ -94,18 +103,19 @@ pub(crate) async fn authenticate(app: &App, parts: &Parts, basic: bool) -> Resul
 }
 
 async fn by_token(app: &App, token: &str) -> Result<Arc<Principal>> {
-    let wanted = hash(token);
+    let (wanted, within) = (hash(token), app.config.recheck_tokens);
+    let asked = match app.believed.get(&wanted, within) {
+        Ok(who) => return who.in_time(),
+        Err(asked) => asked,
+    };
     let beginning: String = wanted.chars().take(8).collect();
     let rows = app.store.tokens_like(&beginning).await;
     let rows = rows.map_err(|error| Problem::internal("tokens cannot be read", &error))?;
     let found = rows.into_iter().find(|row| bool::from(row.hash.as_bytes().ct_eq(wanted.as_bytes())));
-    match found {
-        Some(row) if row.expires.is_none_or(|expires| expires > clock::now()) => {
-            let TokenRow { id, name, permissions, expires, .. } = row;
-            Ok(Arc::new(Principal { id, name: Some(name), permissions, expires }))
-        }
-        _ => Err(Problem::token()),
-    }
+    let TokenRow { id, name, permissions, expires, .. } = found.ok_or_else(Problem::token)?;
+    let who = Arc::new(Principal { id, name: Some(name), permissions, expires }).in_time()?;
+    app.believed.put(asked, wanted, &who, within);
+    Ok(who)
 }
 
 /// The document's way to the first token; good for nothing else.
@@ -213,6 +223,7 @@ pub(crate) async fn list(call: Call) -> Reply {
 pub(crate) async fn delete(call: Call) -> Reply {
     let id: String = call.id("token_id")?;
     let gone = call.app.store.remove_token(&id).await;
+    call.app.believed.forget();
     if gone.map_err(|error| Problem::internal("the token cannot be revoked", &error))? {
         tracing::info!(token = id, by = call.who.id, "a token was revoked");
         Ok(Answer::Message("Token revoked successfully"))

@@ -371,7 +371,7 @@ pub(crate) struct JobView {
     ended_at: Option<String>,
     estimated_completion: Option<String>,
     error: Option<String>,
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(schema_with = "crate::openapi::job_output")]
     output: Option<serde_json::Value>,
     logs: Vec<LogView>,
     task: TaskInfo,

@@ -134,6 +134,48 @@ async fn a_token_is_made_used_listed_without_itself_and_revoked() {
     assert_eq!(gateway.delete(&format!("/v1/auth/tokens/{id}")).await.status, StatusCode::NOT_FOUND);
 }
 
+/// Two gateways on one database; the second one asks it again so seldom.
+async fn two(recheck: Duration) -> (tempfile::TempDir, common::Served, common::Served) {
+    let home = tempfile::tempdir().unwrap();
+    let config = config().database(format!("sqlite://{}/state.db", home.path().display()));
+    let first = serve(Memory::new(), config.clone()).await;
+    let second = serve(Memory::new(), config.recheck_tokens(recheck)).await;
+    (home, first, second)
+}
+
+#[tokio::test]
+async fn a_token_revoked_elsewhere_is_refused_when_the_database_is_asked_again() {
+    for (recheck, expected) in
+        [(Duration::ZERO, StatusCode::UNAUTHORIZED), (Duration::from_secs(3600), StatusCode::OK)]
+    {
+        let (_home, first, second) = two(recheck).await;
+        let made = first.gateway.create_token("shared", &["vm:read"], None).await.unwrap();
+        for gateway in [&first, &second] {
+            let answer = gateway.call_as(Some(&made.token), Method::GET, "/v1/vms", None).await;
+            assert_eq!(answer.status, StatusCode::OK);
+        }
+        assert_eq!(first.delete(&format!("/v1/auth/tokens/{}", made.id)).await.status, StatusCode::OK);
+        let answer = first.call_as(Some(&made.token), Method::GET, "/v1/vms", None).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "the gateway that revoked it");
+        let answer = second.call_as(Some(&made.token), Method::GET, "/v1/vms", None).await;
+        assert_eq!(answer.status, expected, "the other one, asking again after {recheck:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_believed_expires_all_the_same() {
+    let gateway = serve(Memory::new(), config().recheck_tokens(Duration::from_secs(3600))).await;
+    let made = gateway.gateway.create_token("short", &["vm:read"], Some(Duration::from_millis(1500))).await;
+    let token = made.unwrap().token;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&StatusCode::UNAUTHORIZED) {
+        seen.push(gateway.call_as(Some(&token), Method::GET, "/v1/vms", None).await.status);
+        assert!(seen.len() < 1000, "it does not expire");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(seen.first(), Some(&StatusCode::OK));
+}
+
 #[tokio::test]
 async fn a_token_makes_none_that_may_more_or_lives_longer() {
     let gateway = served().await;

@@ -74,6 +74,11 @@ pub(crate) struct Cli {
     #[arg(long, env = "HYPERVISOR_GATEWAY_LEASE", default_value_t = 15.0)]
     pub(crate) lease: f64,
 
+    /// For how many seconds a token that was found in the database is believed, so that one that is revoked through another gateway may
+    /// work so much longer here.
+    #[arg(long, env = "HYPERVISOR_GATEWAY_RECHECK_TOKENS", default_value_t = 1.0)]
+    pub(crate) recheck_tokens: f64,
+
     /// A rate limit: CATEGORY=LIMIT/SECONDS (authentication, vm_operations, read_operations, bulk_operations, ai_generation), or `none`.
     #[arg(long = "rate", env = "HYPERVISOR_GATEWAY_RATES", value_delimiter = ',')]
     pub(crate) rates: Vec<String>,
@@ -156,14 +161,16 @@ fn targets(given: &[String]) -> WebhookTargets {
 impl Cli {
     /// The gateway's part of the flags.
     pub(crate) fn config(&self) -> Result<GatewayConfig> {
-        let lease =
-            Duration::try_from_secs_f64(self.lease).map_err(|error| wrong(format!("--lease: {error}")))?;
+        let seconds = |flag: &str, seconds: f64| {
+            Duration::try_from_secs_f64(seconds).map_err(|error| wrong(format!("{flag}: {error}")))
+        };
         let body_limit: ByteSize = self.body_limit.parse()?;
         let mut config = GatewayConfig::new()
             .database(&self.database)
             .body_limit(body_limit)
             .concurrency(self.concurrency)
-            .lease(lease)
+            .lease(seconds("--lease", self.lease)?)
+            .recheck_tokens(seconds("--recheck-tokens", self.recheck_tokens)?)
             .stream_grace(Duration::from_secs(self.stream_grace))
             .webhook_targets(targets(&self.webhook_targets));
         for text in &self.rates {
