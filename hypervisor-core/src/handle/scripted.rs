@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -55,6 +55,8 @@ pub(crate) struct Scripted {
     pub(crate) state: Mutex<State>,
     pub(crate) holds: bool,
     pub(crate) latency: Duration,
+    /// Tasks of power verbs tell how long they took.
+    pub(crate) tells: bool,
     info: BackendInfo,
     capabilities: Capabilities,
 }
@@ -65,6 +67,7 @@ impl Scripted {
             state: Mutex::default(),
             holds: false,
             latency: Duration::from_millis(1),
+            tells: false,
             info: BackendInfo::new("scripted", "test"),
             capabilities: Capabilities::all_native(),
         };
@@ -144,7 +147,11 @@ impl Scripted {
                 let number = state.tasks.len();
                 state.spans.push((vm.clone(), now, Some(now + length)));
                 drop(state);
-                let end = TaskInfo::new(format!("power-{vm}-{number}"), end).error("scripted");
+                let mut end = TaskInfo::new(format!("power-{vm}-{number}"), end).error("scripted");
+                if self.tells {
+                    let started = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+                    end = end.started(started).ended(started + length);
+                }
                 Ok(Some(Started::running((), self.task(length, end))))
             }
         }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::{StreamExt, stream};
@@ -19,6 +19,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{PageRequest, TaskId, TaskInfo, TaskQuery, TaskState};
 use crate::operation::Operation;
 use crate::traits::{Hypervisor, Tasks};
+
+/// How long a task took by its own account, which is worth more than when somebody looked; `None` where it only tells whole seconds.
+fn took(task: &TaskInfo) -> Option<Duration> {
+    let (started, ended) = (task.started?, task.ended?);
+    let is_fine =
+        |time: SystemTime| time.duration_since(UNIX_EPOCH).is_ok_and(|since| since.subsec_millis() != 0);
+    ended.duration_since(started).ok().filter(|_| is_fine(started) || is_fine(ended))
+}
 
 /// The turnstiles of the hypervisors that are being waited for. A trait object has no room for one of its own; an entry goes with the
 /// last wait.
@@ -241,6 +249,7 @@ impl Turnstile {
             let age = if listed { began } else { now }.saturating_duration_since(seat.entered);
             match (&look, seat.kind) {
                 (Ok(info), Some(kind)) if info.state == TaskState::Succeeded => {
+                    let age = took(info).map_or(age, |took| took.min(age));
                     let youngest = ended.entry(kind).or_insert((seat.at_work, age));
                     if age < youngest.1 {
                         *youngest = (seat.at_work, age);

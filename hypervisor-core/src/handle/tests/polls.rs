@@ -176,7 +176,10 @@ async fn the_shared_poll_goes_with_the_last_wait() {
 
 /// How long 320 starts take, 32 at a time, on a server that answers after 20 ms and works so long on each; and how often tasks were looked at.
 async fn starts(length: impl Fn(u64) -> u64) -> (Duration, usize) {
-    let backend = Scripted::with(|backend| backend.latency = Duration::from_millis(20));
+    starts_on(Scripted::with(|backend| backend.latency = Duration::from_millis(20)), length).await
+}
+
+async fn starts_on(backend: Arc<Scripted>, length: impl Fn(u64) -> u64) -> (Duration, usize) {
     for n in 0..320 {
         let work = Power::Task(Duration::from_millis(length(n)), TaskState::Succeeded);
         backend.lock().power.insert(n.to_string().into(), work);
@@ -202,4 +205,21 @@ async fn a_batch_learns_when_its_tasks_end() {
     println!("tasks of 180 to 220 ms: {took:?}, {looks} looks");
     assert!(took < Duration::from_millis(2_200).mul_f64(1.2), "{took:?}");
     assert!(looks <= 100, "{looks} looks at 320 tasks");
+}
+
+/// What is seen late at first, because pauses grow, must not be taken for how long it takes.
+#[tokio::test(start_paused = true)]
+async fn how_long_tasks_say_that_they_took_counts_more_than_when_somebody_looked() {
+    let length = |n| if n < 32 { 1_100 } else { 200 };
+    let backend = |tells| {
+        Scripted::with(|backend| (backend.latency, backend.tells) = (Duration::from_millis(20), tells))
+    };
+    let (silent, _) = starts_on(backend(false), length).await;
+    let (told, looks) = starts_on(backend(true), length).await;
+    println!(
+        "one round of 1,100 ms and nine of 200 ms: {silent:?}, {told:?} where tasks tell it, {looks} looks"
+    );
+    let bound = Duration::from_millis(10 * 20 + 1_100 + 9 * 200);
+    assert!(told < silent, "{told:?}, {silent:?}");
+    assert!(told < bound.mul_f64(1.15), "{told:?}, bound {bound:?}");
 }
