@@ -1,6 +1,8 @@
 //! Access tokens of OAuth 2.0: fetched when they are first needed, renewed before they run out, by one call at a time.
 
 use std::fmt;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hypervisor_core::http::{Http, Request, Response};
@@ -26,6 +28,9 @@ pub(crate) struct OAuth {
     path: String,
     grant: Grant,
     held: Mutex<Option<Held>>,
+    /// How many questions for a token have come to an end, and why the last failed.
+    asked: AtomicU64,
+    refusal: std::sync::Mutex<Option<Error>>,
 }
 
 struct Held {
@@ -58,11 +63,19 @@ struct Wrapped {
 impl OAuth {
     /// Tokens from this path of the gateway.
     pub(crate) fn new(path: impl Into<String>, grant: Grant) -> Self {
-        Self { path: path.into(), grant, held: Mutex::new(None) }
+        Self {
+            path: path.into(),
+            grant,
+            held: Mutex::new(None),
+            asked: AtomicU64::new(0),
+            refusal: std::sync::Mutex::default(),
+        }
     }
 
-    /// The value of `Authorization`. Calls that come while a token is fetched wait for it and then share it.
+    /// The value of `Authorization`. Calls that come while a token is fetched wait for it and then share it, or the failure: servers lock
+    /// users out who try too often, and one that does not answer would keep each of them for as long.
     pub(crate) async fn header(&self, http: &Http) -> Result<SecretString> {
+        let seen = self.asked.load(Ordering::Acquire);
         let mut held = self.held.lock().await;
         let due = |held: &Held| held.renew_at.is_some_and(|at| Instant::now() >= at);
         if let Some(held) = held.as_ref().filter(|held| !due(held)) {
@@ -76,10 +89,10 @@ impl OAuth {
                 .await
             {
                 Ok(fresh) => fresh,
-                Err(error) if refused(&error) => self.begin(http).await?,
+                Err(error) if refused(&error) => self.begin(http, seen).await?,
                 Err(error) => return Err(error),
             },
-            None => self.begin(http).await?,
+            None => self.begin(http, seen).await?,
         };
         let header = fresh.header.clone();
         *held = Some(fresh);
@@ -95,7 +108,21 @@ impl OAuth {
         }
     }
 
-    async fn begin(&self, http: &Http) -> Result<Held> {
+    /// Asks with the grant itself, unless somebody has failed to get one since `seen`.
+    async fn begin(&self, http: &Http, seen: u64) -> Result<Held> {
+        let refusal = || self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.asked.load(Ordering::Acquire) != seen
+            && let Some(refusal) = &*refusal()
+        {
+            return Err(refusal.clone());
+        }
+        let ended = self.granted(http).await;
+        self.asked.fetch_add(1, Ordering::Release);
+        *refusal() = ended.as_ref().err().cloned();
+        ended
+    }
+
+    async fn granted(&self, http: &Http) -> Result<Held> {
         match &self.grant {
             Grant::Client { id, secret } => {
                 let fields = [
@@ -163,4 +190,28 @@ fn no_token(response: &Response) -> Error {
 
 fn refused(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::InvalidInput | ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hypervisor_core::http::HttpConfig;
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
+    #[tokio::test]
+    async fn a_wrong_secret_is_tried_once_however_many_calls_wait_for_it() {
+        let server = MockServer::start().await;
+        let refusal = ResponseTemplate::new(401).set_delay(Duration::from_millis(100));
+        Mock::given(any()).respond_with(refusal).mount(&server).await;
+        let http = Http::new(HttpConfig::parse(&server.uri()).unwrap()).unwrap();
+        let grant = Grant::Client { id: "id".to_owned(), secret: "canary".into() };
+        let oauth = OAuth::new("/token", grant);
+        for tries in 1..=2 {
+            let calls = futures::future::join_all((0..8).map(|_| oauth.header(&http))).await;
+            for call in calls {
+                assert_eq!(call.unwrap_err().kind(), ErrorKind::Unauthenticated);
+            }
+            assert_eq!(server.received_requests().await.unwrap().len(), tries);
+        }
+    }
 }

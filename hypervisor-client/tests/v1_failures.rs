@@ -314,3 +314,25 @@ async fn a_client_of_oauth_shares_one_token_and_fetches_another_when_it_is_refus
     drop(v1.health().await);
     assert_eq!(asked().await[1..], ["grant_type=refresh_token&refresh_token=r1"]);
 }
+
+#[tokio::test]
+async fn a_look_that_fails_after_a_create_makes_no_second_machine() {
+    let job = json!({ "data": { "job": { "id": "j", "status": "completed" } } });
+    let cases = [
+        // The look at its job, at the machine, and the start itself.
+        [("/v1/jobs/j", 503, json!({})), ("/v1/vms/7", 200, fixture("vm_details"))],
+        [("/v1/jobs/j", 200, job.clone()), ("/v1/vms/7", 503, json!({}))],
+        [("/v1/jobs/j", 200, job), ("/v1/vms/7", 429, refusal("RATE_LIMIT_EXCEEDED"))],
+    ];
+    for looks in cases {
+        let bench = Bench::new().await;
+        let made = json!({ "data": { "vm": { "id": "7" }, "job_id": "j" } });
+        bench.answer("POST", "/v1/vms", 201, made).await;
+        for (path, status, body) in looks {
+            bench.answer("GET", path, status, body).await;
+        }
+        let error = bench.v1.create_vm(&VmSpec::new("web").start(true)).await.unwrap_err();
+        assert_ne!(error.effect(), Effect::None, "{error}");
+        assert_ne!(error.retry(), Retry::Safe, "{error}");
+    }
+}

@@ -278,11 +278,32 @@ impl Error {
         self
     }
 
-    /// Says what is known of the call's effect.
+    /// Says what is known of the call's effect. What may have had one is safe to repeat for idempotent operations only.
     #[must_use]
     pub fn with_effect(mut self, effect: Effect) -> Self {
         self.0.effect = effect;
+        if effect != Effect::None && self.0.retry == Retry::Safe {
+            self.0.retry = Retry::IfIdempotent;
+        }
         self
+    }
+
+    /// Says that the call had done a part before this failed, as where the second of two requests is refused, or the look at what the first
+    /// has done. What had no effect itself is then no reason to send both again.
+    ///
+    /// ```
+    /// use hypervisor_core::{Effect, Error, ErrorKind, Retry};
+    /// let error = Error::new(ErrorKind::RateLimited, "too many starts").after_part();
+    /// assert_eq!((error.effect(), error.retry()), (Effect::Partial, Retry::IfIdempotent));
+    /// let error = Error::new(ErrorKind::Transport, "").after_part();
+    /// assert_eq!(error.effect(), Effect::Unknown);
+    /// ```
+    #[must_use]
+    pub fn after_part(self) -> Self {
+        match self.0.effect {
+            Effect::None => self.with_effect(Effect::Partial),
+            _ => self,
+        }
     }
 
     /// Names the operation, unless an inner layer has done so.

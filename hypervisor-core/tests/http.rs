@@ -691,6 +691,18 @@ async fn a_websocket_talks_and_a_refusal_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_deadline_beyond_what_the_clock_shows_is_none() {
+    let good = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let server = Server::start(vec![Act::Say(good), Act::Say(good)]).await;
+    let config = HttpConfig::parse(&format!("http://{}", server.address)).unwrap();
+    let http = Http::new(config.request_timeout(Duration::MAX)).unwrap();
+    assert_eq!(http.send(Request::get("/")).await.unwrap().text(), "ok");
+    let body = ByteStream::from_bytes("bytes");
+    let upload = Request::post("/").stream("text/plain", body).deadline(Duration::MAX);
+    assert_eq!(http.send(upload).await.unwrap().text(), "ok");
+}
+
+#[tokio::test]
 async fn a_call_that_only_reads_may_say_so() {
     let server = Server::start(vec![Act::Close]).await;
     let error = failed(&server.http(), Request::new(Method::POST, "/query").reads()).await;

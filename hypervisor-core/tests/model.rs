@@ -208,6 +208,7 @@ fn a_driver_elsewhere_can_report_all_there_is_about_the_rest() {
     full(&Lease::new(mac(), address()).prefix(24).hostname("web-1").expires(time()), &[]);
     let task = TaskInfo::new("t", TaskState::Running)
         .error_kind(hypervisor_core::ErrorKind::Exhausted)
+        .effect(hypervisor_core::Effect::Partial)
         .operation(Operation::CloneVm)
         .vm("1")
         .host("h")

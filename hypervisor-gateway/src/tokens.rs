@@ -148,8 +148,8 @@ pub(crate) struct CreateToken {
     permissions: Vec<String>,
 }
 
-/// A token that was just made.
-#[derive(Debug, Serialize, JsonSchema)]
+/// A token that was just made: it has no `Debug`.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct TokenView {
     token_id: String,
     access_token: String,

@@ -22,6 +22,9 @@ use self::lane::{BACK_OFF, LaneState, Live, MAX_BACK_OFF, Refusal, Slot};
 pub(crate) use self::threads::afterwards;
 use self::threads::{Abandon, Done, Held, Places, Threads};
 
+/// The longest that a call is waited for.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
 /// What is needed of a connection.
 pub(crate) trait Connection: Send + Sync + 'static {
     /// Whether it looks usable, without asking the server.
@@ -156,6 +159,8 @@ impl<C: Connection, E: CallError> Pool<C, E> {
         T: Send + 'static,
         F: FnOnce(&C) -> Result<T, E> + Send + 'static,
     {
+        // A limit beyond what the clock can show is as good as a year.
+        let limit = limit.min(LONGEST);
         let deadline = Instant::now() + limit;
         let state = match lane {
             Lane::Slow if !self.limits.single => &self.slow,

@@ -18,6 +18,8 @@ const DRIVERS: [&str; 2] = ["qemu", "test"];
 const TRANSPORTS: [&str; 7] = ["unix", "ssh", "libssh", "libssh2", "tls", "tcp", "ext"];
 /// Our own parameters begin like this; they are taken out of the URI that libvirt sees.
 const OWN: &str = "hv_";
+/// The longest that a call is waited for: far from where adding to an instant overflows.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 /// What executes a guest's instructions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -264,28 +266,28 @@ impl LibvirtConfig {
     /// How long an ordinary call may take: 30 s.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.timeout = limit;
+        self.timeout = limit.min(LONGEST);
         self
     }
 
     /// How long opening a connection may take: 15 s.
     #[must_use]
     pub fn open_timeout(mut self, limit: Duration) -> Self {
-        self.open_timeout = limit;
+        self.open_timeout = limit.min(LONGEST);
         self
     }
 
     /// How long a call that copies or saves data may take: 10 min. For streams, how long one may stand still.
     #[must_use]
     pub fn slow_timeout(mut self, limit: Duration) -> Self {
-        self.slow_timeout = limit;
+        self.slow_timeout = limit.min(LONGEST);
         self
     }
 
     /// How long a guest's agent may take to answer: 10 s.
     #[must_use]
     pub fn agent_timeout(mut self, limit: Duration) -> Self {
-        self.agent_timeout = limit;
+        self.agent_timeout = limit.min(LONGEST);
         self
     }
 
@@ -430,6 +432,15 @@ fn duration(name: &str, value: &str) -> Result<Duration> {
 mod tests {
     use super::*;
     use secrecy::ExposeSecret;
+
+    #[test]
+    fn no_limit_is_longer_than_the_clock() {
+        let config = LibvirtConfig::new("qemu:///system").unwrap();
+        let config = config.timeout(Duration::MAX).slow_timeout(Duration::MAX).open_timeout(Duration::MAX);
+        for limit in [config.timeout, config.slow_timeout, config.open_timeout] {
+            assert!(std::time::Instant::now().checked_add(limit).is_some(), "{limit:?}");
+        }
+    }
 
     #[test]
     fn uris_pass_through() {

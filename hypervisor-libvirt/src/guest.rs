@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use hypervisor_core::model::{AddressSource, ByteSize, ExecOutput, ExecSpec, GuestAddress, VmId, WriteFile};
 use hypervisor_core::traits::Guest;
-use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
 use serde_json::{Value, json};
 use virt::connect::Connect;
 use virt_sys as sys;
@@ -96,25 +96,35 @@ impl Guest for Libvirt {
                 fields.insert("input-data".into(), json!(STANDARD.encode(stdin)));
             }
         }
-        let deadline = tokio::time::Instant::now() + spec.deadline;
+        // A deadline beyond what the clock can show is none.
+        let deadline = tokio::time::Instant::now().checked_add(spec.deadline);
         let begun = self.agent(operation, vm, json!({"execute": "guest-exec", "arguments": arguments})).await;
         let begun = begun.map_err(missing(operation, &spec.program))?;
         let pid = begun.get("pid").cloned().unwrap_or_default();
         let mut pause = FIRST_LOOK;
         loop {
             let look = json!({"execute": "guest-exec-status", "arguments": {"pid": pid}});
-            let status = self.agent(operation, vm, look).await?;
-            if status.get("exited").and_then(Value::as_bool) == Some(true) {
-                return agent::exec_output(&status).map_err(named(operation));
-            }
+            let status = self.agent(operation, vm, look).await;
             let now = tokio::time::Instant::now();
-            if now >= deadline {
+            let over = deadline.is_some_and(|deadline| now >= deadline);
+            let exited = |status: &Value| status.get("exited").and_then(Value::as_bool) == Some(true);
+            match status {
+                Ok(status) if exited(&status) => {
+                    return agent::exec_output(&status).map_err(named(operation));
+                }
+                Ok(_) => {}
+                // A failed look is no failed command.
+                Err(error) if error.retry() != Retry::Never && !over => {}
+                Err(error) => return Err(error.with_effect(Effect::Unknown)),
+            }
+            if over {
                 let why = format!("`{}` goes on inside the guest after {:?}", spec.program, spec.deadline);
                 return Err(named(operation)(
                     Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, vm),
                 ));
             }
-            tokio::time::sleep_until(deadline.min(now + pause)).await;
+            let next = now + pause;
+            tokio::time::sleep_until(deadline.map_or(next, |deadline| deadline.min(next))).await;
             pause = (pause * 2).min(LAST_LOOK);
         }
     }
@@ -137,7 +147,8 @@ impl Guest for Libvirt {
         let operation = Operation::WriteGuestFile;
         let mode = if options.append { "ab" } else { "wb" };
         let handle = self.open_file(operation, vm, path, mode).await?;
-        let outcome = self.write_open(vm, &handle, &content).await;
+        // The file is open, and with that made or emptied.
+        let outcome = self.write_open(vm, &handle, &content).await.map_err(Error::after_part);
         self.close_file(operation, vm, &handle).await;
         outcome
     }

@@ -112,6 +112,31 @@ impl Running {
     }
 }
 
+/// A task whose end nobody knows yet. Dropped before, by a panic or the end of the runtime, it says so: whoever waits for the task would
+/// wait for ever.
+struct Open(Option<(TaskTable, TaskId)>);
+
+impl Open {
+    fn end(mut self, (state, error): (TaskState, Option<String>)) {
+        if let Some((table, id)) = self.0.take() {
+            table.end(&id, state, error);
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some((table, id)) = self.0.take() {
+            let why = if std::thread::panicking() {
+                "the work on it panicked"
+            } else {
+                "the connection, or the runtime that worked on it, has ended"
+            };
+            table.end(&id, TaskState::Failed, Some(format!("{why}: some of it may be done")));
+        }
+    }
+}
+
 /// The end of work that was cancelled.
 pub(crate) fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, "it was cancelled")
@@ -174,15 +199,16 @@ impl TaskTable {
         self.tell(&id, TaskState::Running);
         let (table, own) = (self.clone(), id.clone());
         let work = work(Running { task: Some((self.clone(), id.clone())), cancel: seen });
+        let open = Open(Some((table, own)));
         let task = tokio::spawn(async move {
             let outcome = work.await;
-            match outcome {
-                Ok(()) => table.end(&own, TaskState::Succeeded, None),
+            open.end(match outcome {
+                Ok(()) => (TaskState::Succeeded, None),
                 Err(error) if error.kind() == ErrorKind::Cancelled => {
-                    table.end(&own, TaskState::Cancelled, Some(error.to_string()));
+                    (TaskState::Cancelled, Some(error.to_string()))
                 }
-                Err(error) => table.end(&own, TaskState::Failed, Some(error.to_string())),
-            }
+                Err(error) => (TaskState::Failed, Some(error.to_string())),
+            });
         });
         if let Some(entry) = self.lock().get_mut(&id) {
             entry.abort = Some(task.abort_handle());
@@ -201,7 +227,11 @@ impl TaskTable {
         }
     }
 
+    /// What has ended already stays as it ended.
     fn end(&self, id: &TaskId, state: TaskState, error: Option<String>) {
+        if self.lock().get(id).is_none_or(|entry| entry.state.borrow().state.is_final()) {
+            return;
+        }
         self.log(id, error.as_deref().map_or_else(|| state.to_string(), |error| format!("{state}: {error}")));
         let told = state;
         let mut tasks = self.lock();
@@ -264,9 +294,10 @@ impl TaskTable {
             let error = Error::new(ErrorKind::InvalidState, why).with_target(TaskId::NOUN, id);
             return Err(error.with_hint("It goes on; wait for its end"));
         };
-        abort.abort();
         drop(tasks);
+        // First, or its own end would be told as a failure.
         self.end(id, TaskState::Cancelled, None);
+        abort.abort();
         Ok(())
     }
 }
@@ -362,6 +393,32 @@ mod tests {
         let unseen = Running::unseen();
         unseen.progress(f64::NAN);
         assert!(!unseen.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_or_is_given_up_has_ended() {
+        let table = TaskTable::default();
+        let broken = table.spawn(Operation::CloneVm, None, false, async { panic!("a mistake of ours") });
+        let given_up = table.spawn(Operation::CloneVm, None, false, std::future::pending());
+        tokio::task::yield_now().await;
+        table.abort_all();
+        for (id, why) in [(broken, "panicked"), (given_up, "ended")] {
+            let mut state = table.look(&id).unwrap();
+            let info = state.wait_for(|info| info.state.is_final()).await.unwrap().clone();
+            assert_eq!((info.state, info.can_cancel), (TaskState::Failed, false));
+            assert!(info.error.as_ref().unwrap().contains(why), "{info:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_cancelled_stays_cancelled() {
+        let table = TaskTable::default();
+        let id = table.spawn(Operation::ShutdownVm, None, true, std::future::pending());
+        table.cancel(&id).unwrap();
+        tokio::task::yield_now().await;
+        assert_eq!(table.look(&id).unwrap().borrow().state, TaskState::Cancelled);
+        let lines = table.lock()[&id].log.len();
+        assert_eq!(lines, 2, "its end is told once");
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ use crate::wire::scalar::{Scalar as _, text_of};
 const RENEW_AFTER: Duration = Duration::from_secs(90 * 60);
 /// Behind this a renewal would be refused too.
 const GOOD_FOR: Duration = Duration::from_secs(115 * 60);
+/// After a renewal that has failed the old ticket serves for so long before the next.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
 
 /// The answer of `/access/ticket`.
 struct Answer {
@@ -35,11 +37,22 @@ struct Answer {
 pub(crate) struct Session {
     login: Login,
     /// Held while somebody logs in, so that many calls make one login.
-    ticket: Mutex<Option<Arc<Ticket>>>,
+    ticket: Mutex<Held>,
     /// How many tickets there have been.
     tickets: AtomicU64,
+    /// How many logins have come to an end.
+    logins: AtomicU64,
     /// The codes of the second factor that were used up.
     steps: std::sync::Mutex<Steps>,
+}
+
+#[derive(Default)]
+struct Held {
+    ticket: Option<Arc<Ticket>>,
+    /// Why the last login failed.
+    refusal: Option<Error>,
+    /// No renewal is tried before.
+    renew: Option<Instant>,
 }
 
 struct Ticket {
@@ -59,8 +72,9 @@ impl Session {
     pub(crate) fn new(login: Login) -> Self {
         Self {
             login,
-            ticket: Mutex::new(None),
+            ticket: Mutex::default(),
             tickets: AtomicU64::new(0),
+            logins: AtomicU64::new(0),
             steps: std::sync::Mutex::default(),
         }
     }
@@ -75,33 +89,53 @@ impl Session {
         matches!(self.login, Login::Token { .. })
     }
 
-    /// The ticket for one request; logs in, or renews, where it has to.
+    /// The ticket for one request; logs in, or renews, where it has to. Whoever waited for a login that has failed fails as well: servers lock
+    /// users out who try too often, and one that does not answer would keep each of them for as long.
     pub(crate) async fn pass(&self, http: &Http) -> Result<Pass> {
         let Login::User { name, password, second } = &self.login else { return Ok(Pass(None)) };
+        let seen = self.logins.load(Ordering::Acquire);
         let mut held = self.ticket.lock().await;
-        let age = held.as_ref().map(|ticket| ticket.since.elapsed());
-        let fresh = match (age, held.as_ref()) {
-            (Some(age), Some(ticket)) if age < RENEW_AFTER => return Ok(Pass(Some(Arc::clone(ticket)))),
-            (Some(age), Some(ticket)) if age < GOOD_FOR => match log_in(http, name, &ticket.ticket).await {
-                Err(error) if error.kind() == ErrorKind::Unauthenticated => None,
-                // The old one is good for a while yet.
-                Err(_) => return Ok(Pass(Some(Arc::clone(ticket)))),
-                Ok(row) => Some(row),
-            },
+        let fresh = match held.ticket.clone().map(|ticket| (ticket.since.elapsed(), ticket)) {
+            Some((age, ticket)) if age < RENEW_AFTER => return Ok(Pass(Some(ticket))),
+            Some((age, ticket)) if age < GOOD_FOR => {
+                if held.renew.is_some_and(|at| Instant::now() < at) {
+                    return Ok(Pass(Some(ticket)));
+                }
+                match log_in(http, name, &ticket.ticket).await {
+                    Err(error) if error.kind() == ErrorKind::Unauthenticated => None,
+                    // The old one is good for a while yet.
+                    Err(_) => {
+                        held.renew = Instant::now().checked_add(RENEW_AGAIN);
+                        return Ok(Pass(Some(ticket)));
+                    }
+                    Ok(row) => Some(row),
+                }
+            }
             _ => None,
         };
         let row = match fresh {
             Some(row) => row,
             None => {
+                if self.logins.load(Ordering::Acquire) != seen
+                    && let Some(refusal) = &held.refusal
+                {
+                    return Err(refusal.clone());
+                }
                 let password = password
                     .as_ref()
                     .ok_or_else(|| Error::new(ErrorKind::Config, "the user has no password"))?;
-                let first = log_in(http, name, password).await?;
-                self.with_second_factor(http, name, first, second.as_ref()).await?
+                let login = async {
+                    let first = log_in(http, name, password).await?;
+                    self.with_second_factor(http, name, first, second.as_ref()).await
+                };
+                let ended = login.await;
+                self.logins.fetch_add(1, Ordering::Release);
+                held.refusal = ended.as_ref().err().cloned();
+                ended?
             }
         };
         let ticket = Arc::new(Ticket::new(row, self.tickets.fetch_add(1, Ordering::Relaxed))?);
-        *held = Some(Arc::clone(&ticket));
+        (held.ticket, held.renew) = (Some(Arc::clone(&ticket)), None);
         Ok(Pass(Some(ticket)))
     }
 
@@ -142,8 +176,8 @@ impl Session {
     pub(crate) async fn refused(&self, pass: &Pass) -> bool {
         let Some(refused) = &pass.0 else { return false };
         let mut held = self.ticket.lock().await;
-        if held.as_ref().is_some_and(|ticket| ticket.number == refused.number) {
-            *held = None;
+        if held.ticket.as_ref().is_some_and(|ticket| ticket.number == refused.number) {
+            held.ticket = None;
         }
         true
     }
@@ -206,4 +240,70 @@ async fn ask(http: &Http, form: &Form) -> Result<Answer> {
 /// What a refusal means.
 fn refusal(response: &Response) -> Error {
     classify(&Reply::new(response.status(), response.reason(), response.bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use hypervisor_core::http::HttpConfig;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers each request so after a while, and how many there were.
+    async fn server(answer: &'static str) -> (Http, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut request = [0; 4096];
+                    let _ = stream.read(&mut request).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                });
+            }
+        });
+        (Http::new(HttpConfig::parse(&base).unwrap()).unwrap(), count)
+    }
+
+    fn session() -> Session {
+        let password = Some("canary".into());
+        Session::new(Login::User { name: "root@pam".to_owned(), password, second: None })
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_is_tried_once_however_many_calls_wait_for_it() {
+        let refusal = "HTTP/1.1 401 authentication failure\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let (http, count) = server(refusal).await;
+        let session = session();
+        for tries in 1..=2 {
+            let calls = futures::future::join_all((0..8).map(|_| session.pass(&http))).await;
+            for call in calls {
+                assert_eq!(call.err().unwrap().kind(), ErrorKind::Unauthenticated);
+            }
+            assert_eq!(count.load(Ordering::SeqCst), tries);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_fails_is_not_tried_by_each_call() {
+        let failure = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let (http, count) = server(failure).await;
+        let session = session();
+        let ticket = || Some("PVE:root@pam:canary".to_owned());
+        let answer = Answer { ticket: ticket(), csrf: ticket(), needs_second: false };
+        let mut ticket = Ticket::new(answer, 0).unwrap();
+        ticket.since = Instant::now().checked_sub(RENEW_AFTER).unwrap();
+        session.ticket.lock().await.ticket = Some(Arc::new(ticket));
+        for _ in 0..8 {
+            assert!(session.pass(&http).await.unwrap().0.is_some(), "the old one is good for a while");
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
 }

@@ -48,6 +48,19 @@ pub(crate) fn again(error: &Error, ours: Error) -> Error {
     }
 }
 
+/// The failure of a look that was somebody else's as well, as that of this operation.
+pub(crate) fn shared(failure: &Error, operation: Operation) -> Error {
+    let out = Error::new(failure.kind(), failure.message()).with_retry(failure.retry());
+    let out = out.with_effect(failure.effect()).with_operation(operation).with_backend(crate::BACKEND);
+    let out = failure.code().into_iter().fold(out, |out, code| out.with_code(code));
+    let out = failure.hint().into_iter().fold(out, |out, hint| out.with_hint(hint));
+    let out = failure.retry_after().into_iter().fold(out, Error::with_retry_after);
+    match failure.target().and_then(|target| target.split_once(' ')) {
+        Some((noun, id)) => out.with_target(noun, id.trim_matches('`')),
+        None => out,
+    }
+}
+
 /// Whether the failed call says that the guest is not on the node that was asked.
 pub(crate) fn says_no_guest(error: &Error) -> bool {
     error.kind() == ErrorKind::NotFound && error.target().is_some_and(|target| target.starts_with("vm "))

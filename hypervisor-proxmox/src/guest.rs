@@ -200,7 +200,9 @@ async fn addresses(inner: &Inner, vm: &VmId, source: Option<AddressSource>) -> R
 
 async fn exec(inner: &Inner, vm: &VmId, spec: &ExecSpec, form: Form) -> Result<ExecOutput> {
     let operation = Operation::ExecInGuest;
-    let deadline = Instant::now() + spec.deadline;
+    // A deadline beyond what the clock can show is none.
+    let deadline = Instant::now().checked_add(spec.deadline);
+    let over = |after: Duration| deadline.is_some_and(|deadline| Instant::now() + after > deadline);
     let started = inner.agent(operation, vm, &Ask::post("exec", form)).await?;
     let pid = wire::started(&started)?;
     let ask = Ask::get("exec-status", Form::new().number("pid", pid));
@@ -213,10 +215,10 @@ async fn exec(inner: &Inner, vm: &VmId, spec: &ExecSpec, form: Form) -> Result<E
                 }
             }
             // A failed look is no failed command.
-            Err(error) if error.retry() != hypervisor_core::Retry::Never && Instant::now() < deadline => {}
+            Err(error) if error.retry() != hypervisor_core::Retry::Never && !over(Duration::ZERO) => {}
             Err(error) => return Err(error.with_effect(Effect::Unknown)),
         }
-        if Instant::now() + pause > deadline {
+        if over(pause) {
             let message = format!("the command still runs after {:?}, with the number {pid}", spec.deadline);
             return Err(Error::new(ErrorKind::Timeout, message).with_target(VmId::NOUN, vm));
         }
@@ -263,18 +265,19 @@ async fn write(inner: &Inner, vm: &VmId, path: &str, content: Bytes, options: Wr
     }
     let mut joined = !options.append;
     let part = format!("{path}.hv-part");
-    for chunk in content.chunks(WRITE_PART) {
+    for (number, chunk) in content.chunks(WRITE_PART).enumerate() {
+        let later = |error: Error| if number > 0 { error.after_part() } else { error };
         if joined {
             // The first part of a file that is replaced.
             write_part(inner, vm, path, chunk).await?;
             joined = false;
             continue;
         }
-        write_part(inner, vm, &part, chunk).await?;
+        write_part(inner, vm, &part, chunk).await.map_err(later)?;
         let script = "cat \"$1\" >> \"$2\" && rm -f \"$1\"";
         let spec = ExecSpec::new("/bin/sh").arg("-c").arg(script).arg("sh").arg(&part).arg(path);
         let form = wire::exec(&spec)?;
-        let output = exec(inner, vm, &spec, form).await?;
+        let output = exec(inner, vm, &spec, form).await.map_err(Error::after_part)?;
         if !output.success() {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             let error =

@@ -77,6 +77,9 @@ impl Lost {
     }
 }
 
+/// How long a clone may take until its copy is marked.
+const INTENDED: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
 /// The marks of clones, which the call that clones cannot leave on the copy: who asks this process for one finds the copy even before
 /// its tag is written.
 #[derive(Default)]
@@ -85,6 +88,7 @@ pub(crate) struct Intents(Mutex<HashMap<VmId, Intent>>);
 struct Intent {
     token: String,
     name: String,
+    since: Instant,
 }
 
 impl Intents {
@@ -94,7 +98,11 @@ impl Intents {
 
     /// A clone of this name and mark is about to be made with this id.
     pub(crate) fn add(&self, vm: &VmId, token: &str, name: &str) {
-        self.all().insert(vm.clone(), Intent { token: token.to_owned(), name: name.to_owned() });
+        let mut all = self.all();
+        // Of clones that nobody waited for: their copies have their marks by now, or were never made.
+        all.retain(|_, intent| intent.since.elapsed() < INTENDED);
+        let (token, name, since) = (token.to_owned(), name.to_owned(), Instant::now());
+        all.insert(vm.clone(), Intent { token, name, since });
     }
 
     /// Nothing was made, or the mark is on it by now.

@@ -1,6 +1,7 @@
 //! Where guests are: one look at the cluster for all of them, shared by who needs it at the same time.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -121,11 +122,15 @@ pub(crate) struct Locator {
     known: Mutex<Known>,
     /// Held while somebody looks: whoever comes meanwhile takes what is seen.
     looking: tokio::sync::Mutex<()>,
+    /// How many looks have come to an end.
+    looks: AtomicU64,
 }
 
 #[derive(Default)]
 struct Known {
     view: Option<Arc<View>>,
+    /// Why the last look failed, if it did.
+    failure: Option<Error>,
     /// How many want the guests themselves, and what the last look has seen for them: it goes with the last of them.
     wanting: usize,
     guests: Option<Arc<Vec<VmInfo>>>,
@@ -171,6 +176,7 @@ impl Locator {
     /// The cluster as somebody has seen it at this time or later.
     pub(crate) async fn view(&self, api: &Api, operation: Operation, since: Instant) -> Result<Arc<View>> {
         let recent = |known: &Known| known.view.clone().filter(|view| view.at >= since);
+        let looks = self.looks.load(Ordering::Acquire);
         if let Some(view) = recent(&self.known()) {
             return Ok(view);
         }
@@ -178,12 +184,13 @@ impl Locator {
         if let Some(view) = recent(&self.known()) {
             return Ok(view);
         }
-        self.look(api, operation).await
+        self.look(api, operation, looks).await
     }
 
     /// The cluster as it is now, with its guests. Who waits for the same look shares it.
     pub(crate) async fn guests(&self, api: &Api, operation: Operation) -> Result<(Arc<View>, Vec<VmInfo>)> {
         let since = Instant::now();
+        let looks = self.looks.load(Ordering::Acquire);
         let wanting = Wanting::new(self);
         let _looking = self.looking.lock().await;
         let seen = {
@@ -194,14 +201,28 @@ impl Locator {
         };
         let view = match seen {
             Some(view) => view,
-            None => self.look(api, operation).await?,
+            None => self.look(api, operation, looks).await?,
         };
         // Under the same turn, so that nobody's later look comes in between.
         let guests = wanting.take().unwrap_or_default();
         Ok((view, guests))
     }
 
-    async fn look(&self, api: &Api, operation: Operation) -> Result<Arc<View>> {
+    /// Looks, unless a look that has ended since there were so many has failed: a server that does not answer keeps everybody for as long as
+    /// one call, not one after the other.
+    async fn look(&self, api: &Api, operation: Operation, looks: u64) -> Result<Arc<View>> {
+        if self.looks.load(Ordering::Acquire) != looks
+            && let Some(failure) = &self.known().failure
+        {
+            return Err(crate::error::shared(failure, operation));
+        }
+        let seen = self.look_now(api, operation).await;
+        self.known().failure = seen.as_ref().err().cloned();
+        self.looks.fetch_add(1, Ordering::Release);
+        seen
+    }
+
+    async fn look_now(&self, api: &Api, operation: Operation) -> Result<Arc<View>> {
         let at = Instant::now();
         let call = Call::get("/cluster/resources").operation(operation);
         let mut reader = Reader::new();

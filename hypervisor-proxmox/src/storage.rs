@@ -187,15 +187,22 @@ async fn create(inner: &Inner, spec: &PoolSpec) -> Result<Started<PoolId>> {
 /// Forgets a storage. Its content goes first where that is asked for; the directory or volume group stays.
 async fn delete(inner: &Inner, pool: &PoolId, options: DeletePool) -> Result<Started<()>> {
     let operation = Operation::DeletePool;
-    if options.content {
-        for (volume, host) in volume::all(inner, operation, pool).await? {
-            if let Some(task) = remove(inner, operation, &volume.id, &host).await? {
-                inner.wait(&task).await?;
+    let path = format!("/storage/{}", segment("pool", pool.as_str())?);
+    let mut gone = 0_usize;
+    let work = async {
+        if options.content {
+            for (volume, host) in volume::all(inner, operation, pool).await? {
+                let task = remove(inner, operation, &volume.id, &host).await?;
+                gone += 1;
+                if let Some(task) = task {
+                    inner.wait(&task).await?;
+                }
             }
         }
-    }
-    let path = format!("/storage/{}", segment("pool", pool.as_str())?);
-    let call = Call::delete(path, Form::new()).operation(operation);
-    inner.api.bytes(&call).await.map_err(of_pool(pool))?;
+        let call = Call::delete(path, Form::new()).operation(operation);
+        inner.api.bytes(&call).await.map_err(of_pool(pool))
+    };
+    let done = work.await;
+    done.map_err(|error| if gone > 0 { error.after_part() } else { error })?;
     Ok(Started::done(()))
 }

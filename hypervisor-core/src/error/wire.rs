@@ -137,6 +137,20 @@ pub(crate) fn kind_if_known<'de, D: Deserializer<'de>>(
     Ok(name.and_then(|name| ErrorKind::ALL.iter().copied().find(|kind| kind.as_str() == name)))
 }
 
+/// For what a server reports: an effect that only a newer version has is none that is known.
+pub(crate) mod effect_if_known {
+    use super::{Deserialize as _, Deserializer, EFFECTS, Effect, Serialize as _, Serializer, named, valued};
+
+    pub(crate) fn serialize<S: Serializer>(effect: &Option<Effect>, to: S) -> Result<S::Ok, S::Error> {
+        effect.as_ref().map(|effect| named(&EFFECTS, effect)).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Effect>, D::Error> {
+        let name = Option::<String>::deserialize(from)?;
+        Ok(name.and_then(|name| valued(&EFFECTS, &name)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,8 @@ use crate::model::{Event, EventKind, EventQuery, EventStream, Page, VmInfo};
 const KEPT: usize = 4096;
 /// After so many events the readers get a turn, so that one look which finds more than are kept costs those who keep up nothing.
 const READ_TOGETHER: usize = 512;
+/// A pause longer than this is none that anybody waits for.
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
 type Look = Box<dyn Fn() -> BoxFuture<'static, Result<Page<VmInfo>>> + Send + Sync>;
 type Item = Result<Event>;
@@ -36,8 +38,8 @@ impl Pace {
     /// as one of these.
     #[must_use]
     pub fn new(shortest: Duration, longest: Duration) -> Self {
-        let shortest = shortest.max(Duration::from_millis(10));
-        Self { shortest, longest: longest.max(shortest) }
+        let shortest = shortest.clamp(Duration::from_millis(10), LONGEST);
+        Self { shortest, longest: longest.clamp(shortest, LONGEST) }
     }
 }
 
@@ -106,14 +108,35 @@ impl Seen {
             events.insert(0, EventKind::Resync { reason });
         }
         let quiet = events.is_empty();
-        for (number, kind) in events.into_iter().enumerate() {
-            // An error means that the last reader has just gone, which the next round sees.
-            let _ = sender.send(Ok(Event::new(SystemTime::now(), kind)));
-            if number % READ_TOGETHER == READ_TOGETHER - 1 {
-                tokio::task::yield_now().await;
-            }
+        let mut untold = Untold { sender, events: events.into_iter() };
+        while untold.tell(READ_TOGETHER) {
+            tokio::task::yield_now().await;
         }
         quiet
+    }
+}
+
+/// What a look has shown and nobody has been told of yet. The table has it already, so that no later look would show it again: a caller
+/// who is gone before all is told leaves the rest to the readers at once.
+struct Untold<'a> {
+    sender: &'a Sender<Item>,
+    events: std::vec::IntoIter<EventKind>,
+}
+
+impl Untold<'_> {
+    /// Tells so many; whether there are more.
+    fn tell(&mut self, most: usize) -> bool {
+        for kind in self.events.by_ref().take(most) {
+            // An error means that the last reader has just gone, which the next round sees.
+            let _ = self.sender.send(Ok(Event::new(SystemTime::now(), kind)));
+        }
+        !self.events.as_slice().is_empty()
+    }
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.tell(usize::MAX);
     }
 }
 

@@ -205,3 +205,30 @@ async fn one_feed_of_many_says_how_each_source_is() {
         .await;
     assert_eq!(found, Some(()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_gives_up_while_it_joins_takes_no_events_with_it() {
+    let many = |from: usize| (0..1500).map(|n| vm(&format!("vm-{}", from + n), VmState::Stopped)).collect();
+    let looks = Looks::of([Ok(page(Vec::new())), Ok(page(many(0)))]);
+    let poller = looks.poller();
+    let events = poller.watch(&EventQuery::all()).await.unwrap();
+    // The look of the second reader shows 1500 new guests; it goes after the first part of them.
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let query = EventQuery::all();
+    let mut joining = Box::pin(poller.watch(&query));
+    assert!(futures::poll!(&mut joining).is_pending());
+    drop(joining);
+    let told: Vec<_> = events.take(1500).map(|event| event.unwrap().kind).collect().await;
+    assert_eq!(told.len(), 1500);
+    assert!(told.iter().all(|kind| matches!(kind, EventKind::VmCreated(_))), "{:?}", told.last());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_without_end_do_no_harm() {
+    let poller = Poller::new(Pace::new(Duration::MAX, Duration::MAX), || {
+        std::future::ready(Ok(page(vec![vm("a", VmState::Stopped)])))
+    });
+    let mut events = poller.watch(&EventQuery::all()).await.unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(86_400), events.next()).await;
+    assert!(waited.is_err(), "the looks have ended: {waited:?}");
+}

@@ -8,6 +8,10 @@ const NEAR: u32 = 16;
 const PROBE: u32 = 16;
 /// The shortest step in time that is worth a look.
 const STEP: Duration = Duration::from_millis(10);
+/// What takes so many times as long as the others has a length of its own.
+const OTHER: u32 = 2;
+/// So many lengths beside the first are told apart.
+const OTHERS: u8 = 2;
 
 /// How long tasks of one kind have taken lately, for whoever looks at them: the first look is due when the next one will most likely have
 /// ended. A look too early costs a request, and one too late costs time.
@@ -37,6 +41,10 @@ pub struct TaskPace {
     /// How many ended since a look went out early, and whether one was at work then.
     ends: u32,
     missed: bool,
+    /// How long those take that take much longer: where lengths are mixed, they are not found by ever longer pauses alone.
+    slow: Option<Box<TaskPace>>,
+    /// How many lengths there are before this one.
+    nth: u8,
 }
 
 impl TaskPace {
@@ -49,11 +57,13 @@ impl TaskPace {
     }
 
     /// The age at which it is looked at again after a look that saw it at work at this age: the longer it takes beyond what was expected, the
-    /// later. `None` before one of its kind has ended.
+    /// later, but not later than others of those have ended. `None` before one of its kind has ended.
     #[must_use]
     pub fn next(&self, age: Duration) -> Option<Duration> {
         let (first, high, step) = (self.first()?, self.high?, self.step()?);
         let later = age.saturating_add(age.saturating_sub(high).max(step.saturating_mul(2)));
+        let slow = self.slow.as_ref().and_then(|slow| slow.next(age));
+        let later = slow.map_or(later, |slow| later.min(slow));
         [first, high].into_iter().find(|aim| age < *aim).or(Some(later))
     }
 
@@ -75,6 +85,11 @@ impl TaskPace {
             // Longer than expected: the more of them in a row, the more it counts.
             self.missed = true;
             self.late = (self.late + 1).min(NEAR);
+            if self.nth < OTHERS && ended > high.saturating_mul(OTHER) {
+                let slow = self.slow.get_or_insert_default();
+                slow.nth = self.nth + 1;
+                slow.ended(at_work, ended);
+            }
             let more = (high / NEAR).max(STEP).saturating_mul(1 << self.late);
             self.high = Some(ended.min(high.saturating_add(more)));
             return;
@@ -157,6 +172,28 @@ mod tests {
         waits(&mut pace, &rare);
         let first = pace.first().unwrap();
         assert!(first < ms(200), "{first:?}");
+    }
+
+    #[test]
+    fn where_lengths_are_mixed_none_is_seen_long_after_its_end() {
+        // Tenths of looks at each task, and how late the last one is, on average over several runs.
+        let figures = |lengths: &dyn Fn(&mut fastrand::Rng) -> u64| {
+            let each = (0..8).map(|seed| {
+                let (mut pace, mut dice) = (TaskPace::default(), fastrand::Rng::with_seed(seed));
+                let mut many = |count| -> Vec<_> { (0..count).map(|_| ms(lengths(&mut dice))).collect() };
+                waits(&mut pace, &many(500));
+                waits(&mut pace, &many(1000))
+            });
+            let (looks, late) = each.fold((0, Duration::ZERO), |sum, each| (sum.0 + each.0, sum.1 + each.1));
+            (looks / 800, late / 8)
+        };
+        // Without lengths of their own for slow ones: 44 and 530 ms, 21 and 190 ms, 40 and 780 ms.
+        let (looks, late) = figures(&|dice| if dice.bool() { 100 } else { 2_000 });
+        assert!(looks <= 52 && late < ms(300), "{looks}, {late:?}");
+        let (looks, late) = figures(&|dice| if dice.u8(..10) == 0 { 3_000 } else { 100 });
+        assert!(looks <= 24 && late < ms(60), "{looks}, {late:?}");
+        let (looks, late) = figures(&|dice| [100, 1_000, 5_000][dice.usize(..3)]);
+        assert!(looks <= 50 && late < ms(500), "{looks}, {late:?}");
     }
 
     #[test]

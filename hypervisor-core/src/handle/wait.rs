@@ -158,6 +158,10 @@ impl Wait<'_> {
                     | ErrorKind::Config => error.with_retry(Retry::IfIdempotent),
                     _ => error,
                 };
+                let error = match info.effect {
+                    Some(effect @ (Effect::Unknown | Effect::Partial)) => error.with_effect(effect),
+                    _ => error,
+                };
                 Err(self.named(error, Some(&info)).with_log_tail(tail))
             }
             TaskState::Cancelled => {

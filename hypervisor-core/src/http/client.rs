@@ -250,7 +250,7 @@ impl Http {
             Body::Whole(bytes) => (call.body(bytes.clone()), None),
             Body::Stream(stream) => (call.body(reqwest::Body::wrap(stream.body())), Some(stream)),
         };
-        let mut deadline = Instant::now() + wait;
+        let mut deadline = until(wait);
         let answer = call.send();
         tokio::pin!(answer);
         let answer = loop {
@@ -262,7 +262,7 @@ impl Http {
             };
             tokio::select! {
                 answer = &mut answer => break answer,
-                () = moved => deadline = Instant::now() + wait,
+                () = moved => deadline = until(wait),
                 () = sleep_until(deadline) => return Err(late(wait)),
             }
         };
@@ -381,6 +381,13 @@ pub(super) fn marked(request: &Request, error: Error) -> Error {
         Some(operation) => error.with_operation(operation),
         None => error,
     }
+}
+
+/// That much from now. What the clock cannot show is as good as never.
+fn until(wait: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or_else(|| now + NEVER)
 }
 
 fn late(wait: Duration) -> Error {

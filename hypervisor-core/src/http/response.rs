@@ -14,6 +14,8 @@ use crate::operation::Operation;
 
 /// The longest piece of a body that is put into an error.
 const SHOWN: usize = 500;
+/// The most of a body that is looked at for what is wrong: an error is no reason to unfold tens of megabytes.
+const LOOKED_AT: usize = 64 << 10;
 
 /// An answer with its whole body. `Debug` shows neither headers nor body.
 #[derive(Clone)]
@@ -148,7 +150,8 @@ impl Response {
     /// What the server says is wrong; never empty.
     #[must_use]
     pub fn message(&self) -> String {
-        let from_json = serde_json::from_slice::<Value>(&self.body).ok().and_then(|body| {
+        let whole = Some(&self.body).filter(|body| body.len() <= LOOKED_AT);
+        let from_json = whole.and_then(|body| serde_json::from_slice::<Value>(body).ok()).and_then(|body| {
             let places = ["/message", "/error/message", "/error", "/detail", "/errors", "/msg"];
             places.iter().find_map(|place| match body.pointer(place) {
                 Some(Value::String(text)) if !text.trim().is_empty() => Some(text.trim().to_owned()),
@@ -163,7 +166,7 @@ impl Response {
     }
 
     fn excerpt(&self) -> String {
-        let text = self.text();
+        let text = String::from_utf8_lossy(self.body.get(..LOOKED_AT).unwrap_or(&self.body));
         let html = self.header("content-type").is_some_and(|kind| kind.contains("html"))
             || text.trim_start().starts_with('<');
         if html { shorten(&without_tags(&text)) } else { shorten(text.trim()) }
@@ -279,4 +282,35 @@ fn without_tags(html: &str) -> String {
         }
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(content_type: &'static str, body: String) -> Response {
+        let content_type = reqwest::header::HeaderValue::from_static(content_type);
+        Response {
+            status: 500,
+            reason: "Internal Server Error".to_owned(),
+            headers: [(reqwest::header::CONTENT_TYPE, content_type)].into_iter().collect(),
+            body: body.into(),
+            reads: false,
+            operation: None,
+        }
+    }
+
+    #[test]
+    fn an_error_is_not_unfolded_whatever_its_size() {
+        let list = refusal("application/json", format!("[{}1]", "1,".repeat(4 << 20)));
+        let page = refusal("text/html", format!("<p>no</p>{}", "<br>é".repeat(1 << 20)));
+        for (response, begins) in [(list, "[1,1"), (page, "no")] {
+            let counted = allocation_counter::measure(|| {
+                let error = response.error();
+                assert!(error.message().starts_with(begins), "{error}");
+                assert!(error.message().chars().count() <= SHOWN + 1);
+            });
+            assert!(counted.bytes_total < 1 << 20, "{} bytes", counted.bytes_total);
+        }
+    }
 }

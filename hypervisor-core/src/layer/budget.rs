@@ -34,6 +34,9 @@ pub struct Budget {
     max_wait: Duration,
 }
 
+/// Longer than any connection lives.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 type Applies = Arc<dyn Fn(Operation) -> bool + Send + Sync>;
 
 #[derive(Clone, Default)]
@@ -134,16 +137,41 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn(&self, operation: Operation, now: Instant) -> Result<Instant> {
+    /// The next turn of a call that began then.
+    fn turn(&self, operation: Operation, begun: Instant, now: Instant) -> Result<Turn<'_>> {
         let mut state = self.lock();
         let at = state.next(operation, now);
-        let wait = at.saturating_duration_since(now);
-        if wait > self.max_wait {
+        if at.saturating_duration_since(begun) > self.max_wait {
+            let wait = at.saturating_duration_since(now);
             let message = format!("the calls that the server allows are used up for {} s", wait.as_secs());
             return Err(Error::new(ErrorKind::RateLimited, message).with_retry_after(wait));
         }
         state.take(operation, at, now);
-        Ok(at)
+        Ok(Turn { budget: self, operation, at, taken: false })
+    }
+}
+
+/// A call's turn. Where nobody takes it, because the call was dropped in the queue, it is another call's.
+struct Turn<'a> {
+    budget: &'a Budget,
+    operation: Operation,
+    at: Instant,
+    taken: bool,
+}
+
+impl Turn<'_> {
+    /// Takes it at its time, unless the server has asked for silence since it was given.
+    fn take(mut self, now: Instant) -> bool {
+        self.taken = self.budget.lock().silence.is_none_or(|until| until <= now);
+        self.taken
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.budget.lock().give_back(self.operation, self.at);
+        }
     }
 }
 
@@ -176,6 +204,14 @@ impl State {
             rule.add(at);
         }
     }
+
+    fn give_back(&mut self, operation: Operation, at: Instant) {
+        for rule in self.rules.iter_mut().filter(|rule| (rule.applies)(operation)) {
+            if let Ok(place) = rule.sent.binary_search(&at) {
+                rule.sent.remove(place);
+            }
+        }
+    }
 }
 
 impl Rule {
@@ -201,7 +237,8 @@ impl Rule {
         let over = self.sent.partition_point(|sent| at.saturating_duration_since(*sent) >= self.window);
         let Some(first) = self.sent.get(over) else { return at };
         let used = self.sent.len() - over;
-        let end = first.checked_add(self.window).unwrap_or(at);
+        // A window beyond what the clock can show does not end.
+        let end = first.checked_add(self.window).or_else(|| first.checked_add(NEVER)).unwrap_or(at);
         let left = self.calls.saturating_sub(used);
         if left == 0 {
             return end.max(at);
@@ -232,11 +269,20 @@ impl Budget {
             return Ok(());
         }
         let begun = Instant::now();
-        let at = self.turn(call.operation(), begun)?;
-        // A timer that is due already still takes until the next millisecond.
-        if at > begun {
-            tokio::time::sleep_until(at).await;
-            call.add_queued(begun.elapsed());
+        let mut now = begun;
+        loop {
+            let turn = self.turn(call.operation(), begun, now)?;
+            // A timer that is due already still takes until the next millisecond.
+            if turn.at > now {
+                tokio::time::sleep_until(turn.at).await;
+                now = Instant::now();
+            }
+            if turn.take(now) {
+                break;
+            }
+        }
+        if now > begun {
+            call.add_queued(now.saturating_duration_since(begun));
         }
         Ok(())
     }

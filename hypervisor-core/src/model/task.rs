@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::extra::Extra;
 use super::id::{HostId, TaskId, VmId};
 use super::macros::{known_or, named_enum, setters};
-use crate::error::ErrorKind;
+use crate::error::{Effect, ErrorKind};
 use crate::operation::Operation;
 
 /// What a mutating call returns: its output, and the task that is still at work on it.
@@ -104,6 +104,10 @@ pub struct TaskInfo {
     /// What sort of failure that is, where the driver can tell; without it [`TaskFailed`](crate::ErrorKind::TaskFailed).
     #[serde(default, deserialize_with = "crate::error::wire::kind_if_known")]
     pub error_kind: Option<ErrorKind>,
+    /// What is known of the effect of work that has failed, where the driver can tell: of several steps, the first may have been done.
+    #[serde(default, with = "crate::error::wire::effect_if_known")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub effect: Option<Effect>,
     /// What it warned of. A task with warnings has succeeded.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -140,6 +144,7 @@ impl TaskInfo {
             stage: None,
             error: None,
             error_kind: None,
+            effect: None,
             warnings: Vec::new(),
             made: None,
             user: None,
@@ -152,7 +157,7 @@ impl TaskInfo {
 
     setters! {
         opt operation: Operation; opt_into vm: VmId; opt_into host: HostId; opt progress: f64; opt_into stage: String;
-        opt_into error: String; opt error_kind: ErrorKind; val warnings: Vec<String>; opt_into made: String; opt_into user: String;
+        opt_into error: String; opt error_kind: ErrorKind; opt effect: Effect; val warnings: Vec<String>; opt_into made: String; opt_into user: String;
         opt started: SystemTime; opt ended: SystemTime; val can_cancel: bool; val extra: Extra;
     }
 }
@@ -257,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_task_of_an_operation_that_a_newer_server_has_can_still_be_read() {
-        let json = r#"{"id":"t","state":"running","operation":"teleport_vm","error_kind":"haunted"}"#;
+        let json = r#"{"id":"t","state":"running","operation":"teleport_vm","error_kind":"haunted","effect":"spooky"}"#;
         assert_eq!(serde_json::from_str::<TaskInfo>(json).unwrap(), TaskInfo::new("t", TaskState::Running));
         let newer = r#"{"id":"t","state":"hovering"}"#;
         assert_eq!(serde_json::from_str::<TaskInfo>(newer).unwrap(), TaskInfo::new("t", TaskState::Running));

@@ -31,8 +31,8 @@ pub(crate) const EVENTS: [&str; 7] = [
     "system.alert",
 ];
 
-/// The body of `POST /v1/webhooks`.
-#[derive(Debug, Deserialize, JsonSchema)]
+/// The body of `POST /v1/webhooks`. It holds a secret, and has no `Debug`.
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct CreateWebhook {
     /// `https://…` or `http://…`, without user or password.
     url: String,
@@ -131,8 +131,8 @@ pub(crate) async fn get(call: Call) -> Reply {
     Answer::ok(&json!({ "webhook": view(row(&call).await?) }))
 }
 
-/// The body of `PUT /v1/webhooks/{webhook_id}`; what is missing stays.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+/// The body of `PUT /v1/webhooks/{webhook_id}`; what is missing stays. It holds a secret, and has no `Debug`.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct UpdateWebhook {
     url: Option<String>,

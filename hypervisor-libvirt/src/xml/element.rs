@@ -8,6 +8,8 @@ use quick_xml::{Reader, XmlVersion};
 
 /// Deeper than any document of libvirt's, and shallow enough for the stack of any thread.
 const MAX_DEPTH: usize = 96;
+/// More than any element of libvirt's has: the reader compares each with all before it.
+const MAX_ATTRIBUTES: usize = 128;
 
 /// What is wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,8 +73,8 @@ impl Element {
     /// Reads a document and returns its root.
     ///
     /// # Errors
-    /// When the document is not well-formed, has a document type, uses entities of its own, is nested too deeply, or has a character that XML
-    /// cannot carry.
+    /// When the document is not well-formed, has a document type, uses entities of its own, is nested too deeply, has too many attributes in one
+    /// element, or has a character that XML cannot carry.
     pub fn parse(document: &str) -> Result<Self, XmlError> {
         carried(document)?;
         let mut reader = Reader::from_str(document);
@@ -362,6 +364,10 @@ impl std::str::FromStr for Element {
 fn read_start(start: &BytesStart<'_>) -> Result<Element, XmlError> {
     let mut element = Element::new(name(start.name().0)?);
     for attribute in start.attributes() {
+        if element.attributes.len() >= MAX_ATTRIBUTES {
+            let why = format!("<{}> has more than {MAX_ATTRIBUTES} attributes", element.name);
+            return Err(XmlError::new(why));
+        }
         let attribute = attribute.map_err(|error| XmlError::new(format!("<{}>: {error}", element.name)))?;
         let value = attribute.normalized_value(XmlVersion::Implicit1_0)?;
         carried(&value)?;
@@ -512,6 +518,8 @@ mod tests {
         }
         let deep = "<a>".repeat(100_000);
         assert!(Element::parse(&deep).unwrap_err().to_string().contains("deeper"));
+        let wide: String = (0..100_000).map(|number| format!(" a{number}=''")).collect();
+        assert!(Element::parse(&format!("<a{wide}/>")).unwrap_err().to_string().contains("more than"));
     }
 
     #[test]

@@ -93,12 +93,12 @@ impl<'a> Numbers<'a> {
         Fut: Future<Output = Result<T>>,
     {
         if let Some(number) = self.requested {
-            return self.noted(number, call(number).await);
+            return self.ask(number).noted(call(number)).await;
         }
         if let Some(number) = self.again {
-            match call(number).await {
+            match self.ask(number).noted(call(number)).await {
                 Err(error) if is_taken(&error) => {}
-                ended => return self.noted(number, ended),
+                ended => return ended,
             }
         }
         let mut range = self.inner.config.vmids.clone();
@@ -109,16 +109,16 @@ impl<'a> Numbers<'a> {
                 range = self.beyond_what_is_hidden(range).await;
             }
             let number = self.inner.ids.reserve(&self.view, &range, never)?;
-            match call(number).await {
+            match self.ask(number).noted(call(number)).await {
                 // The number stays reserved: it is somebody else's.
                 Err(error) if is_taken(&error) => last = Some(error),
                 Err(error) => {
                     if error.effect() == Effect::None {
                         self.inner.ids.release(number);
                     }
-                    return self.noted(number, Err(error));
+                    return Err(error);
                 }
-                made => return self.noted(number, made),
+                made => return made,
             }
         }
         let error = last.unwrap_or_else(|| Error::new(ErrorKind::Exhausted, "no number is free"));
@@ -127,20 +127,8 @@ impl<'a> Numbers<'a> {
         )))
     }
 
-    /// Remembers what was asked for where nobody knows whether it was done.
-    fn noted<T>(&self, number: u32, ended: Result<T>) -> Result<T> {
-        let Some(token) = self.token else { return ended };
-        match &ended {
-            Err(error) if error.effect() != Effect::None => {
-                self.inner.lost.add(token, number);
-                // The lists of the cluster are too old to show it.
-                self.inner.locator.touch(&VmId::from(number.to_string()));
-            }
-            // What has become of the earlier try is still not known.
-            Err(_) => {}
-            Ok(_) => self.inner.lost.remove(token),
-        }
-        ended
+    fn ask(&self, number: u32) -> Asked<'_> {
+        Asked { numbers: self, number, is_known: false }
     }
 
     /// The lists leave out guests that the caller may not see; the server, asked for the next free number, does not.
@@ -153,6 +141,38 @@ impl<'a> Numbers<'a> {
         match next {
             Some(next) if range.contains(&next) => next..=*range.end(),
             _ => range,
+        }
+    }
+}
+
+/// A number that is being asked for.
+struct Asked<'a> {
+    numbers: &'a Numbers<'a>,
+    number: u32,
+    /// Whether it is known what has come of it.
+    is_known: bool,
+}
+
+impl Asked<'_> {
+    /// Remembers what was asked for where nobody knows whether it was done: also where the caller is gone before the answer.
+    async fn noted<T>(mut self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let ended = call.await;
+        self.is_known = ended.as_ref().err().is_none_or(|error| error.effect() == Effect::None);
+        // After a refusal it is still not known what has become of an earlier try.
+        if let (Ok(_), Some(token)) = (&ended, self.numbers.token) {
+            self.numbers.inner.lost.remove(token);
+        }
+        ended
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let Numbers { inner, token: Some(token), .. } = self.numbers else { return };
+        if !self.is_known {
+            inner.lost.add(token, self.number);
+            // The lists of the cluster are too old to show it.
+            inner.locator.touch(&VmId::from(self.number.to_string()));
         }
     }
 }

@@ -93,7 +93,12 @@ pub(crate) async fn detach_disk(
             put(inner, operation, &found, form).await?;
             inner.locator.touch(vm);
             match known.and_then(|known| known.volume) {
-                Some(volume) if options.delete_volume => drop_volume(inner, &found, &volume).await,
+                Some(volume) if options.delete_volume => {
+                    let dropped = drop_volume(inner, &found, &volume).await;
+                    dropped.map_err(|error| {
+                        error.after_part().with_hint("the disk is detached; its volume may be there still")
+                    })
+                }
                 _ => Ok(None),
             }
         })

@@ -57,14 +57,15 @@ pub(crate) async fn update(inner: &Inner, group: &GroupId, change: &GroupChange)
     for vm in &change.add_vms {
         inner.find(operation, vm).await?;
     }
-    for form in pool::update(change)? {
+    for (step, form) in pool::update(change)?.into_iter().enumerate() {
         let call = if is_nested(group) {
             Call::put("/pools", form.text("poolid", group.as_str()))
         } else {
             Call::put(path(group)?, form)
         };
         let call = call.operation(operation);
-        inner.api.bytes(&call).await.map_err(of(group))?;
+        let done = inner.api.bytes(&call).await.map_err(of(group));
+        done.map_err(|error| if step > 0 { error.after_part() } else { error })?;
     }
     for vm in &change.add_vms {
         inner.locator.learn_group(vm, Some(group.clone()));

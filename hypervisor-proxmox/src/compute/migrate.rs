@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hypervisor_core::model::{HostId, MigrateSpec, Started, TaskId, VmId};
-use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use hypervisor_core::{Error, ErrorKind, Operation, Result, Retry};
 use tokio::time::{Instant, sleep};
 
 use super::{list, power};
@@ -54,16 +54,23 @@ fn arrived(inner: &Arc<Inner>, vm: &VmId, host: &HostId, queued: TaskId) -> Task
         loop {
             link.checkpoint()?;
             work.locator.forget(&guest);
-            let found = work.find(OPERATION, &guest).await?;
-            if found.place.host == host && list::current(&work, OPERATION, &found).await?.lock.is_none() {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                let why = format!(
-                    "high availability was asked to move it to `{host}`, but it is on `{}`",
-                    found.place.host
-                );
-                return Err(Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, &guest));
+            let over = Instant::now() >= deadline;
+            let look = async {
+                let found = work.find(OPERATION, &guest).await?;
+                let is_there =
+                    found.place.host == host && list::current(&work, OPERATION, &found).await?.lock.is_none();
+                Ok::<_, Error>((found.place.host, is_there))
+            };
+            match look.await {
+                Ok((_, true)) => return Ok(()),
+                Ok((now, false)) if over => {
+                    let why =
+                        format!("high availability was asked to move it to `{host}`, but it is on `{now}`");
+                    return Err(Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, &guest));
+                }
+                // A look that fails says nothing about what is looked at: while guests move and hosts fail, many do.
+                Err(error) if over || error.retry() == Retry::Never => return Err(error),
+                _ => {}
             }
             sleep(Duration::from_secs(2)).await;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hypervisor_core::model::{GuestKind, PowerAction, Shutdown, Started, TaskId, VmId, VmState};
-use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use hypervisor_core::{Error, ErrorKind, Operation, Result, Retry};
 use tokio::time::{Instant, sleep};
 
 use super::list;
@@ -95,13 +95,17 @@ pub(crate) async fn until(
     let mut pause = Duration::from_millis(250);
     loop {
         link.checkpoint()?;
-        let state = list::state(inner, operation, vm).await?.state;
-        if state == *wanted {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            let why = format!("high availability was asked to make it {wanted}, but it is {state}");
-            return Err(Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, vm));
+        let over = Instant::now() >= deadline;
+        match list::state(inner, operation, vm).await {
+            Ok(seen) if seen.state == *wanted => return Ok(()),
+            Ok(seen) if over => {
+                let state = seen.state;
+                let why = format!("high availability was asked to make it {wanted}, but it is {state}");
+                return Err(Error::new(ErrorKind::Timeout, why).with_target(VmId::NOUN, vm));
+            }
+            // A look that fails says nothing about what is looked at: while guests move and hosts fail, many do.
+            Err(error) if over || error.retry() == Retry::Never => return Err(error),
+            _ => {}
         }
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));

@@ -34,7 +34,8 @@ pub(crate) async fn update(inner: &Inner, vm: &VmId, change: &VmChange) -> Resul
             }
             inner.api.bytes(&Call::put(found.path("/config")?, form).operation(OPERATION)).await?;
             inner.locator.touch(vm);
-            outcome(inner, &found, change).await
+            // The change is made, whatever a look at it ends with.
+            outcome(inner, &found, change).await.map_err(Error::after_part)
         })
         .await?;
     Ok(Started::done(outcome))

@@ -34,12 +34,24 @@ impl Written {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
     }
 
-    fn add(&self, host: &HostId, before: &Interfaces, name: &str) {
+    /// Whether it was not ours yet.
+    fn add(&self, host: &HostId, before: &Interfaces, name: &str) -> bool {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = hosts
             .entry(host.clone())
             .or_insert_with(|| Ours { before: before.clone(), names: BTreeSet::new() });
-        ours.names.insert(name.to_owned());
+        ours.names.insert(name.to_owned())
+    }
+
+    /// Nothing was written of this interface.
+    fn remove(&self, host: &HostId, name: &str) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ours) = hosts.get_mut(host) {
+            ours.names.remove(name);
+            if ours.names.is_empty() {
+                hosts.remove(host);
+            }
+        }
     }
 
     /// Nothing of ours waits on this host any more.
@@ -212,13 +224,21 @@ async fn write(
     before: &Interfaces,
     call: Call,
 ) -> Result<Interfaces> {
-    inner.api.bytes(&call.operation(operation)).await.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => again(&error, Error::already_exists(NetworkId::NOUN, network)),
-        ErrorKind::NotFound => again(&error, network.not_found()),
-        _ => of_host(host)(error),
+    // Before it is sent: what nobody hears the answer to is ours all the same, and must not be taken for somebody else's.
+    let is_new = inner.written.add(host, before, network.as_str());
+    if let Err(error) = inner.api.bytes(&call.operation(operation)).await {
+        if is_new && error.effect() == Effect::None {
+            inner.written.remove(host, network.as_str());
+        }
+        return Err(match error.kind() {
+            ErrorKind::AlreadyExists => again(&error, Error::already_exists(NetworkId::NOUN, network)),
+            ErrorKind::NotFound => again(&error, network.not_found()),
+            _ => of_host(host)(error),
+        });
+    }
+    let now = look(inner, operation, host).await.map_err(|error| {
+        error.after_part().with_hint("the change is written, and waits to be applied (`apply_networks`)")
     })?;
-    inner.written.add(host, before, network.as_str());
-    let now = look(inner, operation, host).await?;
     if let Err(error) = only_ours(inner, host, &now) {
         let undone = take_back(inner, operation, host, network.as_str(), false).await;
         return Err(error.with_effect(if undone { Effect::None } else { Effect::Partial }));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hypervisor_core::model::{TaskId, TaskInfo, TaskLog, TaskLogLine, TaskState, VmId};
-use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -33,6 +33,8 @@ struct Chain {
     /// The task of the server that it waits for.
     present: Option<TaskId>,
     cancelled: bool,
+    /// How many tasks of the server have been seen through.
+    done: u32,
     changes: u64,
 }
 
@@ -129,18 +131,45 @@ impl Chains {
         let mut info = TaskInfo::new(&id, TaskState::Running).operation(operation).can_cancel(true);
         info.vm = vm.cloned();
         info.started = Some(SystemTime::now());
-        let chain = Chain { info, lines: Vec::new(), present: None, cancelled: false, changes: 0 };
+        let chain = Chain { info, lines: Vec::new(), present: None, cancelled: false, done: 0, changes: 0 };
         let mut all = lock(&self.0);
         forget_old(&mut all);
         all.insert(id.clone(), chain);
         drop(all);
         let link = Link { all: Arc::clone(&self.0), changed: Arc::clone(&self.1), id: id.clone() };
         let work = work(link.clone());
+        let open = Open(Some(link));
         tokio::spawn(async move {
             let outcome = work.await;
-            link.end(outcome);
+            open.end(outcome);
         });
         id
+    }
+}
+
+/// A chain whose end nobody knows yet. Dropped before, by a panic or the end of the runtime, it says so: whoever waits for the chain
+/// would wait for ever.
+struct Open(Option<Link>);
+
+impl Open {
+    fn end(mut self, outcome: Result<()>) {
+        if let Some(link) = self.0.take() {
+            link.end(outcome);
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(link) = self.0.take() {
+            let why = if std::thread::panicking() {
+                "the work on it panicked between two steps"
+            } else {
+                "the runtime that worked on it has ended"
+            };
+            let error = Error::new(ErrorKind::Backend, format!("{why}: some of it may be done"));
+            link.end(Err(error));
+        }
     }
 }
 
@@ -179,7 +208,10 @@ impl Link {
             let ended = Box::pin(inner.wait(&task)).await;
             self.change(|chain| chain.present = None);
             let info = ended?;
-            self.change(|chain| chain.info.warnings.extend(info.warnings));
+            self.change(|chain| {
+                chain.info.warnings.extend(info.warnings);
+                chain.done = chain.done.saturating_add(1);
+            });
         }
         self.checkpoint()
     }
@@ -213,11 +245,52 @@ impl Link {
                     chain.info.state = if cancelled { TaskState::Cancelled } else { TaskState::Failed };
                     chain.lines.push(format!("failed: {error}"));
                     chain.info.error_kind = Some(error.kind());
+                    chain.info.effect = match error.effect() {
+                        Effect::None if chain.done > 0 => Some(Effect::Partial),
+                        effect => Some(effect),
+                    };
                     chain.info.error = Some(error.message().to_owned())
                         .filter(|text| !text.is_empty())
                         .or(Some(error.to_string()));
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn end_of(chains: &Chains, id: &TaskId) -> TaskInfo {
+        chains.hold(&[id], Duration::from_secs(60)).await;
+        chains.get(id).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chain_whose_work_panics_has_ended() {
+        let chains = Chains::default();
+        let id = chains.start(Operation::CloneVm, &"100".into(), |_| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            panic!("a mistake of ours");
+        });
+        let end = end_of(&chains, &id).await;
+        assert_eq!((end.state, end.effect), (TaskState::Failed, Some(Effect::Unknown)), "{end:?}");
+        assert!(end.error.unwrap().contains("panicked"));
+    }
+
+    #[test]
+    fn a_chain_ends_with_the_runtime_that_worked_on_it() {
+        let chains = Chains::default();
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let first = runtime();
+        let id = first.block_on(async {
+            let vm = "100".into();
+            chains.start(Operation::CloneVm, &vm, |_| std::future::pending())
+        });
+        drop(first);
+        let end = runtime().block_on(end_of(&chains, &id));
+        assert_eq!((end.state, end.can_cancel), (TaskState::Failed, false));
+        assert!(end.error.unwrap().contains("runtime"));
     }
 }

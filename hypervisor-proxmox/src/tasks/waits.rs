@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hypervisor_core::handle::TaskPace;
@@ -30,8 +30,8 @@ pub(crate) struct Waits {
     open: Mutex<HashMap<TaskId, Seat>>,
     /// How long tasks have taken, by their kind.
     paces: Mutex<HashMap<String, TaskPace>>,
-    /// Held by whoever looks.
-    looking: tokio::sync::Mutex<()>,
+    /// For each node that was asked, what is held by whoever looks: one that does not answer must not hold the looks at others up.
+    looking: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Default)]
@@ -60,6 +60,11 @@ impl Waits {
     fn ended(&self, kind: &str, at_work: Duration, ended: Duration) {
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
         paces.entry(kind.to_owned()).or_default().ended(at_work, ended);
+    }
+
+    fn turn(&self, node: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(looking.entry(node.to_owned()).or_default())
     }
 
     fn publish(&self, id: &TaskId, when: Instant, seen: Result<TaskInfo>) {
@@ -157,7 +162,9 @@ impl Inner {
         if let Some(seen) = self.waits.seen(id, since) {
             return seen;
         }
-        let _looking = self.waits.looking.lock().await;
+        let own = Upid::try_from(id).map(|upid| upid.node().to_owned()).unwrap_or_default();
+        let turn = self.waits.turn(&own);
+        let _looking = turn.lock().await;
         if let Some(seen) = self.waits.seen(id, since) {
             return seen;
         }
@@ -167,7 +174,6 @@ impl Inner {
                 nodes.entry(upid.node().to_owned()).or_default().insert(id.clone());
             }
         }
-        let own = Upid::try_from(id).map(|upid| upid.node().to_owned()).unwrap_or_default();
         // Somebody else's look at another node is theirs to make.
         match nodes.remove(&own) {
             Some(several) if several.len() > 1 => self.look_at_all(&own, &several).await,

@@ -7,7 +7,7 @@ use hypervisor_core::Hypervisor;
 use hypervisor_core::model::{
     BatchItem, BatchOp, BatchRequest, CloneSpec, PageRequest, PowerAction, TaskId, TaskState, VmQuery, VmSpec,
 };
-use hypervisor_core::traits::{Batch as _, Compute as _};
+use hypervisor_core::traits::{Batch as _, Compute as _, Tasks as _};
 use hypervisor_proxmox::fake::{FakeGuest, FakePve};
 use hypervisor_proxmox::wire::form::Form;
 use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
@@ -186,4 +186,42 @@ async fn many_creates_at_once_wait_here_and_not_at_the_server() {
     };
     futures::join!(futures::future::join_all(creates), watch);
     assert!((1..=12).contains(&most), "{most} creates at a time");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_keeps_many_callers_no_longer_than_one() {
+    let pve = guests(4).start().await.unwrap();
+    let config = super::config(&pve).timeout(Duration::from_millis(300));
+    let proxmox = Proxmox::connect(config).await.unwrap();
+    pve.clear_requests();
+    pve.faults().on("GET", "/cluster/resources").always().delay(Duration::from_secs(5));
+    let lists = (0..16).map(|_| async {
+        let (all, first) = (VmQuery::all(), PageRequest::first());
+        proxmox.list_vms(&all, &first).await
+    });
+    for list in futures::future::join_all(lists).await {
+        let error = list.unwrap_err();
+        assert_eq!(error.kind(), hypervisor_core::ErrorKind::Timeout, "{error}");
+        assert_eq!(error.operation(), Some(hypervisor_core::Operation::ListVms), "{error}");
+        assert_eq!(error.retry(), hypervisor_core::Retry::Safe, "{error}");
+    }
+    assert_eq!(pve.count("GET", "/cluster/resources"), 1, "they waited one after the other");
+    pve.faults().clear();
+    assert_eq!(super::vms(&proxmox).await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_does_not_hold_up_looks_at_tasks_of_others() {
+    let pve = guests(1).hosts(2).vm(FakeGuest::vm(200).host("pve2")).start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    pve.faults().on("GET", "/nodes/pve2/tasks/*/status").always().delay(Duration::from_secs(4));
+    let copy = |name: &str| CloneSpec::new(name).start(true);
+    let slow = proxmox.clone_vm(&vm(200), &copy("slow")).await.unwrap().task.unwrap();
+    while pve.count("GET", "/nodes/pve2/tasks/*/status") == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let quick = proxmox.clone_vm(&vm(100), &copy("quick")).await.unwrap();
+    assert_eq!(done(&proxmox, quick).await, TaskState::Succeeded);
+    let state = proxmox.get_task(&slow, None).await.unwrap().state;
+    assert_eq!(state, TaskState::Running, "the quick one waited for a look at the other node");
 }

@@ -150,3 +150,38 @@ async fn a_lost_create_that_is_to_start_is_not_started_twice() {
     // The server was told to start it when it was made.
     assert_eq!(pve.count("POST", "/nodes/*/qemu/*/status/start"), 0);
 }
+
+#[tokio::test]
+async fn a_create_whose_caller_has_given_up_asks_for_the_same_number_again() {
+    let pve = FakePve::builder().task_time_of("qmcreate", Duration::from_millis(400)).start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    let spec = VmSpec::new("web-1").client_token("Job-1");
+    let mut given_up = Box::pin(proxmox.create_vm(&spec));
+    while pve.guests().is_empty() {
+        assert!(futures::poll!(&mut given_up).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(given_up);
+    // It is still being made, and shows neither name nor mark.
+    assert_eq!(pve.guests()[0].lock.as_deref(), Some("create"));
+    let again = proxmox.create_vm(&spec).await.unwrap();
+    assert_eq!(pve.guests().len(), 1, "a second guest was made");
+    assert_eq!(again.output, vm(pve.guests()[0].vmid));
+}
+
+#[tokio::test]
+async fn a_copy_whose_caller_has_given_up_is_not_made_twice() {
+    let pve = guests(1).task_time_of("qmclone", Duration::from_millis(400)).start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    let spec = CloneSpec::new("copy").client_token("Job-2");
+    let original = vm(100);
+    let mut given_up = Box::pin(proxmox.clone_vm(&original, &spec));
+    while pve.guests().len() < 2 {
+        assert!(futures::poll!(&mut given_up).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(given_up);
+    let again = proxmox.clone_vm(&original, &spec).await.unwrap();
+    assert_eq!(done(&proxmox, again).await, TaskState::Succeeded);
+    assert_eq!(pve.guests().len(), 2, "a second copy was made");
+}

@@ -275,3 +275,22 @@ async fn large_lists_are_packed_where_that_is_asked_for() {
     let error = packing.get_vm(&"999".into()).await.unwrap_err();
     assert!(error.is_not_found(), "{error}");
 }
+
+#[tokio::test]
+async fn what_nobody_heard_the_answer_to_is_not_taken_for_somebody_elses() {
+    let pve = guests(0).start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    pve.faults().on("POST", "/nodes/*/network").drop_after();
+    let lost = proxmox.create_network(&lab("first")).await.unwrap_err();
+    assert_eq!(lost.effect(), Effect::Unknown, "{lost}");
+    let spec = lab("second");
+    let mut given_up = Box::pin(proxmox.create_network(&spec));
+    while pve.count("POST", "/nodes/*/network") < 2 {
+        assert!(futures::poll!(&mut given_up).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(given_up);
+    assert!(waiting(&proxmox, "pve1").await > 0, "something was written");
+    let third = proxmox.create_network(&lab("third").start(true)).await.unwrap();
+    assert_eq!(done(&proxmox, third).await, TaskState::Succeeded);
+}

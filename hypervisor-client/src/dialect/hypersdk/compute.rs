@@ -10,7 +10,7 @@ use hypervisor_core::model::{
     VmState,
 };
 use hypervisor_core::traits::Compute;
-use hypervisor_core::{Effect, Error, Operation as O, Result};
+use hypervisor_core::{Error, Operation as O, Result};
 
 use super::wire::{Domain, DomainAction, display};
 use super::{HyperSdk, error, named, of_vm};
@@ -147,11 +147,12 @@ impl HyperSdk {
             }
             self.alone(name, self.api.batch_delete(&[name], false, true).await?)?;
         }
-        match self.alone(name, self.api.batch_delete(&[name], storage, false).await?) {
+        let deleted = self.api.batch_delete(&[name], storage, false).await;
+        match deleted.and_then(|batch| self.alone(name, batch)) {
             Err(error) if ephemeral && error.is_not_found() => Ok(()),
-            Err(error) if active || !snapshots.is_empty() => Err(error
-                .with_effect(Effect::Partial)
-                .with_hint("It is there, but off, and its snapshots may be gone")),
+            Err(error) if active || !snapshots.is_empty() => {
+                Err(error.after_part().with_hint("It is there, but off, and its snapshots may be gone"))
+            }
             other => other,
         }
     }

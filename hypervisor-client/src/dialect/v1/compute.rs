@@ -349,9 +349,10 @@ impl V1 {
     async fn follow_with_start(&self, made: Started<VmId>) -> Result<Started<VmId>> {
         let vm = made.output;
         if let Some(job) = &made.task {
-            self.settled(job).await.map_err(about(VmId::NOUN, &vm))?;
+            // The job is at work: a look that fails is no reason to make another machine.
+            self.settled(job).await.map_err(about(VmId::NOUN, &vm)).map_err(Error::after_part)?;
         }
-        if self.details(O::CreateVm, &vm).await?.state() == VmState::Running {
+        if self.details(O::CreateVm, &vm).await.map_err(Error::after_part)?.state() == VmState::Running {
             return Ok(Started::done(vm));
         }
         let started = self.power_vm(&vm, &PowerAction::Start).await.map_err(|error| {

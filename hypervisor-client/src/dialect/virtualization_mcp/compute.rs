@@ -80,13 +80,10 @@ impl Compute for VirtualizationMcp {
         let record = self.link.find(O::DeleteVm, vm).await?;
         let info = record.to_info();
         info.check_uid(options.expected_uid.as_deref())?;
-        if info.state.is_active() {
-            if !options.power_off {
-                let error = Error::invalid_state(format!("it is {}, but must be stopped", info.state));
-                return Err(error.with_operation(O::DeleteVm).with_target(VmId::NOUN, vm));
-            }
-            self.verb(O::ShutdownVm, &record).await?;
-            self.stopped(vm).await?;
+        let active = info.state.is_active();
+        if active && !options.power_off {
+            let error = Error::invalid_state(format!("it is {}, but must be stopped", info.state));
+            return Err(error.with_operation(O::DeleteVm).with_target(VmId::NOUN, vm));
         }
         if !options.snapshots
             && self.capabilities.has(O::ListSnapshots)
@@ -96,9 +93,14 @@ impl Compute for VirtualizationMcp {
                 Error::invalid_state("it has snapshots, which would be lost").with_operation(O::DeleteVm);
             return Err(error.with_target(VmId::NOUN, vm));
         }
+        if active {
+            self.verb(O::ShutdownVm, &record).await?;
+            self.stopped(vm).await.map_err(Error::after_part)?;
+        }
         let path = format!("/vms/{}", segment(vm.as_str())?);
         let request = self.provided(self.link.request(Method::DELETE, &path).operation(O::DeleteVm), &record);
-        self.link.send(request).await.map_err(about(VmId::NOUN, vm))?;
+        let deleted = self.link.send(request).await.map_err(about(VmId::NOUN, vm));
+        deleted.map_err(|error| if active { error.after_part() } else { error })?;
         Ok(Started::done(()))
     }
 

@@ -126,7 +126,8 @@ impl Virtumancer {
     /// # Errors
     /// `NotFound`; `HostUnreachable` where the server has given up (`ERROR`); `Timeout`.
     pub async fn wait_for_host(&self, host: &HostId, deadline: Duration) -> Result<HostRecord> {
-        let until = Instant::now() + deadline;
+        // A deadline beyond what the clock can show is none.
+        let until = Instant::now().checked_add(deadline);
         loop {
             let found = self.inner.api.host(host.as_str()).await?;
             let failed = found.state.as_deref().is_some_and(|state| state.eq_ignore_ascii_case("error"));
@@ -138,7 +139,7 @@ impl Virtumancer {
                     let error = Error::new(ErrorKind::HostUnreachable, found.trouble());
                     return Err(error.with_target(HostId::NOUN, host).with_backend(BACKEND));
                 }
-                _ if Instant::now() >= until => {
+                _ if until.is_some_and(|until| Instant::now() >= until) => {
                     let message = format!("the server is not connected to it after {deadline:?}");
                     let error = Error::new(ErrorKind::Timeout, message).with_effect(Effect::None);
                     return Err(error.with_target(HostId::NOUN, host).with_backend(BACKEND));

@@ -66,6 +66,18 @@ async fn a_task_that_met_a_closed_door_may_have_done_a_part() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_of_several_steps_says_that_the_first_were_done() {
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::Locked, ErrorKind::TaskFailed] {
+        let backend = Scripted::new();
+        let failed = ends("t", TaskState::Failed).error("no start").error_kind(kind).effect(Effect::Partial);
+        let task = backend.task(Duration::ZERO, failed);
+        let error = backend.hv().task(task).wait().await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (kind, Effect::Partial), "{error}");
+        assert_ne!(error.retry(), Retry::Safe, "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn reading_the_log_of_a_failed_task_does_not_outlast_the_wait() {
     let backend = Scripted::new();
     let task = backend.task(Duration::ZERO, ends("t", TaskState::Failed).error("no space left"));

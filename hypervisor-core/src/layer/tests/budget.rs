@@ -112,3 +112,53 @@ async fn the_servers_own_word_holds_everybody_back() {
     other.list_vms(&VmQuery::all(), &PageRequest::default()).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::from_secs(20));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_in_the_queue_leaves_its_turn_to_others() {
+    let budget = Budget::new().allow(2, MINUTE);
+    let hv = over(Arc::new(Memory::new()), &budget);
+    let begun = Instant::now();
+    hv.list_vms(&VmQuery::all(), &PageRequest::default()).await.unwrap();
+    for _ in 0..100 {
+        let (query, page) = (VmQuery::all(), PageRequest::default());
+        let impatient = tokio::time::timeout(Duration::from_millis(1), hv.list_vms(&query, &page)).await;
+        assert!(impatient.is_err(), "the second call of the window has to wait");
+    }
+    assert_eq!(budget.left_for(Operation::ListVms), Some(1), "nothing was sent");
+    hv.list_vms(&VmQuery::all(), &PageRequest::default()).await.unwrap();
+    assert!(begun.elapsed() <= MINUTE, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_turn_is_held_back_by_the_servers_word_too() {
+    let silence = Duration::from_secs(600);
+    let refused = Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(silence);
+    let budget = Budget::new().allow(20, MINUTE).max_wait(silence * 2);
+    let (refusing, hv) =
+        (over(Scripted::shared([Step::Fail(refused)]), &budget), over(Arc::new(Memory::new()), &budget));
+    for _ in 0..9 {
+        hv.list_vms(&VmQuery::all(), &PageRequest::default()).await.unwrap();
+    }
+    let begun = Instant::now();
+    let nobody = VmId::new("a");
+    let (query, page) = (VmQuery::all(), PageRequest::default());
+    let queued = futures::future::join_all((0..16).map(|_| async {
+        hv.list_vms(&query, &page).await.unwrap();
+        begun.elapsed()
+    }));
+    let (first, queued) = futures::join!(refusing.get_vm(&nobody), queued);
+    assert_eq!(first.unwrap_err().kind(), ErrorKind::RateLimited);
+    assert!(queued.iter().all(|sent| *sent >= silence), "{queued:?}");
+    assert!(queued.iter().any(|sent| *sent > silence), "they come one after the other: {queued:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_without_end_allows_no_more_than_any_other() {
+    let budget = Budget::new().allow(2, Duration::MAX);
+    let hv = over(Arc::new(Memory::new()), &budget);
+    hv.list_vms(&VmQuery::all(), &PageRequest::default()).await.unwrap();
+    for _ in 0..2 {
+        let error = hv.list_vms(&VmQuery::all(), &PageRequest::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RateLimited, "{error}");
+    }
+}

@@ -60,6 +60,24 @@ async fn the_matrix_of_retries() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_done_a_part_is_not_done_again_because_the_rest_was_refused() {
+    for kind in [ErrorKind::RateLimited, ErrorKind::Connect, ErrorKind::Locked, ErrorKind::HostUnreachable] {
+        for class in [OperationClass::Create, OperationClass::Action] {
+            for error in [
+                Error::new(kind, "no start").after_part(),
+                Error::new(kind, "no start").with_effect(Effect::Partial),
+                Error::new(kind, "no look").with_effect(Effect::Unknown),
+            ] {
+                let effect = error.effect();
+                let backend = Scripted::shared([Step::Fail(error), success_of(class)]);
+                let error = call_of(class, &layered(&backend, policy())).await.unwrap_err();
+                assert_eq!((backend.calls().len(), error.effect()), (1, effect), "{kind} {class:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_kind_is_repeated_as_its_default_says() {
     for kind in ErrorKind::ALL {
         for class in [OperationClass::Read, OperationClass::Action] {

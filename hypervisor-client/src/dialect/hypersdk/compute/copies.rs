@@ -97,7 +97,7 @@ impl HyperSdk {
         self.api.deploy_template(&deploy).await?;
         // The daemon says that all is well even where it could not change the copy or start it.
         if deploy.memory > 0 || deploy.vcpus > 0 || deploy.autostart {
-            let made = self.api.domain(name).await?;
+            let made = self.api.domain(name).await.map_err(Error::after_part)?;
             let size = |wanted: u64, found: u64| wanted == 0 || wanted == found;
             if !size(deploy.memory, made.memory) || !size(deploy.vcpus.into(), made.cpus.into()) {
                 let why = format!("the copy was made, but has {} CPUs and {} MiB", made.cpus, made.memory);
