@@ -35,6 +35,7 @@ Exit codes:
   11  a resource or the server's allowance ran out
   12  the list was printed, but what is on an unreachable host is missing
  130  ended by Ctrl-C; a task goes on where the backend keeps tasks
+`hv exec` ends with the exit code of the command; with --json, each line on standard error is an object.
 
 Settings, first found wins: --url, --profile, HV_URL, HV_PROFILE, `default` in profiles.toml.
 Profiles are in $XDG_CONFIG_HOME/hv/profiles.toml (~/.config/hv/profiles.toml):
