@@ -85,6 +85,7 @@ async fn each_sort_of_failure_has_its_code() {
         (K::Config, 2),
         (K::Connect, 5),
         (K::HostUnreachable, 5),
+        (K::AgentUnavailable, 5),
         (K::Unauthenticated, 6),
         (K::PermissionDenied, 6),
         (K::Exhausted, 11),

@@ -65,6 +65,12 @@ pub(crate) async fn exec(
         spec = spec.stdin(input);
     }
     let vm = find(hv, &args.vm).await?;
+    if waiter.waits() {
+        let bar = waiter.spinner(&format!("agent of {}", args.vm));
+        let answers = vm.wait_for_agent(waiter.deadline()).await;
+        bar.finish_and_clear();
+        answers?;
+    }
     let output = waiter.call(&format!("{program} in {}", args.vm), vm.agent().exec(&spec)).await?;
     if ui.json {
         ui.value_line(&json!({

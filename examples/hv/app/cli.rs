@@ -99,7 +99,8 @@ pub(crate) enum Command {
     Console(Console),
     /// The addresses of a guest; with --wait, once it has one that others can reach.
     Addresses(Addresses),
-    /// Run a command inside a guest, through its agent: `hv exec web-1 -- /bin/df -h`. Ends with the command's exit code.
+    /// Run a command inside a guest, through its agent: `hv exec web-1 -- /bin/df -h`. Ends with the command's exit code; with --wait, begins
+    /// once the agent answers.
     Exec(Exec),
     /// The load of guests or hosts.
     Metrics(Metrics),

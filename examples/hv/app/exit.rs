@@ -26,7 +26,7 @@ Exit codes:
    2  wrong usage, wrong argument or wrong configuration
    3  not found
    4  in the way: it exists already, has changed, is locked, or is in the wrong state
-   5  the backend or the host cannot be reached; nothing was changed
+   5  the backend, the host or the agent in the guest cannot be reached; nothing was changed
    6  the credentials are missing, wrong or not enough
    7  not ready in time; a task goes on, and its id was printed
    8  the task failed
@@ -63,9 +63,9 @@ impl From<Error> for Stop {
 /// The exit code for an error.
 pub(crate) fn code(error: &Error) -> u8 {
     use ErrorKind::{
-        AlreadyExists, Config, Conflict, Connect, Exhausted, HostUnreachable, InvalidInput, InvalidState,
-        Locked, NotFound, PermissionDenied, RateLimited, TaskFailed, Timeout, Transport, Unauthenticated,
-        Unsupported,
+        AgentUnavailable, AlreadyExists, Config, Conflict, Connect, Exhausted, HostUnreachable, InvalidInput,
+        InvalidState, Locked, NotFound, PermissionDenied, RateLimited, TaskFailed, Timeout, Transport,
+        Unauthenticated, Unsupported,
     };
     let reads = error.operation().is_none_or(|operation| operation.class() == OperationClass::Read);
     // Only a wait knows the task that it has given up on.
@@ -79,7 +79,7 @@ pub(crate) fn code(error: &Error) -> u8 {
         InvalidInput | Config => USAGE,
         NotFound => NOT_FOUND,
         AlreadyExists | Conflict | Locked | InvalidState => CONFLICT,
-        Connect | HostUnreachable | Transport => UNREACHABLE,
+        AgentUnavailable | Connect | HostUnreachable | Transport => UNREACHABLE,
         Unauthenticated | PermissionDenied => AUTH,
         Timeout => TIMEOUT,
         Unsupported => UNSUPPORTED,
