@@ -70,14 +70,7 @@ async fn proxmox() -> Result<()> {
         .start()
         .await
         .map_err(|error| Error::new(ErrorKind::Connect, error.to_string()))?;
-    let fingerprint = pve.fingerprint().unwrap_or_default().replace(':', "");
-    let url = format!(
-        "proxmox://{}:{}@{}?fingerprint={fingerprint}",
-        pve.token_id(),
-        pve.token_secret(),
-        pve.authority()
-    );
-    let hv = hypervisor::connect(&url).await?;
+    let hv = hypervisor::connect(&pve.connection_url()).await?;
     check(scale_to(&hv, "web", 2).await? == 2, "two run")?;
     check(pve.count("POST", "/nodes/*/qemu") == 2, "with two requests to create")
 }

@@ -17,12 +17,15 @@
 //! ```
 //!
 //! # What is where
+//! - [`Hypervisor`]: what [`connect`] gives. Its methods on `Arc<dyn Hypervisor>` lead to everything: `vms()`, `hosts()`, `pools()`,
+//!   `volumes()`, `networks()`, `backups()`, `tasks()`, `batch()`, `events()`, and `vm(id)`, `task(id)` and so on for one object.
 //! - [`model`]: specs and infos, plain data with serde. The common ones are re-exported here.
-//! - [`handle`]: what you call: [`Vm`], [`Task`] and so on.
+//! - [`handle`]: what those methods give: [`Vm`], [`Task`] and so on.
 //! - [`traits`]: what a backend implements; [`Hypervisor`] is all of them.
 //! - [`layer`]: retries, deadlines, limits and traces around any backend.
 //! - [`memory`]: a complete hypervisor in memory, deterministic under paused time, for your own tests.
 //! - [`Error`]: what happened, to what, whether it had an effect, and whether to try again.
+//! - [`feed`]: the events of many backends in one stream; of one, `follow_events()` goes on after a loss.
 //!
 //! # Features
 //! Nothing is on by default, and then no C library, TLS or HTTP is needed.
@@ -31,6 +34,9 @@
 //! - `client`: clients of REST gateways: our own (`hypervisor-gateway`), HyperSDK, Virtumancer, virtualization-mcp.
 //! - `conformance`: the suite that every backend runs, for writing one's own.
 //! - `fake`: servers on loopback that answer as Proxmox VE and the gateways do, for tests; those of the drivers that are on.
+//!
+//! `proxmox` and `client` bring reqwest with `rustls-no-provider`. A program that uses reqwest itself, without one of its TLS features, has to name
+//! a provider before its own `reqwest::Client::new()`: `rustls::crypto::ring::default_provider().install_default()`.
 //!
 //! # First steps
 //! ```
@@ -59,16 +65,47 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Errors and logs
+//! ```
+//! use hypervisor::{Effect, ErrorKind, Retry};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> hypervisor::Result<()> {
+//! # let hv = hypervisor::connect("memory://").await?;
+//! let error = hv.vms().get("web-1").await.unwrap_err();
+//! match error.kind() {
+//!     ErrorKind::NotFound => println!("make it: {error}"),
+//!     _ if error.effect() != Effect::None => println!("look before acting again: {error}"),
+//!     _ if error.retry() == Retry::Safe => println!("again, after {:?}", error.retry_after()),
+//!     kind => println!("{kind}: {}", kind.remedy()),
+//! }
+//! # Ok(()) }
+//! ```
+//! Each call is a `tracing` span with the target `hypervisor` ([`layer::Trace`] lists its fields); [`layer::Counters`] count calls,
+//! attempts, failures and times, for whatever metrics a program exports.
+//!
+//! # Versions
+//! Semantic versioning; before 1.0 a minor version may break. The oldest Rust that works is the `rust-version` of the crate, and a newer
+//! one is a minor version. Specs, infos, queries and all enums are `#[non_exhaustive]`: they grow in minor versions, so they are made by
+//! their constructors and setters, and a `match` on them needs a last arm. New methods of the traits have a default, which answers
+//! `Unsupported`.
+//!
 //! The repository's `examples/` go on from here, and `examples/hv` is a whole program.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod connect;
 
 pub use connect::{connect, connect_bare};
 
+pub use hypervisor_core::handle::Listing;
 pub use hypervisor_core::model::{
-    ByteSize, Capabilities, Capability, CloneSpec, DeleteVm, DiskSpec, Feature, HostId, NetworkId,
-    NetworkSpec, NicSpec, PoolId, PoolSpec, PowerAction, RevertSnapshot, SnapshotSpec, Started, TaskId,
-    VmChange, VmId, VmInfo, VmQuery, VmSpec, VmState, VolumeId, VolumeSpec,
+    BackupId, BackupQuery, BackupSpec, ByteSize, ByteStream, Capabilities, Capability, CloneMany, CloneSpec,
+    CloudInit, DeleteVm, DeploySpec, DiskSpec, DownloadVolume, Event, EventKind, EventQuery, EventStream,
+    ExecSpec, Feature, GuestAddress, HostId, MigrateSpec, NetworkId, NetworkSpec, NicSpec, PoolId, PoolQuery,
+    PoolSpec, PowerAction, RestoreBackup, RevertSnapshot, Shutdown, SnapshotId, SnapshotSpec, Started,
+    TaskId, TaskInfo, TaskQuery, TaskState, TemplateSpec, UploadVolume, VmChange, VmConfig, VmId, VmInfo,
+    VmQuery, VmSpec, VmState, VolumeId, VolumeSpec,
 };
 pub use hypervisor_core::{
     Backups, Batch, Compute, Events, Guest, Hypervisor, Metrics, Network, Snapshots, Storage, Tasks,

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,6 +151,16 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+impl FromStr for ErrorKind {
+    type Err = Error;
+
+    /// Reads the [stable name](Self::as_str).
+    fn from_str(name: &str) -> Result<Self> {
+        let known = Self::ALL.iter().copied().find(|kind| kind.as_str() == name);
+        known.ok_or_else(|| Error::invalid("kind", format!("`{name}` is no kind of error")))
+    }
+}
+
 /// Whether the same call is worth repeating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -162,6 +173,28 @@ pub enum Retry {
     IfIdempotent,
 }
 
+impl Retry {
+    /// Every answer.
+    pub const ALL: &'static [Self] = &[Self::Never, Self::Safe, Self::IfIdempotent];
+
+    /// A stable name in snake case, for logs and wires.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Safe => "safe",
+            Self::IfIdempotent => "if_idempotent",
+        }
+    }
+}
+
+/// The [stable name](Retry::as_str).
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Whether the failed call may have changed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -172,6 +205,28 @@ pub enum Effect {
     Unknown,
     /// A part was done and could not be undone; the message says which.
     Partial,
+}
+
+impl Effect {
+    /// Every answer.
+    pub const ALL: &'static [Self] = &[Self::None, Self::Unknown, Self::Partial];
+
+    /// A stable name in snake case, for logs and wires.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Unknown => "unknown",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// The [stable name](Effect::as_str).
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// An error of any backend. Eight bytes; cheap to clone.
@@ -490,6 +545,32 @@ impl Error {
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         self.0.kind == ErrorKind::Unsupported
+    }
+}
+
+/// For readers and writers of bytes, whose errors are of the operating system: with the kind that fits best, and the error itself within.
+///
+/// ```
+/// use hypervisor_core::Error;
+/// let error = std::io::Error::from(Error::not_found("volume", "default/motd.img"));
+/// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+/// assert!(error.get_ref().is_some_and(|inner| inner.is::<Error>()));
+/// ```
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        use std::io::ErrorKind as Io;
+        let kind = match error.kind() {
+            ErrorKind::NotFound => Io::NotFound,
+            ErrorKind::AlreadyExists => Io::AlreadyExists,
+            ErrorKind::PermissionDenied | ErrorKind::Unauthenticated => Io::PermissionDenied,
+            ErrorKind::InvalidInput => Io::InvalidInput,
+            ErrorKind::Unsupported => Io::Unsupported,
+            ErrorKind::Timeout => Io::TimedOut,
+            ErrorKind::Connect | ErrorKind::HostUnreachable => Io::NotConnected,
+            ErrorKind::Transport => Io::ConnectionAborted,
+            _ => Io::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

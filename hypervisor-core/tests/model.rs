@@ -493,3 +493,27 @@ fn a_guest_is_read_with_no_more_allocations_than_it_keeps() {
     });
     assert_eq!(counted.count_total, 7, "id, uid, name, host, and the tags' set, node and text");
 }
+
+/// What people write by hand has only what they care about.
+#[test]
+fn a_spec_may_say_only_what_matters() {
+    fn read<T: DeserializeOwned>(json: &str) -> T {
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
+    }
+    assert_eq!(read::<VmSpec>(r#"{"name":"web-1"}"#), VmSpec::new("web-1"));
+    let hand_made = r#"{"name":"web-1","memory":"4GiB","disks":[{"source":{"new":{"size":"20 GiB"}}}]}"#;
+    let spec = VmSpec::new("web-1").memory(ByteSize::gib(4)).disk(DiskSpec::new_volume(ByteSize::gib(20)));
+    assert_eq!(read::<VmSpec>(hand_made), spec);
+    assert_eq!(read::<BackupSpec>("{}"), BackupSpec::new());
+    assert_eq!(read::<ExecSpec>(r#"{"program":"/bin/df"}"#), ExecSpec::new("/bin/df"));
+    assert_eq!(read::<VmChange>(r#"{"cpus":4}"#), VmChange::new().cpus(4));
+    let many: CloneMany = read(r#"{"prefix":"web","count":3}"#);
+    assert_eq!(many.specs().unwrap(), CloneMany::new("web", 3).specs().unwrap());
+    let batch: BatchRequest = read(r#"{"items":[{"op":{"create_vm":{"name":"a"}}}],"concurrency":2}"#);
+    assert_eq!(batch, BatchRequest::new([BatchOp::CreateVm(Box::new(VmSpec::new("a")))]).concurrency(2));
+    for (json, field) in [("{}", "name"), (r#"{"name":"a","memory":"much"}"#, "does not start with a number")]
+    {
+        let said = serde_json::from_str::<VmSpec>(json).unwrap_err().to_string();
+        assert!(said.contains(field), "{json}: {said}");
+    }
+}

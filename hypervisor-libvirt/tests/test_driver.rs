@@ -115,7 +115,17 @@ async fn a_create_that_fails_leaves_no_volume() {
     let error = host.create_vm(&spec("web-1").disk(DiskSpec::volume("default/none"))).await.unwrap_err();
     assert!(error.is_not_found() && error.target() == Some("volume `default/none`"), "{error}");
     let missing = spec("web-1").disk(DiskSpec::new_volume(ByteSize::mib(1)).in_pool("none"));
-    assert_eq!(host.create_vm(&missing).await.unwrap_err().target(), Some("pool `none`"));
+    let error = host.create_vm(&missing).await.unwrap_err();
+    assert_eq!((error.target(), error.hint()), (Some("pool `none`"), None));
+    // Nobody has named this one.
+    let url = format!("test://{}?hv_pool=none", host.file.display());
+    let other = Libvirt::connect(url.parse().unwrap()).await.unwrap();
+    let error = other.create_vm(&spec("web-1")).await.unwrap_err();
+    assert_eq!(error.target(), Some("pool `none`"));
+    assert!(
+        error.hint().is_some_and(|hint| hint.contains("in_pool") && hint.contains("hv_pool=")),
+        "{error}"
+    );
     let missing = VmSpec::new("web-1").nic(NicSpec::network("none"));
     assert_eq!(host.create_vm(&missing).await.unwrap_err().target(), Some("network `none`"));
     assert!(volumes(&host).await.is_empty());

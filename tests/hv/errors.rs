@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         paused("an_error_says_what_to_do", an_error_says_what_to_do),
         paused("an_error_as_json", an_error_as_json),
+        paused("every_line_of_errors_is_json_where_asked_for", all_errors_as_json),
         paused("each_sort_of_failure_has_its_code", each_sort_of_failure_has_its_code),
         paused("a_failed_task_shows_its_log", a_failed_task_shows_its_log),
         paused("a_wait_that_is_over_names_the_task", a_wait_that_is_over_names_the_task),
@@ -38,6 +39,40 @@ async fn an_error_as_json() {
     assert_eq!((&json["error"]["kind"], &json["exit_code"]), (&"not_found".into(), &3.into()));
 }
 
+async fn all_errors_as_json() {
+    let bench = Bench::new(slow());
+    bench.hv(&["create", "a"]).await.good();
+    let memory = slow().build();
+    let apart = Bench::on(std::sync::Arc::new(memory.clone()));
+    memory.set_reachable(&"host-2".into(), false).unwrap();
+    let mut sure = Bench::new(slow());
+    sure.input = "no\n";
+    sure.hv(&["create", "a"]).await.good();
+    for (bench, args, code, what) in [
+        (&bench, &["frobnicate", "--json"][..], 2, "frobnicate"),
+        (&bench, &["--json", "create"], 2, "NAME"),
+        (&bench, &["list", "--json", "--state", "odd"], 2, "odd"),
+        (&bench, &["create", "b", "--cpus", "0", "--json"], 2, "cpus"),
+        (&bench, &["delete", "a", "--with-disks", "--json"], 2, "--yes"),
+        (&bench, &["start", "a", "nobody", "--json"], 3, "nobody"),
+        (&apart, &["list", "--json"], 12, "host-2"),
+    ] {
+        let err = bench.hv(args).await.bad(code);
+        assert!(err.contains(what), "{args:?}: {err}");
+        for line in err.lines() {
+            let line: Value =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{args:?}: {error}: {line}"));
+            let told = &line["exit_code"];
+            assert!(line["note"].is_string() || *told == code, "{args:?}: {line}");
+        }
+    }
+    // What is asked is for people; what comes of it is not.
+    let asked = sure.hv(&["delete", "a", "--with-disks", "--json"]).await.bad(1);
+    assert!(asked.ends_with("{\"note\":\"nothing was deleted\"}\n"), "{asked}");
+    // What follows `--` is the guest's.
+    assert!(!bench.hv(&["exec", "--", "x", "--json"]).await.bad(2).starts_with('{'));
+}
+
 async fn each_sort_of_failure_has_its_code() {
     use ErrorKind as K;
     for (kind, code) in [
@@ -50,6 +85,7 @@ async fn each_sort_of_failure_has_its_code() {
         (K::Config, 2),
         (K::Connect, 5),
         (K::HostUnreachable, 5),
+        (K::AgentUnavailable, 5),
         (K::Unauthenticated, 6),
         (K::PermissionDenied, 6),
         (K::Exhausted, 11),

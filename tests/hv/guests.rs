@@ -19,6 +19,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         paused("copies_by_the_dozen", copies_by_the_dozen),
         paused("a_spec_from_a_file", a_spec_from_a_file),
         paused("a_batch_has_one_outcome_a_line", a_batch_has_one_outcome_a_line),
+        paused("a_change_says_what_waits", a_change_says_what_waits),
+        paused("backups_are_made_listed_restored_and_deleted", backups),
+        paused("a_command_runs_in_the_guest", a_command_runs_in_the_guest),
         timed("an_upload_arrives_whole", an_upload_arrives_whole),
         timed("events_come_as_they_happen", events_come_as_they_happen),
     ]
@@ -163,6 +166,59 @@ async fn a_batch_has_one_outcome_a_line() {
     assert!(bench.hv(&["batch", path]).await.bad(2).contains("item 0"));
 }
 
+async fn a_change_says_what_waits() {
+    let bench = Bench::new(slow());
+    bench.hv(&["create", "a", "--tag", "old"]).await.good();
+    let changes =
+        ["--cpus", "3", "--memory", "2GiB", "--add-tag", "new", "--remove-tag", "old", "--autostart", "true"];
+    assert_eq!(bench.hv(&[&["update", "a"][..], &changes].concat()).await.good(), "a: updated\n");
+    let config = bench.hv.vms().by_name("a").await.unwrap().config().await.unwrap().spec;
+    assert_eq!((config.cpus, config.memory, config.autostart), (3, hypervisor::ByteSize::gib(2), true));
+    assert_eq!(config.tags.iter().collect::<Vec<_>>(), ["new"]);
+    assert!(bench.hv(&["update", "a"]).await.bad(2).contains("--help"));
+    assert!(bench.hv(&["update", "a", "--cpus", "0"]).await.bad(2).contains("field   cpus"));
+    assert!(bench.hv(&["update", "nobody", "--cpus", "2"]).await.bad(3).contains("nobody"));
+}
+
+async fn backups() {
+    let mut bench = Bench::new(slow());
+    bench.hv(&["create", "ledger", "--disk", "1GiB"]).await.good();
+    let made = bench.hv(&["backup", "create", "ledger", "--description", "nightly", "--json"]).await.json();
+    let id = made["id"].as_str().unwrap();
+    let table = bench.hv(&["backup", "list", "ledger"]).await.good();
+    assert!(table.starts_with("BACKUP ") && table.contains(id) && table.contains("nightly"), "{table}");
+    assert_eq!(bench.hv(&["backup", "list", "--json"]).await.json()["items"][0]["id"], id);
+
+    assert!(bench.hv(&["backup", "restore", id, "--name", "again"]).await.good().starts_with("again ("));
+    // Only what overwrites or deletes needs a yes.
+    assert!(bench.hv(&["backup", "restore", id, "--original"]).await.bad(2).contains("--yes"));
+    bench.hv(&["backup", "restore", id]).await.bad(2);
+    bench.input = "no\n";
+    bench.hv(&["backup", "restore", id, "--original"]).await.bad(1);
+    bench.hv(&["backup", "restore", id, "--original", "--yes"]).await.good();
+    assert!(bench.hv(&["backup", "delete", id]).await.bad(1).contains("nothing was deleted"));
+    bench.hv(&["backup", "delete", id, "--yes"]).await.good();
+    assert_eq!(bench.hv(&["backup", "list"]).await.good().lines().count(), 1);
+    bench.hv(&["backup", "delete", id, "--yes"]).await.bad(3);
+}
+
+async fn a_command_runs_in_the_guest() {
+    let bench = Bench::new(slow());
+    bench.hv(&["create", "a", "--agent", "--network", "default", "--start"]).await.good();
+    assert_eq!(bench.hv(&["exec", "a", "--", "/bin/echo", "-n", "hello"]).await.good(), "-n hello\n");
+    let json = bench.hv(&["exec", "a", "--json", "--", "/bin/echo", "hello"]).await.json();
+    assert_eq!((&json["exit_code"], &json["stdout"]), (&0.into(), &"hello\n".into()));
+    assert_eq!(bench.hv(&["exec", "a", "--wait", "--", "/bin/false"]).await.code, 1);
+    bench.hv(&["create", "b", "--start"]).await.good();
+    let deaf = bench.hv(&["exec", "b", "--wait", "--deadline", "30s", "--", "/bin/true"]).await;
+    assert!(deaf.code == 7 && deaf.err.contains("last seen"), "{deaf:?}");
+    bench.hv(&["exec", "a"]).await.bad(2);
+    let table = bench.hv(&["addresses", "a", "--wait"]).await.good();
+    assert!(table.starts_with("ADDRESS ") && table.lines().count() > 1, "{table}");
+    bench.hv(&["power-off", "a"]).await.good();
+    assert!(bench.hv(&["exec", "a", "--", "/bin/true"]).await.bad(4).contains("exec_in_guest"));
+}
+
 async fn an_upload_arrives_whole() {
     let hv: Arc<dyn Hypervisor> = Arc::new(Memory::builder().task_time(Duration::from_millis(20)).build());
     let bench = Bench::on(Arc::clone(&hv));
@@ -176,6 +232,15 @@ async fn an_upload_arrives_whole() {
     let stored = hv.volume(id).download(&DownloadVolume::all()).await.unwrap();
     assert_eq!(stored.collect(4 << 20).await.unwrap(), content);
     bench.hv(&["upload", file, "--into", id]).await.good();
+    let back = folder.path().join("back.img");
+    let back = back.to_str().unwrap();
+    assert_eq!(bench.hv(&["download", id, back]).await.good(), format!("{id}: downloaded to {back}\n"));
+    assert!(std::fs::read(back).unwrap() == content);
+    assert!(bench.hv(&["download", id, back]).await.bad(2).contains("--force"));
+    bench.hv(&["download", id, back, "--force"]).await.good();
+    let nowhere = folder.path().join("nothing.img");
+    bench.hv(&["download", "default/none", nowhere.to_str().unwrap()]).await.bad(3);
+    assert!(!nowhere.exists(), "nothing is made for what is not there");
     assert!(bench.hv(&["upload", "/nonexistent", "default"]).await.bad(2).contains("/nonexistent"));
 }
 

@@ -50,6 +50,8 @@ async fn every_list_has_a_table_and_json() {
         (&["metrics", "a"], "NAME "),
         (&["metrics", "--hosts"], "HOST "),
         (&["tasks"], "TASK "),
+        (&["backup", "list"], "BACKUP "),
+        (&["addresses", "a"], "ADDRESS "),
     ] {
         let table = bench.hv(command).await.good();
         assert!(table.starts_with(head), "{command:?}: {table}");

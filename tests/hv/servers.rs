@@ -220,10 +220,10 @@ mod fakes {
         let lab = lab.with_vm(virtumancer::FakeVm::new("lab", "web-1")).start().await.unwrap();
         let mcp = Fake::virtualization_mcp().with_vm(FakeBox::new("web-1")).start().await;
         for url in [
-            v1.uri().replacen("http", "http+v1", 1),
+            v1.url(),
             hypersdk.url(),
             lab.url(),
-            mcp.uri().replacen("http", "http+virtualization-mcp", 1),
+            mcp.url(),
             // One that is asked which of these it is.
             v1.uri(),
         ] {

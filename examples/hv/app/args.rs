@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use hypervisor::ByteSize;
-use hypervisor::model::{ConsoleKind, VmState, parse_duration};
+use hypervisor::model::{BackupMode, ConsoleKind, VmState, parse_duration};
 
 #[derive(Args)]
 pub(crate) struct List {
@@ -103,6 +103,118 @@ pub(crate) struct Create {
     /// Start it.
     #[arg(long)]
     pub(crate) start: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Update {
+    /// Name or id.
+    pub(crate) vm: String,
+    /// Its new name.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Its CPUs.
+    #[arg(long)]
+    pub(crate) cpus: Option<u32>,
+    /// Its memory, as 512MiB or 4GiB.
+    #[arg(long, value_parser = size)]
+    pub(crate) memory: Option<ByteSize>,
+    /// What to say about it.
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+    /// Add a tag.
+    #[arg(long, value_name = "TAG")]
+    pub(crate) add_tag: Vec<String>,
+    /// Remove a tag.
+    #[arg(long, value_name = "TAG")]
+    pub(crate) remove_tag: Vec<String>,
+    /// Whether it starts with its host.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) autostart: Option<bool>,
+}
+
+#[derive(Args)]
+pub(crate) struct Addresses {
+    /// Name or id.
+    pub(crate) vm: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Exec {
+    /// Name or id.
+    pub(crate) vm: String,
+    /// How long it may take.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub(crate) timeout: Duration,
+    /// Give it what stands on standard input.
+    #[arg(long)]
+    pub(crate) stdin: bool,
+    /// The program's path inside the guest, and its arguments.
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Backup {
+    #[command(subcommand)]
+    pub(crate) command: BackupCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum BackupCommand {
+    /// List the backups, of one guest or of all.
+    List { vm: Option<String> },
+    /// Back a guest up.
+    Create {
+        vm: String,
+        /// The pool that it goes into.
+        #[arg(long)]
+        pool: Option<String>,
+        /// What happens to a running guest meanwhile: snapshot (it goes on), suspend or stop.
+        #[arg(long, default_value = "snapshot", value_parser = mode)]
+        mode: BackupMode,
+        /// Compress it.
+        #[arg(long)]
+        compress: bool,
+        /// Protect it against deletion.
+        #[arg(long)]
+        protect: bool,
+        /// Hold only what has changed since this backup.
+        #[arg(long, value_name = "BACKUP")]
+        since: Option<String>,
+        /// What to say about it.
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Make a guest from a backup.
+    Restore {
+        backup: String,
+        /// The name of a new guest.
+        #[arg(long, required_unless_present = "original", conflicts_with = "original")]
+        name: Option<String>,
+        /// Overwrite the guest that it was made of.
+        #[arg(long)]
+        original: bool,
+        /// The id that a new guest is to get.
+        #[arg(long, conflicts_with = "original")]
+        id: Option<String>,
+        /// The pool of its disks.
+        #[arg(long)]
+        pool: Option<String>,
+        /// Start it afterwards.
+        #[arg(long)]
+        start: bool,
+        /// Do not ask whether to overwrite.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Delete a backup.
+    Delete {
+        backup: String,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 #[derive(Args)]
@@ -331,6 +443,17 @@ pub(crate) struct Upload {
 }
 
 #[derive(Args)]
+pub(crate) struct Download {
+    /// The volume.
+    pub(crate) volume: String,
+    /// The file, which must not be there yet; `-` is standard output.
+    pub(crate) file: PathBuf,
+    /// Write over a file that is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct Batch {
     /// A batch request as JSON, or a list of its items; `-` is standard input. Guests may be named by name or id.
     pub(crate) file: PathBuf,
@@ -362,6 +485,10 @@ fn size(text: &str) -> Result<ByteSize, String> {
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let parsed = parse_duration(text).filter(|time| !time.is_zero());
     parsed.ok_or_else(|| "this is no time like 500ms, 30s, 10m or 2h".to_owned())
+}
+
+fn mode(text: &str) -> Result<BackupMode, String> {
+    text.parse().map_err(|_| "one of snapshot, suspend, stop".to_owned())
 }
 
 fn state(text: &str) -> Result<VmState, String> {

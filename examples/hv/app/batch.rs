@@ -92,7 +92,9 @@ fn request(args: &Batch, json: Value, waiter: &Waiter) -> Result<BatchRequest> {
         });
         BatchRequest::new(items.collect::<Result<Vec<_>>>()?).item_deadline(waiter.deadline())
     } else {
-        serde_json::from_value(json).map_err(|error| bad(error.to_string()))?
+        let says = json.get("item_deadline").is_some();
+        let request: BatchRequest = serde_json::from_value(json).map_err(|error| bad(error.to_string()))?;
+        if says { request } else { request.item_deadline(waiter.deadline()) }
     };
     request.concurrency = args.concurrency.unwrap_or(request.concurrency);
     if args.stop_on_error {

@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Create a guest.
     Create(Box<Create>),
+    /// Change a guest; what needs a power cycle waits for it.
+    Update(Update),
     /// Power guests on.
     Start(Guests),
     /// Ask guests to power off.
@@ -87,12 +89,19 @@ pub(crate) enum Command {
     Delete(Delete),
     /// Snapshots of a guest.
     Snapshot(Snapshot),
+    /// Backups: list, make, restore, delete.
+    Backup(Backup),
     /// Copy a guest.
     Clone(Clone_),
     /// Move a guest to another host.
     Migrate(Migrate),
     /// Attach this terminal to a guest's serial console, or say how to reach its screen.
     Console(Console),
+    /// The addresses of a guest; with --wait, once it has one that others can reach.
+    Addresses(Addresses),
+    /// Run a command inside a guest, through its agent: `hv exec web-1 -- /bin/df -h`. Ends with the command's exit code; with --wait, begins
+    /// once the agent answers.
+    Exec(Exec),
     /// The load of guests or hosts.
     Metrics(Metrics),
     /// What happens on the hypervisor.
@@ -101,6 +110,8 @@ pub(crate) enum Command {
     Tasks(Tasks),
     /// Write a file into a volume.
     Upload(Upload),
+    /// Write a volume into a file.
+    Download(Download),
     /// Run the operations of a file, with one outcome a line.
     Batch(Batch),
     /// List the hosts.

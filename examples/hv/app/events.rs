@@ -22,7 +22,14 @@ pub(crate) async fn run(hv: &Arc<dyn Hypervisor>, ui: &mut Ui, args: &Events) ->
     if let Some(vm) = &args.vm {
         query.vm = Some(find(hv, vm).await?.id().clone());
     }
-    let mut events = hv.events(&query).await?;
+    let mut events = if args.follow {
+        let mut events = hv.follow_events(&query).await?;
+        // That it begins.
+        events.next().await.transpose()?;
+        events
+    } else {
+        hv.events(&query).await?
+    };
     if ui.err_terminal {
         ui.note(format!("listening to {}; Ctrl-C ends it", hv.info().endpoint));
     }
@@ -66,6 +73,9 @@ fn line(ui: &Ui, event: &Event) -> String {
         EventKind::NetworkChanged(network) => ("network", network.to_string()),
         EventKind::HostChanged(host) => ("host", host.to_string()),
         EventKind::Resync { reason } => ("missed", format!("read again what matters: {reason}")),
+        EventKind::Lagged { missed } => {
+            ("missed", format!("read again what matters: {missed} events were too many"))
+        }
         other => ("other", format!("{other:?}")),
     };
     let time = ui.paint(Look::Dim, &utc(event.time));

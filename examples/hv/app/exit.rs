@@ -26,7 +26,7 @@ Exit codes:
    2  wrong usage, wrong argument or wrong configuration
    3  not found
    4  in the way: it exists already, has changed, is locked, or is in the wrong state
-   5  the backend or the host cannot be reached; nothing was changed
+   5  the backend, the host or the agent in the guest cannot be reached; nothing was changed
    6  the credentials are missing, wrong or not enough
    7  not ready in time; a task goes on, and its id was printed
    8  the task failed
@@ -35,6 +35,7 @@ Exit codes:
   11  a resource or the server's allowance ran out
   12  the list was printed, but what is on an unreachable host is missing
  130  ended by Ctrl-C; a task goes on where the backend keeps tasks
+`hv exec` ends with the exit code of the command; with --json, each line on standard error is an object.
 
 Settings, first found wins: --url, --profile, HV_URL, HV_PROFILE, `default` in profiles.toml.
 Profiles are in $XDG_CONFIG_HOME/hv/profiles.toml (~/.config/hv/profiles.toml):
@@ -62,9 +63,9 @@ impl From<Error> for Stop {
 /// The exit code for an error.
 pub(crate) fn code(error: &Error) -> u8 {
     use ErrorKind::{
-        AlreadyExists, Config, Conflict, Connect, Exhausted, HostUnreachable, InvalidInput, InvalidState,
-        Locked, NotFound, PermissionDenied, RateLimited, TaskFailed, Timeout, Transport, Unauthenticated,
-        Unsupported,
+        AgentUnavailable, AlreadyExists, Config, Conflict, Connect, Exhausted, HostUnreachable, InvalidInput,
+        InvalidState, Locked, NotFound, PermissionDenied, RateLimited, TaskFailed, Timeout, Transport,
+        Unauthenticated, Unsupported,
     };
     let reads = error.operation().is_none_or(|operation| operation.class() == OperationClass::Read);
     // Only a wait knows the task that it has given up on.
@@ -78,7 +79,7 @@ pub(crate) fn code(error: &Error) -> u8 {
         InvalidInput | Config => USAGE,
         NotFound => NOT_FOUND,
         AlreadyExists | Conflict | Locked | InvalidState => CONFLICT,
-        Connect | HostUnreachable | Transport => UNREACHABLE,
+        AgentUnavailable | Connect | HostUnreachable | Transport => UNREACHABLE,
         Unauthenticated | PermissionDenied => AUTH,
         Timeout => TIMEOUT,
         Unsupported => UNSUPPORTED,

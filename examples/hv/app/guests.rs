@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use hypervisor::model::{BatchOutcome, BatchOutput, CloneMany, MigrateSpec};
-use hypervisor::{CloneSpec, DeleteVm, Error, ErrorKind, Hypervisor, Result, Vm, VmId};
+use hypervisor::{CloneSpec, DeleteVm, Error, ErrorKind, Hypervisor, Result, Vm, VmChange, VmId};
 use serde_json::json;
 
 use super::Ui;
-use super::cli::{Clone_, Delete, Migrate};
+use super::cli::{Clone_, Delete, Migrate, Update};
 use super::exit::{self, Stop};
 use super::progress::{Done, Waiter};
 use super::text::plain;
@@ -89,6 +89,36 @@ pub(crate) async fn delete(
     let task = waiter.call(&label, vm.delete(&options)).await?;
     let done = waiter.finish(&label, task).await?;
     Ok(report(ui, done, "deleted", &args.vm, no_id))
+}
+
+pub(crate) async fn update(
+    hv: &Arc<dyn Hypervisor>,
+    ui: &mut Ui,
+    waiter: &Waiter,
+    args: &Update,
+) -> Result<u8, Stop> {
+    let mut change = VmChange::new();
+    change.name.clone_from(&args.name);
+    change.cpus = args.cpus;
+    change.memory = args.memory;
+    change.description.clone_from(&args.description);
+    change.add_tags.extend(args.add_tag.iter().cloned());
+    change.remove_tags.extend(args.remove_tag.iter().cloned());
+    change.autostart = args.autostart;
+    if change.is_empty() {
+        return Err(Error::invalid("OPTIONS", "say what is to change: see `hv update --help`").into());
+    }
+    let vm = find(hv, &args.vm).await?;
+    let label = format!("update {}", args.vm);
+    let task = waiter.call(&label, vm.update(&change)).await?;
+    let done = waiter.finish(&label, task).await?;
+    let waits = match &done {
+        Done::Finished(outcome, _) if !outcome.pending.is_empty() => {
+            format!("updated; after a power cycle: {}", outcome.pending.join(", "))
+        }
+        _ => "updated".to_owned(),
+    };
+    Ok(report(ui, done, &waits, &args.vm, no_id))
 }
 
 pub(crate) async fn clone(

@@ -1,11 +1,14 @@
 //! The program: arguments in, an exit code out. `tests/hv` compiles this folder too, and runs it on hypervisors in memory.
 
+mod agent;
 mod args;
+mod backups;
 mod batch;
 mod cli;
 mod console;
 mod create;
 mod describe;
+mod download;
 mod events;
 mod exit;
 mod guests;
@@ -67,9 +70,14 @@ pub(crate) fn main() -> ExitCode {
 
 /// One run. The first argument is the program's name.
 pub(crate) async fn run(args: impl IntoIterator<Item = OsString>, world: &World, mut ui: Ui) -> u8 {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return ui.usage(&error),
+        Err(error) => {
+            // What follows `--` is a guest's business.
+            ui.json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+            return ui.usage(&error);
+        }
     };
     ui.choose(&cli.global, world);
     let waiter = Waiter::new(&cli.global, &ui);
@@ -114,6 +122,7 @@ async fn dispatch(cli: Cli, world: &World, ui: &mut Ui, waiter: &Waiter) -> Resu
         Command::Capabilities(args) => Ok(lists::capabilities(&hv, ui, &args)),
         Command::Show(args) => describe::show(&hv, ui, &args).await,
         Command::Create(args) => create::create(&hv, ui, waiter, &args).await,
+        Command::Update(args) => guests::update(&hv, ui, waiter, &args).await,
         Command::Start(args) => power::start(&hv, ui, waiter, &args).await,
         Command::Shutdown(args) => power::shutdown(&hv, ui, waiter, &args).await,
         Command::PowerOff(args) => power::power_off(&hv, ui, waiter, &args).await,
@@ -126,11 +135,15 @@ async fn dispatch(cli: Cli, world: &World, ui: &mut Ui, waiter: &Waiter) -> Resu
         Command::Clone(args) => guests::clone(&hv, ui, waiter, &args).await,
         Command::Migrate(args) => guests::migrate(&hv, ui, waiter, &args).await,
         Command::Snapshot(args) => snapshots::run(&hv, ui, waiter, &args).await,
+        Command::Backup(args) => backups::run(&hv, ui, waiter, &args).await,
+        Command::Addresses(args) => agent::addresses(&hv, ui, waiter, &args).await,
+        Command::Exec(args) => agent::exec(&hv, ui, waiter, &args).await,
         Command::Console(args) => console::run(&hv, ui, &args).await,
         Command::Metrics(args) => metrics::run(&hv, ui, &args).await,
         Command::Events(args) => events::run(&hv, ui, &args).await,
         Command::Tasks(args) => tasks::run(&hv, ui, waiter, &args).await,
         Command::Upload(args) => upload::run(&hv, ui, waiter, &args).await,
+        Command::Download(args) => download::run(&hv, ui, waiter, &args).await,
         Command::Batch(args) => batch::run(&hv, ui, waiter, &args).await,
         Command::Completions { .. } | Command::Profiles => Ok(exit::OK),
     }

@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal as _, Write};
 use clap_complete::Shell;
 use hypervisor::handle::Listing;
 use hypervisor::model::Unreachable;
-use hypervisor::{Effect, Error};
+use hypervisor::{Effect, Error, ErrorKind};
 use serde::Serialize;
 use serde_json::json;
 
@@ -86,8 +86,28 @@ impl Ui {
         }
     }
 
-    /// A line about the output, which is no part of it.
+    /// Output that is passed on as it is.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        if self.out.write_all(bytes).and_then(|()| self.out.flush()).is_err() {
+            self.broken = true;
+        }
+    }
+
+    /// As [`bytes`](Self::bytes), of what is written as errors.
+    pub(crate) fn error_bytes(&mut self, bytes: &[u8]) {
+        let _ = self.err.write_all(bytes).and_then(|()| self.err.flush());
+    }
+
+    /// A line about the output, which is no part of it. Where machines read, each line there is an object.
     pub(crate) fn note(&mut self, text: impl Display) {
+        if self.json {
+            self.error_line(json!({ "note": text.to_string() }));
+        } else {
+            self.error_line(text);
+        }
+    }
+
+    fn error_line(&mut self, text: impl Display) {
         let _ = writeln!(self.err, "{text}");
     }
 
@@ -160,8 +180,7 @@ impl Ui {
     pub(crate) fn failed(&mut self, error: &Error) -> u8 {
         let code = exit::code(error);
         if self.json {
-            let value = json!({ "error": error, "exit_code": code });
-            self.note(serde_json::to_string(&value).unwrap_or_else(|_| error.to_string()));
+            self.error_line(json!({ "error": error, "exit_code": code }));
             return code;
         }
         let colour = self.err_colour;
@@ -191,7 +210,12 @@ impl Ui {
     /// What clap has to say: help, or what is wrong with the arguments.
     pub(crate) fn usage(&mut self, error: &clap::Error) -> u8 {
         if error.use_stderr() {
-            self.note(error.to_string().trim_end());
+            let said = error.to_string();
+            if self.json {
+                let said = said.trim_end().trim_start_matches("error: ");
+                return self.failed(&Error::new(ErrorKind::Config, said));
+            }
+            self.note(said.trim_end());
             exit::USAGE
         } else {
             self.line(error.to_string().trim_end());

@@ -3,22 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use futures::StreamExt as _;
 use hypervisor::handle::Volume;
 use hypervisor::model::{ByteStream, UploadVolume, VolumeFormat};
-use hypervisor::{ByteSize, Error, ErrorKind, Hypervisor, Result, VolumeSpec};
-use tokio::fs::File;
-use tokio::io::AsyncReadExt as _;
+use hypervisor::{ByteSize, Error, Hypervisor, Result, VolumeSpec};
 
 use super::Ui;
 use super::cli::Upload;
 use super::exit::Stop;
 use super::guests::report;
 use super::progress::Waiter;
-
-/// How much is read at a time.
-const CHUNK: usize = 1 << 20;
 
 pub(crate) async fn run(
     hv: &Arc<dyn Hypervisor>,
@@ -27,9 +21,8 @@ pub(crate) async fn run(
     args: &Upload,
 ) -> Result<u8, Stop> {
     let path = args.file.as_path();
-    let bad = |error: std::io::Error| Error::invalid("FILE", format!("{}: {error}", path.display()));
-    let file = File::open(path).await.map_err(bad)?;
-    let length = file.metadata().await.map_err(bad)?.len();
+    let content = ByteStream::from_file(path).await?;
+    let length = content.length();
     let name = name(args)?;
     let target = match (&args.into, &args.pool) {
         (Some(volume), _) => UploadVolume::to(volume.as_str()),
@@ -44,7 +37,7 @@ pub(crate) async fn run(
     let label = format!("upload {name}");
     let bar = waiter.bytes(&label, length);
     let counted = bar.clone();
-    let chunks = chunks(file).inspect(move |chunk| {
+    let chunks = content.into_chunks().inspect(move |chunk| {
         if let Ok(chunk) = chunk {
             counted.inc(u64::try_from(chunk.len()).unwrap_or(0));
         }
@@ -70,17 +63,4 @@ fn format_of(path: &Path) -> Option<VolumeFormat> {
         "vhdx" => Some(VolumeFormat::Vhdx),
         _ => None,
     }
-}
-
-fn chunks(file: File) -> impl futures::Stream<Item = Result<bytes::Bytes>> + Send {
-    futures::stream::try_unfold(file, |mut file| async move {
-        let mut chunk = BytesMut::with_capacity(CHUNK);
-        let read = file.read_buf(&mut chunk).await;
-        match read
-            .map_err(|error| Error::new(ErrorKind::Transport, format!("the file cannot be read: {error}")))?
-        {
-            0 => Ok(None),
-            _ => Ok(Some((chunk.freeze(), file))),
-        }
-    })
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Effect, Error, ErrorKind, Retry};
 use crate::model::TaskId;
+use crate::model::macros::read_text;
 use crate::operation::Operation;
 
 #[derive(Serialize, Deserialize)]
@@ -49,27 +50,13 @@ const fn once() -> u32 {
     1
 }
 
-const RETRIES: [(Retry, &str); 3] =
-    [(Retry::Never, "never"), (Retry::Safe, "safe"), (Retry::IfIdempotent, "if_idempotent")];
-const EFFECTS: [(Effect, &str); 3] =
-    [(Effect::None, "none"), (Effect::Unknown, "unknown"), (Effect::Partial, "partial")];
-
-fn named<T: PartialEq>(all: &[(T, &str)], value: &T) -> String {
-    let found = all.iter().find(|(each, _)| each == value);
-    found.map(|(_, name)| (*name).to_owned()).unwrap_or_default()
-}
-
-fn valued<T: Copy>(all: &[(T, &str)], name: &str) -> Option<T> {
-    all.iter().find(|(_, each)| *each == name).map(|(value, _)| *value)
-}
-
 impl Serialize for Error {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let inner = &*self.0;
         let wire = Wire {
             kind: inner.kind.as_str().to_owned(),
-            retry: named(&RETRIES, &inner.retry),
-            effect: named(&EFFECTS, &inner.effect),
+            retry: inner.retry.as_str().to_owned(),
+            effect: inner.effect.as_str().to_owned(),
             message: inner.message.clone(),
             operation: inner.operation,
             target: inner.target.clone(),
@@ -92,11 +79,14 @@ impl<'de> Deserialize<'de> for Error {
     /// repeated.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wire = Wire::deserialize(deserializer)?;
-        let kind = ErrorKind::ALL.iter().copied().find(|kind| kind.as_str() == wire.kind);
-        let mut error = Error::new(kind.unwrap_or(ErrorKind::Backend), wire.message);
+        let mut error = Error::new(wire.kind.parse().unwrap_or(ErrorKind::Backend), wire.message);
         let inner = &mut *error.0;
-        inner.retry = valued(&RETRIES, &wire.retry).unwrap_or(Retry::Never);
-        inner.effect = valued(&EFFECTS, &wire.effect).unwrap_or(Effect::Unknown);
+        inner.retry =
+            Retry::ALL.iter().find(|retry| retry.as_str() == wire.retry).map_or(Retry::Never, |retry| *retry);
+        inner.effect = Effect::ALL
+            .iter()
+            .find(|effect| effect.as_str() == wire.effect)
+            .map_or(Effect::Unknown, |effect| *effect);
         inner.operation = wire.operation;
         inner.target = wire.target;
         inner.backend = wire.backend.map(Into::into);
@@ -123,18 +113,33 @@ impl schemars::JsonSchema for Error {
     }
 }
 
-impl Serialize for ErrorKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
+/// Plain words on the wire; read back, a word that is not known is an error, as nobody could say what it means.
+macro_rules! words {
+    ($($name:ident)*) => { $(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let find = |name: &str| Self::ALL.iter().copied().find(|each| each.as_str() == name);
+                let unknown = || serde::de::Error::custom(concat!("this is no ", stringify!($name)));
+                read_text(deserializer, find)?.ok_or_else(unknown)
+            }
+        }
+    )* };
 }
+
+words! { ErrorKind Retry Effect }
 
 /// For what a server reports: a kind that only a newer version has is none.
 pub(crate) fn kind_if_known<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<ErrorKind>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
-    Ok(name.and_then(|name| ErrorKind::ALL.iter().copied().find(|kind| kind.as_str() == name)))
+    Ok(name.and_then(|name| name.parse().ok()))
 }
 
 /// For what a server reports: an effect that only a newer version has is none that is known.
@@ -154,6 +159,26 @@ pub(crate) mod effect_if_known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_can_be_stored_and_read_again() {
+        for effect in Effect::ALL {
+            let json = serde_json::to_string(effect).unwrap();
+            assert_eq!(json, format!("\"{effect}\""));
+            assert_eq!(serde_json::from_str::<Effect>(&json).unwrap(), *effect);
+        }
+        for retry in Retry::ALL {
+            let json = serde_json::to_string(retry).unwrap();
+            assert_eq!(serde_json::from_str::<Retry>(&json).unwrap(), *retry);
+        }
+        for kind in ErrorKind::ALL {
+            let json = serde_json::to_string(kind).unwrap();
+            assert_eq!(serde_json::from_str::<ErrorKind>(&json).unwrap(), *kind);
+            assert_eq!(kind.as_str().parse::<ErrorKind>().unwrap(), *kind);
+        }
+        assert!(serde_json::from_str::<Effect>("\"much\"").unwrap_err().to_string().contains("Effect"));
+        assert!("odd".parse::<ErrorKind>().unwrap_err().fields().contains_key("kind"));
+    }
 
     #[test]
     fn an_error_survives_the_wire_but_for_its_source() {

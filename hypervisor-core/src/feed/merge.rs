@@ -14,8 +14,8 @@ use crate::model::{Event, EventQuery, EventStream};
 use crate::traits::Hypervisor;
 
 /// The first pause before a source that has ended is opened again; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Whether a source is heard from.
 #[derive(Debug, Clone)]

@@ -1,14 +1,15 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{FutureExt as _, StreamExt as _};
 
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
+use crate::handle::scripted::Scripted;
 use crate::memory::{FaultPlan, Memory};
-use crate::model::{EventKind, EventQuery, HostId, Page, Unreachable, VmId, VmInfo, VmSpec, VmState};
+use crate::model::{Event, EventKind, EventQuery, HostId, Page, Unreachable, VmId, VmInfo, VmSpec, VmState};
 use crate::operation::Operation;
 use crate::traits::{Compute as _, Hypervisor};
 
@@ -167,6 +168,42 @@ async fn a_slow_reader_is_told_what_it_missed() {
     assert_eq!(first.kind, EventKind::Lagged { missed: 9000 - 4096 });
     let rest = events.take(4096).collect::<Vec<_>>().await;
     assert!(rest.iter().all(|event| event.as_ref().is_ok_and(|event| !event.kind.is_gap())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_are_followed_go_on_after_a_loss() {
+    let happened = |name: &str| Ok(Event::new(SystemTime::UNIX_EPOCH, EventKind::VmCreated(name.into())));
+    let fault = |kind| Error::new(kind, "the test says so");
+    let backend = Scripted::new();
+    backend.lock().feeds.extend([
+        Ok(vec![happened("a"), Err(fault(ErrorKind::Transport))]),
+        Err(fault(ErrorKind::Connect)),
+        Err(fault(ErrorKind::Connect)),
+        Ok(vec![happened("b")]),
+        Ok(vec![]),
+        Err(fault(ErrorKind::Unauthenticated)),
+    ]);
+    let hv = backend.hv();
+    let begun = tokio::time::Instant::now();
+    let events: Vec<_> = hv.follow_events(&EventQuery::all()).await.unwrap().collect().await;
+    let told = events.iter().map(|event| match event {
+        Ok(Event { kind: EventKind::Resync { reason }, .. }) => reason.clone(),
+        Ok(event) => event.kind.vm().map(ToString::to_string).unwrap_or_default(),
+        Err(error) => error.kind().to_string(),
+    });
+    let told: Vec<String> = told.collect();
+    let gaps = |at: usize| events[at].as_ref().is_ok_and(|event| event.kind.is_gap());
+    assert_eq!(told.len(), 6, "{told:?}");
+    assert!(gaps(0) && gaps(2) && gaps(4), "{told:?}");
+    assert_eq!((&*told[1], &*told[3], &*told[5]), ("a", "b", "unauthenticated"));
+    assert!(told[2].contains("the test says so"), "{told:?}");
+    // At once, after 1 s and after 2 s; then at once, after 1 s.
+    assert_eq!(begun.elapsed().as_secs(), 4);
+
+    // What is wrong from the beginning is not tried again.
+    backend.lock().feeds.push_back(Err(fault(ErrorKind::Connect)));
+    let error = hv.follow_events(&EventQuery::all()).await.err().unwrap();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Connect, Some(Operation::Watch)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use super::listing::{Listing, Pages, lists};
 use super::settle::Settle;
 use super::task::Task;
 use crate::error::Result;
+use crate::feed;
 use crate::model::{
     ClusterInfo, EventQuery, EventStream, GroupChange, GroupId, GroupInfo, GroupSpec, HostId, HostInfo,
     HostMetrics, MetricsHistory, MetricsPeriod, MetricsTarget, Page, PageRequest,
@@ -90,12 +91,72 @@ impl dyn Hypervisor {
         Group { link: Link::to(self, GroupId::NOUN, id.as_str()), id }
     }
 
-    /// What happens from now on, as a stream. A gap in it is an [`EventKind::Resync`](crate::model::EventKind::Resync).
+    /// What happens from now on, as a stream. A gap in it is an [`EventKind::Resync`](crate::model::EventKind::Resync). It may end,
+    /// with an error as its last item: [`follow_events`](Self::follow_events) does not.
     ///
     /// # Errors
     /// As the backend gives them.
     pub async fn events(self: &Arc<Self>, query: &EventQuery) -> Result<EventStream> {
         Link::new(self).call(Operation::Watch, &[], self.watch(query)).await
+    }
+
+    /// What happens from now on, for a program that keeps something as it is to be: as [`events`](Self::events), and when the stream is
+    /// lost it is opened again, after pauses that grow from nothing to a minute. Each time that events may have been missed is one
+    /// [gap](crate::model::EventKind::is_gap), and so is the first item: whoever reads everything again at each gap has never missed
+    /// anything.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use futures::TryStreamExt as _;
+    /// use hypervisor_core::Hypervisor;
+    /// use hypervisor_core::memory::Memory;
+    /// use hypervisor_core::model::{EventKind, EventQuery, VmQuery, VmSpec};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+    /// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
+    /// let mut events = hv.follow_events(&EventQuery::all()).await?;
+    /// while let Some(event) = events.try_next().await? {
+    ///     if event.kind.is_gap() || matches!(event.kind, EventKind::VmDeleted(_)) {
+    ///         let there = hv.vms().all(&VmQuery::all()).await?.complete()?;
+    ///         if !there.iter().any(|vm| vm.name == "web-1") {
+    ///             hv.vms().create(&VmSpec::new("web-1")).await?.await?;
+    ///             # break;
+    ///         }
+    ///     }
+    /// }
+    /// # assert!(hv.vms().by_name("web-1").await.is_ok());
+    /// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As the backend gives them, for the first time. Later, an `Err` item is the end: what does not pass by itself, as `Unauthenticated`,
+    /// `PermissionDenied` or `Unsupported`.
+    pub async fn follow_events(self: &Arc<Self>, query: &EventQuery) -> Result<EventStream> {
+        let events = self.events(query).await?;
+        Ok(feed::keep(Arc::clone(self), query.clone(), events))
+    }
+}
+
+impl From<Host> for HostId {
+    fn from(host: Host) -> Self {
+        host.id
+    }
+}
+
+impl From<&Host> for HostId {
+    fn from(host: &Host) -> Self {
+        host.id.clone()
+    }
+}
+
+impl From<Group> for GroupId {
+    fn from(group: Group) -> Self {
+        group.id
+    }
+}
+
+impl From<&Group> for GroupId {
+    fn from(group: &Group) -> Self {
+        group.id.clone()
     }
 }
 

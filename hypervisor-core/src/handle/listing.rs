@@ -1,6 +1,7 @@
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
+use serde::{Deserialize, Serialize};
 
 use super::link::Link;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,12 +11,13 @@ use crate::operation::Operation;
 /// A whole list, and the hosts that could not be asked for their part of it.
 ///
 /// An empty `unreachable` means that the list is complete. Who cannot do with less than everything calls [`complete`](Self::complete).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Listing<T> {
     /// The items of all pages.
     pub items: Vec<T>,
     /// The hosts whose objects are missing from `items`.
+    #[serde(default = "Vec::new")]
     pub unreachable: Vec<Unreachable>,
 }
 
@@ -58,6 +60,13 @@ impl<T> Listing<T> {
 impl<T> Default for Listing<T> {
     fn default() -> Self {
         Self { items: Vec::new(), unreachable: Vec::new() }
+    }
+}
+
+/// A complete list.
+impl<T> From<Vec<T>> for Listing<T> {
+    fn from(items: Vec<T>) -> Self {
+        Self { items, unreachable: Vec::new() }
     }
 }
 

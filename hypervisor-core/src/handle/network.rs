@@ -134,6 +134,12 @@ impl Network {
     }
 }
 
+impl From<&Network> for NetworkId {
+    fn from(network: &Network) -> Self {
+        network.id.clone()
+    }
+}
+
 impl From<Network> for NetworkId {
     fn from(network: Network) -> Self {
         network.id

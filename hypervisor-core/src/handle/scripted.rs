@@ -49,6 +49,8 @@ pub(crate) struct State {
     /// Power verbs: guest, begin, end.
     pub(crate) spans: Vec<(VmId, Instant, Option<Instant>)>,
     pub(crate) deletes: Vec<DeleteVm>,
+    /// What each watch answers; afterwards, streams in which nothing happens.
+    pub(crate) feeds: VecDeque<Result<Vec<Result<Event>>>>,
 }
 
 pub(crate) struct Scripted {
@@ -298,7 +300,16 @@ impl Storage for Scripted {}
 impl Network for Scripted {}
 impl Snapshots for Scripted {}
 impl Metrics for Scripted {}
-impl Events for Scripted {}
+#[async_trait]
+impl Events for Scripted {
+    async fn watch(&self, _: &EventQuery) -> Result<EventStream> {
+        let feed = self.lock().feeds.pop_front();
+        match feed {
+            Some(feed) => Ok(Box::pin(futures::stream::iter(feed?))),
+            None => Ok(Box::pin(futures::stream::pending())),
+        }
+    }
+}
 
 impl Hypervisor for Scripted {
     fn info(&self) -> &BackendInfo {

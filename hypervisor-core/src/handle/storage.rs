@@ -34,7 +34,7 @@ pub struct Pool {
 /// # use std::sync::Arc;
 /// use hypervisor_core::Hypervisor;
 /// use hypervisor_core::memory::Memory;
-/// use hypervisor_core::model::{ByteSize, ByteStream, DownloadVolume, ResizeVolume, UploadVolume, VolumeSpec};
+/// use hypervisor_core::model::{ByteSize, ByteStream, DiskSpec, DownloadVolume, ResizeVolume, UploadVolume, VolumeSpec};
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
 /// let hv: Arc<dyn Hypervisor> = Arc::new(Memory::new());
 /// // A stream of known length goes in, and comes out again; nothing has to fit into memory.
@@ -45,6 +45,8 @@ pub struct Pool {
 /// let start = DownloadVolume::all().length(ByteSize::bytes(7));
 /// assert_eq!(volume.download(&start).await?.collect(100).await?, "welcome");
 /// assert_eq!(hv.pool("default").volumes().await?.len(), 1);
+/// let copy = DiskSpec::copy_of(&volume);
+/// # let _ = copy;
 /// volume.delete().await?.await?;
 /// # Ok::<(), hypervisor_core::Error>(()) }).unwrap();
 /// ```
@@ -269,6 +271,18 @@ impl Volume {
 fn made(link: &Link, task: Task<VolumeId>) -> Task<Volume> {
     let hv = Arc::clone(&link.hv);
     task.map(move |id| hv.volume(id))
+}
+
+impl From<&Volume> for VolumeId {
+    fn from(volume: &Volume) -> Self {
+        volume.id.clone()
+    }
+}
+
+impl From<&Pool> for PoolId {
+    fn from(pool: &Pool) -> Self {
+        pool.id.clone()
+    }
 }
 
 impl From<Volume> for VolumeId {

@@ -108,6 +108,12 @@ named_enum! {
     }
 }
 
+impl BackupMode {
+    const fn usual() -> Self {
+        Self::Snapshot
+    }
+}
+
 /// How a backup is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -116,7 +122,8 @@ pub struct BackupSpec {
     /// The pool that it goes into; without it the backend's default.
     #[serde(default)]
     pub pool: Option<PoolId>,
-    /// What happens to a running guest.
+    /// What happens to a running guest; without it, it goes on.
+    #[serde(default = "BackupMode::usual")]
     pub mode: BackupMode,
     /// Compress it.
     #[serde(default)]
@@ -136,7 +143,7 @@ impl Default for BackupSpec {
     fn default() -> Self {
         Self {
             pool: None,
-            mode: BackupMode::Snapshot,
+            mode: BackupMode::usual(),
             compress: false,
             since: None,
             protected: false,

@@ -248,12 +248,16 @@ pub struct BatchRequest {
     /// The operations.
     pub items: Vec<BatchItem>,
     /// How many run at a time, in all.
+    #[serde(default = "BatchRequest::usual_concurrency")]
     pub concurrency: usize,
     /// How many run at a time with the same key.
+    #[serde(default = "BatchRequest::usual_per_key")]
     pub per_key: usize,
     /// What a failed item means for the others.
+    #[serde(default = "BatchRequest::usual_on_error")]
     pub on_error: OnError,
     /// How long one item may take, its task included. An item that takes longer is [`BatchOutcome::Unknown`] and its task goes on.
+    #[serde(default = "BatchRequest::usual_item_deadline")]
     pub item_deadline: Duration,
 }
 
@@ -262,11 +266,27 @@ impl BatchRequest {
     pub fn new<I: Into<BatchItem>>(items: impl IntoIterator<Item = I>) -> Self {
         Self {
             items: items.into_iter().map(Into::into).collect(),
-            concurrency: 8,
-            per_key: 1,
-            on_error: OnError::Continue,
-            item_deadline: Duration::from_secs(3600),
+            concurrency: Self::usual_concurrency(),
+            per_key: Self::usual_per_key(),
+            on_error: Self::usual_on_error(),
+            item_deadline: Self::usual_item_deadline(),
         }
+    }
+
+    const fn usual_concurrency() -> usize {
+        8
+    }
+
+    const fn usual_per_key() -> usize {
+        1
+    }
+
+    const fn usual_on_error() -> OnError {
+        OnError::Continue
+    }
+
+    const fn usual_item_deadline() -> Duration {
+        Duration::from_secs(3600)
     }
 
     setters! { val concurrency: usize; val per_key: usize; val on_error: OnError; val item_deadline: Duration; }

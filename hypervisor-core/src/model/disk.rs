@@ -38,6 +38,12 @@ named_enum! {
     }
 }
 
+impl DiskDevice {
+    const fn usual() -> Self {
+        Self::Disk
+    }
+}
+
 /// Where a disk's content comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -93,7 +99,8 @@ pub enum DiskSource {
 pub struct DiskSpec {
     /// Where the content comes from.
     pub source: DiskSource,
-    /// What the guest sees.
+    /// What the guest sees; without it a hard disk.
+    #[serde(default = "DiskDevice::usual")]
     pub device: DiskDevice,
     /// How it is attached; without it the backend's best.
     #[serde(default)]

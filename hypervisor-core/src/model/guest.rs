@@ -1,5 +1,6 @@
 //! What the agent inside a guest does, and how a guest is reached.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -102,7 +103,8 @@ pub struct ExecSpec {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<u8>>"))]
     pub stdin: Option<Bytes>,
-    /// How long it may take. The program goes on when the time is over; the error says so.
+    /// How long it may take, 30 s unless it is said. The program goes on when the time is over; the error says so.
+    #[serde(default = "ExecSpec::usual_deadline")]
     pub deadline: Duration,
 }
 
@@ -114,8 +116,12 @@ impl ExecSpec {
             args: Vec::new(),
             env: BTreeMap::new(),
             stdin: None,
-            deadline: Duration::from_secs(30),
+            deadline: Self::usual_deadline(),
         }
+    }
+
+    const fn usual_deadline() -> Duration {
+        Duration::from_secs(30)
     }
 
     setters! { val args: Vec<String>; val env: BTreeMap<String, String>; opt_into stdin: Bytes; val deadline: Duration; }
@@ -203,6 +209,24 @@ impl ExecOutput {
     }
 
     setters! { opt signal: i32; val truncated: bool; }
+
+    /// What it wrote, as text: bytes that are no UTF-8 become `\u{fffd}`.
+    ///
+    /// ```
+    /// use hypervisor_core::model::ExecOutput;
+    /// let output = ExecOutput::exited(0, "Linux\n".into(), "".into());
+    /// assert_eq!(output.stdout_text().trim_end(), "Linux");
+    /// ```
+    #[must_use]
+    pub fn stdout_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.stdout)
+    }
+
+    /// What it wrote as errors, as text.
+    #[must_use]
+    pub fn stderr_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.stderr)
+    }
 
     /// Whether it ended with code 0.
     #[must_use]

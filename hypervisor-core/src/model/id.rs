@@ -1,4 +1,7 @@
 //! Opaque ids: what a backend addresses an object by. Compare and store them; never take them apart.
+//!
+//! They are made of `&str` and `String`, and compared with text by [`as_str`](VmId::as_str): an id that equals text, or can be looked up by it,
+//! would make `id == "7".into()` and `map.get(&"7".into())` ambiguous for the compiler.
 
 use std::sync::Arc;
 
@@ -60,9 +63,29 @@ macro_rules! ids {
             }
         }
 
+        impl From<&String> for $name {
+            fn from(id: &String) -> Self {
+                Self(id.as_str().into())
+            }
+        }
+
         impl From<&$name> for $name {
             fn from(id: &$name) -> Self {
                 id.clone()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.as_ref().into()
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = std::convert::Infallible;
+
+            fn from_str(id: &str) -> Result<Self, Self::Err> {
+                Ok(id.into())
             }
         }
 
@@ -102,6 +125,14 @@ ids! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_used_as_text() {
+        let id = VmId::from("42");
+        assert_eq!("42".parse::<VmId>(), Ok(id.clone()));
+        assert_eq!(VmId::from(&"42".to_owned()), id);
+        assert_eq!(String::from(id), "42");
+    }
 
     #[test]
     fn an_id_is_plain_text_on_the_wire() {

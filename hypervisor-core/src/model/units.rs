@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// A number of bytes. Backends speak KiB, MiB, GiB and bytes; only this crosses the API.
 ///
@@ -17,10 +18,45 @@ use crate::error::{Error, Result};
 /// assert_eq!(ByteSize::mib(1536).to_string(), "1.5 GiB");
 /// # Ok::<(), hypervisor_core::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct ByteSize(u64);
+
+impl<'de> Deserialize<'de> for ByteSize {
+    /// A number of bytes, which is what is written, or text as [`FromStr`] reads it: configurations are written by people.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Size;
+
+        impl Visitor<'_> for Size {
+            type Value = ByteSize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes, or a size like \"4GiB\"")
+            }
+
+            fn visit_u64<E>(self, bytes: u64) -> Result<ByteSize, E> {
+                Ok(ByteSize(bytes))
+            }
+
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
+                let counted = u64::try_from(bytes).map(ByteSize);
+                counted.map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
+                text.parse()
+                    .map_err(|error: Error| E::custom(error.fields().get("size").map_or("", String::as_str)))
+            }
+        }
+
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(Size)
+        } else {
+            deserializer.deserialize_u64(Size)
+        }
+    }
+}
 
 const UNITS: [(&str, u64); 5] =
     [("PiB", 1 << 50), ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -109,7 +145,7 @@ impl FromStr for ByteSize {
 
     /// Reads `"4GiB"`, `"512 M"`, `"1.5 GiB"`, `"1048576"`, `"10GB"` (decimal only with the `B` and without the `i`). A
     /// fraction is rounded up to whole bytes.
-    fn from_str(text: &str) -> Result<Self> {
+    fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| Error::invalid("size", format!("`{text}` {why}"));
         let trimmed = text.trim();
         let split = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
@@ -197,6 +233,20 @@ mod tests {
         assert_eq!("1.5 GiB".parse::<ByteSize>().unwrap(), ByteSize::mib(1536));
         assert_eq!("0.0005k".parse::<ByteSize>().unwrap(), ByteSize::bytes(1));
         assert_eq!("10 GB".parse::<ByteSize>().unwrap().as_bytes(), 10_000_000_000);
+    }
+
+    #[test]
+    fn a_configuration_may_say_a_size_in_words() {
+        let read = |json: &str| serde_json::from_str::<ByteSize>(json);
+        assert_eq!(read("\"4GiB\"").unwrap(), ByteSize::gib(4));
+        assert_eq!(read("4096").unwrap(), ByteSize::kib(4));
+        assert_eq!(serde_json::to_string(&ByteSize::gib(4)).unwrap(), "4294967296");
+        for (wrong, why) in [("\"4 parsecs\"", "unit"), ("-1", "4GiB"), ("1.5", "4GiB"), ("null", "4GiB")] {
+            let said = read(wrong).unwrap_err().to_string();
+            assert!(said.contains(why), "{wrong}: {said}");
+        }
+        let value: serde_json::Value = serde_json::json!("512 MiB");
+        assert_eq!(serde_json::from_value::<ByteSize>(value).unwrap(), ByteSize::mib(512));
     }
 
     proptest! {

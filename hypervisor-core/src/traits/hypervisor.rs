@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::fmt;
 
 use super::{Backups, Batch, Compute, Events, Guest, Metrics, Network, Snapshots, Storage, Tasks};
 use crate::model::{BackendInfo, Capabilities};
@@ -16,6 +17,29 @@ pub trait Hypervisor:
     /// The hypervisor below, if this is a layer.
     fn inner(&self) -> Option<&dyn Hypervisor> {
         None
+    }
+}
+
+/// What it is connected to, and nothing that may be secret: so that what holds one can derive `Debug`.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use hypervisor_core::Hypervisor;
+/// use hypervisor_core::memory::Memory;
+/// #[derive(Debug, Clone)]
+/// struct App {
+///     hv: Arc<dyn Hypervisor>,
+/// }
+/// let app = App { hv: Arc::new(Memory::new()) };
+/// assert!(format!("{app:?}").contains("memory"));
+/// ```
+impl fmt::Debug for dyn Hypervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = self.info();
+        f.debug_struct("Hypervisor")
+            .field("backend", &info.backend)
+            .field("endpoint", &info.endpoint)
+            .finish()
     }
 }
 

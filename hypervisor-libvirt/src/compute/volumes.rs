@@ -134,6 +134,16 @@ enum Source {
     },
 }
 
+/// Of a pool that is missing though the caller has named none.
+fn nobody_named_it(fail: Fail) -> Fail {
+    match fail {
+        Fail::Ours(error) if error.is_not_found() => Fail::Ours(error.with_hint(
+            "The disk names no pool, so this one was taken: name another (`DiskSpec::in_pool`), or connect with `hv_pool=`",
+        )),
+        other => other,
+    }
+}
+
 impl Plan<'_> {
     /// Settles slots and sources, and refuses what cannot be, before anything is made.
     pub(crate) fn disk(&self, spec: &DiskSpec, taken: &mut Vec<String>, field: &str) -> Outcome<Planned> {
@@ -146,9 +156,12 @@ impl Plan<'_> {
 
     fn source(&self, disk: &DiskSpec, target: &str, field: &str) -> Outcome<Source> {
         match &disk.source {
-            DiskSource::New { size, pool } => {
-                let pool = pool.as_ref().map_or(self.default_pool, |pool| pool.as_str());
-                self.make(disk, pool, target, *size, None, None)
+            DiskSource::New { size, pool: Some(pool) } => {
+                self.make(disk, pool.as_str(), target, *size, None, None)
+            }
+            DiskSource::New { size, pool: None } => {
+                let made = self.make(disk, self.default_pool, target, *size, None, None);
+                made.map_err(nobody_named_it)
             }
             DiskSource::Volume(id) => {
                 let (_, volume) = find_volume(self.conn, id)?;

@@ -127,6 +127,29 @@ impl FakePve {
         self.urls().into_iter().next().unwrap_or_default()
     }
 
+    /// The URL that a program connects by, with that token and, where the fake speaks TLS, with its fingerprint:
+    /// `hypervisor::connect(&fake.connection_url())`.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+    /// use hypervisor_core::Compute as _;
+    /// use hypervisor_proxmox::fake::FakePve;
+    /// use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
+    /// for fake in [FakePve::start().await?, FakePve::builder().tls().start().await?] {
+    ///     let proxmox = Proxmox::connect(ProxmoxConfig::new(&fake.connection_url())?).await?;
+    ///     assert!(proxmox.list_vms(&Default::default(), &Default::default()).await?.items.is_empty());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn connection_url(&self) -> String {
+        let (transport, trust) = match self.fingerprint() {
+            Some(fingerprint) => ("proxmox", format!("fingerprint={}", fingerprint.replace(':', ""))),
+            None => ("proxmox+http", "allow_plain_http_credentials=1".to_owned()),
+        };
+        format!("{transport}://{}:{TOKEN_SECRET}@{}?{trust}", self.token_id(), self.authority())
+    }
+
     /// The addresses of all hosts.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {

@@ -100,6 +100,16 @@ impl V1Server {
         }
     }
 
+    /// The URL that a program connects by, with the token that it takes, if any: `hypervisor::connect(&fake.url())`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let address = self.uri().replacen("http://", "", 1);
+        match self.world().token.clone() {
+            Some(secret) => format!("http+v1://:{secret}@{address}?hv_plain_credentials=1"),
+            None => format!("http+v1://{address}"),
+        }
+    }
+
     /// Its address, `http://127.0.0.1:…`.
     #[must_use]
     pub fn uri(&self) -> String {

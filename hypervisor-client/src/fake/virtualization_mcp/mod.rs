@@ -106,6 +106,16 @@ impl McpServer {
         }
     }
 
+    /// The URL that a program connects by, with the key that it takes, if any: `hypervisor::connect(&fake.url())`. An OAuth client has no place in a URL: [`config`](Self::config).
+    #[must_use]
+    pub fn url(&self) -> String {
+        let address = self.uri().replacen("http://", "", 1);
+        match self.world().key.clone() {
+            Some(secret) => format!("http+virtualization-mcp://:{secret}@{address}?hv_plain_credentials=1"),
+            None => format!("http+virtualization-mcp://{address}"),
+        }
+    }
+
     /// Its address, `http://127.0.0.1:…`.
     #[must_use]
     pub fn uri(&self) -> String {

@@ -25,6 +25,12 @@ named_enum! {
     }
 }
 
+impl ApplyPolicy {
+    const fn usual() -> Self {
+        Self::AllowPending
+    }
+}
+
 /// What is to change in a guest; what is `None` stays.
 ///
 /// ```
@@ -68,6 +74,7 @@ pub struct VmChange {
     #[serde(default)]
     pub agent: Option<bool>,
     /// Where the change is made.
+    #[serde(default = "ApplyPolicy::usual")]
     pub apply: ApplyPolicy,
     /// Refused when the configuration is no longer this one.
     #[serde(default)]
@@ -93,7 +100,7 @@ impl Default for VmChange {
             boot_order: None,
             autostart: None,
             agent: None,
-            apply: ApplyPolicy::AllowPending,
+            apply: ApplyPolicy::usual(),
             if_revision: None,
             expected_uid: None,
             options: Extra::default(),

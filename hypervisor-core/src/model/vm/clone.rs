@@ -100,11 +100,14 @@ pub struct CloneMany {
     pub prefix: String,
     /// How many.
     pub count: u32,
-    /// The number of the first.
+    /// The number of the first, 1 unless it is said.
+    #[serde(default = "CloneMany::usual_first")]
     pub first: u32,
     /// What the copies have in common; its name and id are not used.
+    #[serde(default = "CloneMany::usual_each")]
     pub each: CloneSpec,
-    /// How many are made at a time.
+    /// How many are made at a time, 2 unless it is said.
+    #[serde(default = "CloneMany::usual_concurrency")]
     pub concurrency: u32,
 }
 
@@ -112,7 +115,25 @@ impl CloneMany {
     /// `count` full copies, `prefix-1` to `prefix-count`.
     pub fn new(prefix: impl Into<String>, count: u32) -> Self {
         let prefix = prefix.into();
-        Self { each: CloneSpec::new(prefix.clone()), prefix, count, first: 1, concurrency: 2 }
+        Self {
+            each: CloneSpec::new(prefix.clone()),
+            prefix,
+            count,
+            first: Self::usual_first(),
+            concurrency: Self::usual_concurrency(),
+        }
+    }
+
+    const fn usual_first() -> u32 {
+        1
+    }
+
+    fn usual_each() -> CloneSpec {
+        CloneSpec::new("each")
+    }
+
+    const fn usual_concurrency() -> u32 {
+        2
     }
 
     setters! { val first: u32; val each: CloneSpec; val concurrency: u32; }

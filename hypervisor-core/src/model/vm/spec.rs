@@ -45,11 +45,13 @@ pub struct VmSpec {
     /// The host that it should be made on; without it the backend chooses.
     #[serde(default)]
     pub host: Option<HostId>,
-    /// Its CPUs.
+    /// Its CPUs; one unless it is said.
+    #[serde(default = "VmSpec::usual_cpus")]
     pub cpus: u32,
-    /// Its memory.
+    /// Its memory; 512 MiB unless it is said.
+    #[serde(default = "VmSpec::usual_memory")]
     pub memory: ByteSize,
-    /// What it is called in the guest and what somebody wants to say about it.
+    /// What somebody wants to say about it.
     #[serde(default)]
     pub description: Option<String>,
     /// Flat tags, in lower case.
@@ -116,8 +118,8 @@ impl VmSpec {
             kind: GuestKind::Vm,
             id: None,
             host: None,
-            cpus: 1,
-            memory: ByteSize::mib(512),
+            cpus: Self::usual_cpus(),
+            memory: Self::usual_memory(),
             description: None,
             tags: Tags::default(),
             metadata: BTreeMap::new(),
@@ -138,6 +140,14 @@ impl VmSpec {
             client_token: None,
             options: Extra::default(),
         }
+    }
+
+    const fn usual_cpus() -> u32 {
+        1
+    }
+
+    const fn usual_memory() -> ByteSize {
+        ByteSize::mib(512)
     }
 
     /// A container.
