@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::list;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
-use crate::wire::config::{Config, changed_fields, decode_pending, encode_change, fill_in};
+use crate::wire::config::{Config, changed_fields, decode_pending, encode_change, fill_in, plugs};
 use crate::wire::envelope;
 use crate::wire::form::Form;
 use crate::wire::scalar::text_of;
@@ -71,8 +71,7 @@ async fn check_live(inner: &Inner, found: &Found, change: &VmChange, config: &Co
     {
         return Ok(());
     }
-    let hotplug = config.get("hotplug").unwrap_or("network,disk,usb");
-    let has = |what: &str| hotplug == "1" || hotplug.split(',').any(|word| word == what);
+    let has = |what: &str| plugs(config, what);
     let waits = [
         (change.cpus.is_some() && !has("cpu"), "cpus"),
         (change.memory.is_some() && !(has("memory") && config.flag("numa") == Some(true)), "memory"),

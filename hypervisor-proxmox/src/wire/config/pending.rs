@@ -34,8 +34,8 @@ pub fn decode_pending(body: &[u8], kind: GuestKind) -> Result<Vec<PendingChange>
     let (mut present, mut next) = (Map::new(), Map::new());
     let mut keys = BTreeSet::new();
     for row in rows {
+        let waits = row.waits();
         let Some(key) = row.key else { continue };
-        let waits = row.pending.is_some() || row.delete.is_some_and(|how| how > 0);
         if let Some(value) = &row.value {
             present.insert(key.clone(), Value::from(value.as_str()));
         }
@@ -62,6 +62,22 @@ pub fn decode_pending(body: &[u8], kind: GuestKind) -> Result<Vec<PendingChange>
         PendingChange::new(key.as_str(), shown(present.get(key)), shown(next.get(key)))
     }));
     Ok(changes)
+}
+
+/// Whether a change of this key waits, by the answer of `/pending`.
+///
+/// # Errors
+/// `Protocol` where the answer is no such list.
+pub fn waits(body: &[u8], key: &str) -> Result<bool> {
+    let rows: Vec<PendingRow> = envelope::data(body)?;
+    let of_key = |row: &&PendingRow| row.key.as_deref() == Some(key);
+    Ok(rows.iter().filter(of_key).any(PendingRow::waits))
+}
+
+impl PendingRow {
+    fn waits(&self) -> bool {
+        self.pending.is_some() || self.delete.is_some_and(|how| how > 0)
+    }
 }
 
 type Field = (&'static str, &'static [&'static str], fn(&Config) -> String);

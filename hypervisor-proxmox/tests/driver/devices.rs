@@ -1,0 +1,117 @@
+//! Devices that a running guest does not get or keeps: what would wait for a power cycle is no success.
+
+use std::time::Duration;
+
+use hypervisor_core::model::{
+    ByteSize, DetachDisk, DiskBus, DiskId, DiskSpec, GuestKind, NicSpec, TaskState, VmId, VmSpec,
+};
+use hypervisor_core::traits::Compute as _;
+use hypervisor_core::{Effect, ErrorKind};
+use hypervisor_proxmox::fake::{FakeGuest, FakePve, FakePveBuilder};
+use hypervisor_proxmox::{Proxmox, VmOptions};
+
+use super::{connect, done, vm};
+
+const TEMPLATE: &str = "local:vztmpl/alpine-3.20-default_20240908_amd64.tar.xz";
+
+fn fake() -> FakePveBuilder {
+    FakePve::builder().task_time(Duration::from_millis(5)).file(TEMPLATE, vec![0; 64])
+}
+
+fn disk() -> DiskSpec {
+    DiskSpec::new_volume(ByteSize::gib(1)).in_pool("local-lvm")
+}
+
+async fn running(pve: &FakePve, proxmox: &Proxmox, spec: &VmSpec) -> (VmId, u32) {
+    let made = proxmox.create_vm(spec).await.unwrap();
+    let id = made.output.clone();
+    assert_eq!(done(proxmox, made).await, TaskState::Succeeded);
+    let number = id.as_str().parse().unwrap();
+    pve.set_running(number, true);
+    pve.clear_requests();
+    (id, number)
+}
+
+/// The server takes such a detach, answers that it is done, and shows the guest without the disk, which it goes on writing to.
+#[tokio::test]
+async fn a_volume_is_not_deleted_under_a_guest_that_goes_on_using_it() {
+    let pve = fake().start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    let sata = VmSpec::new("sata").disk(disk()).disk(disk().bus(DiskBus::Sata));
+    let mut options = VmOptions::new();
+    options.config.insert("hotplug".into(), "network".into());
+    let mut fixed = VmSpec::new("fixed").disk(disk()).disk(disk());
+    fixed.options.set(&options).unwrap();
+    let mut container = VmSpec::new("ct").disk(disk()).disk(disk());
+    container.kind = GuestKind::Container;
+    let mut options = VmOptions::new();
+    options.template = Some(TEMPLATE.to_owned());
+    container.options.set(&options).unwrap();
+    for (spec, slot) in [(sata, "sata0"), (fixed, "scsi1"), (container, "mp0")] {
+        let (id, number) = running(&pve, &proxmox, &spec).await;
+        let slot = DiskId::from(slot);
+        let before = pve.guest(number).unwrap();
+        let volumes = pve.volumes("pve1", "local-lvm");
+        for options in [DetachDisk::with_volume(), DetachDisk::keep_volume()] {
+            let error = proxmox.detach_disk(&id, &slot, &options).await.unwrap_err();
+            assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidState, Effect::None), "{error}");
+            assert!(error.hint().unwrap().contains("power it off"), "{error}");
+        }
+        let after = pve.guest(number).unwrap();
+        assert_eq!(after.config, before.config, "{slot}");
+        assert!(after.pending.is_empty(), "{:?}", after.pending);
+        assert_eq!(pve.volumes("pve1", "local-lvm"), volumes, "{slot}");
+        // Once it is off the disk goes with its volume.
+        pve.set_running(number, false);
+        let gone = proxmox.detach_disk(&id, &slot, &DetachDisk::with_volume()).await.unwrap();
+        assert_eq!(done(&proxmox, gone).await, TaskState::Succeeded);
+        assert_eq!(pve.volumes("pve1", "local-lvm").len(), volumes.len() - 1, "{slot}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_running_guest_cannot_get_is_not_left_to_wait() {
+    let pve = fake()
+        .vm(FakeGuest::vm(100).running())
+        .vm(FakeGuest::vm(101).running().set("hotplug", "0"))
+        .start()
+        .await
+        .unwrap();
+    let proxmox = connect(&pve).await;
+    let refused = |error: hypervisor_core::Error| {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.hint().is_some(), "{error}");
+    };
+    for bus in [DiskBus::Sata, DiskBus::Ide] {
+        refused(proxmox.attach_disk(&vm(100), &disk().bus(bus)).await.unwrap_err());
+    }
+    refused(proxmox.attach_disk(&vm(101), &disk()).await.unwrap_err());
+    refused(proxmox.attach_nic(&vm(101), &NicSpec::bridge("vmbr0")).await.unwrap_err());
+    assert_eq!(pve.count("POST", "/nodes/*/qemu/*/config") + pve.count("PUT", "/nodes/*/qemu/*/config"), 0);
+    let hot = proxmox.attach_disk(&vm(100), &disk()).await.unwrap();
+    assert_eq!(done(&proxmox, hot).await, TaskState::Succeeded);
+    proxmox.attach_nic(&vm(100), &NicSpec::bridge("vmbr0")).await.unwrap();
+    assert!(pve.guest(100).unwrap().pending.is_empty());
+    pve.set_running(101, false);
+    let cold = proxmox.attach_disk(&vm(101), &disk().bus(DiskBus::Sata)).await.unwrap();
+    assert_eq!(done(&proxmox, cold).await, TaskState::Succeeded);
+}
+
+#[tokio::test]
+async fn the_disk_of_another_guest_is_detached_but_not_deleted() {
+    let pve = fake().start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    let (owner, number) = running(&pve, &proxmox, &VmSpec::new("owner").disk(disk())).await;
+    let volume = proxmox.get_vm_config(&owner).await.unwrap().disks[0].volume.clone().unwrap();
+    let borrower = proxmox.create_vm(&VmSpec::new("borrower")).await.unwrap();
+    let id = borrower.output.clone();
+    done(&proxmox, borrower).await;
+    let lent = proxmox.attach_disk(&id, &DiskSpec::volume(&volume)).await.unwrap();
+    let slot = lent.output.clone();
+    assert_eq!(done(&proxmox, lent).await, TaskState::Succeeded);
+    let error = proxmox.detach_disk(&id, &slot, &DetachDisk::with_volume()).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidState, Effect::None), "{error}");
+    assert!(error.to_string().contains(&format!("`{number}`")), "{error}");
+    proxmox.detach_disk(&id, &slot, &DetachDisk::keep_volume()).await.unwrap();
+    assert_eq!(pve.volumes("pve1", "local-lvm"), [volume.to_string()]);
+}
