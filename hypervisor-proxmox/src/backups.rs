@@ -128,11 +128,13 @@ async fn create_backup(inner: &Inner, vm: &VmId, spec: &BackupSpec) -> Result<St
             // The server takes any number, and lets the task fail.
             list::current(inner, operation, &found).await?;
             let path = format!("/nodes/{}/vzdump", segment("host", found.place.host.as_str())?);
-            let task = inner.api.task(&Call::post(path, wire::create(vm, &spec)?).operation(operation)).await;
-            task.map_err(|error| match &spec.pool {
+            let call = Call::post(path, wire::create(vm, &spec)?).operation(operation);
+            let task = inner.api.task_unless_idle(&call).await.map_err(|error| match &spec.pool {
                 Some(pool) => of_pool(pool)(error),
                 None => error,
-            })
+            })?;
+            // Without a word the server passes over a guest that has moved to another host meanwhile.
+            task.ok_or_else(|| vm.not_found())
         })
         .await?;
     inner.locator.touch(vm);

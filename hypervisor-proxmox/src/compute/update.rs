@@ -44,15 +44,14 @@ pub(crate) async fn update(inner: &Inner, vm: &VmId, change: &VmChange) -> Resul
 async fn outcome(inner: &Inner, found: &Found, change: &VmChange) -> Result<UpdateOutcome> {
     let body = list::raw_pending(inner, OPERATION, found).await?;
     let waiting = decode_pending(&body, found.place.kind)?;
-    let waits = |field: &&str| waiting.iter().any(|pending| pending.field == **field);
-    let (pending, applied): (Vec<&str>, Vec<&str>) = changed_fields(change).into_iter().partition(waits);
+    let waits = |field: &String| waiting.iter().any(|pending| pending.field == *field);
+    let (pending, applied): (Vec<String>, Vec<String>) = changed_fields(change).into_iter().partition(waits);
     if change.apply == ApplyPolicy::LiveOnly && !pending.is_empty() {
         revert(inner, found, &body).await?;
         let why = format!("{} would wait for a power cycle", pending.join(" and "));
         return Err(Error::invalid_state(why));
     }
-    let owned = |fields: Vec<&str>| fields.into_iter().map(str::to_owned).collect();
-    Ok(UpdateOutcome::new(owned(applied), owned(pending)))
+    Ok(UpdateOutcome::new(applied, pending))
 }
 
 /// Drops every change that waits.

@@ -52,7 +52,7 @@ pub(super) fn current(cluster: &Cluster, call: &Call, kind: Kind, host: &str, vm
     cluster.need(&call.who, &format!("/vms/{vmid}"), &["VM.Audit"])?;
     let guest = cluster.at(kind, host, vmid).map_err(Refusal::die)?;
     let mut row = guest.figures(&cluster.clock, cluster.cpus_of(host));
-    row.insert("ha".into(), json!({ "managed": 0 }));
+    row.insert("ha".into(), json!({ "managed": u8::from(guest.managed) }));
     match kind {
         Kind::Lxc => container_facts(guest, &mut row),
         Kind::Qemu => {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hypervisor_core::model::{
-    ByteSize, DetachDisk, DiskBus, DiskId, DiskSpec, GuestKind, NicSpec, TaskState, VmId, VmSpec,
+    ApplyPolicy, ByteSize, DetachDisk, DiskBus, DiskId, DiskSpec, GuestKind, NicSpec, TaskState, VmChange,
+    VmId, VmSpec,
 };
 use hypervisor_core::traits::Compute as _;
 use hypervisor_core::{Effect, ErrorKind};
@@ -114,4 +115,27 @@ async fn the_disk_of_another_guest_is_detached_but_not_deleted() {
     assert!(error.to_string().contains(&format!("`{number}`")), "{error}");
     proxmox.detach_disk(&id, &slot, &DetachDisk::keep_volume()).await.unwrap();
     assert_eq!(pve.volumes("pve1", "local-lvm"), [volume.to_string()]);
+}
+
+/// What the options set waits like what the spec has fields for.
+#[tokio::test]
+async fn a_setting_that_waits_is_told_whatever_it_is_called() {
+    let pve = fake().vm(FakeGuest::vm(100).running().set("sockets", "1")).start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    let mut options = VmOptions::new();
+    options.config.insert("cpu".into(), "host".into());
+    options.config.insert("sockets".into(), "2".into());
+    options.config.insert("startup".into(), "order=2".into());
+    let mut change = VmChange::new();
+    change.options.set(&options).unwrap();
+    let outcome = proxmox.update_vm(&vm(100), &change).await.unwrap().output;
+    assert_eq!(
+        (outcome.applied, outcome.pending),
+        (vec!["startup".into()], vec!["cpu".into(), "cpus".into()])
+    );
+    let mut live = change.clone();
+    live.apply = ApplyPolicy::LiveOnly;
+    let error = proxmox.update_vm(&vm(100), &live).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+    assert!(pve.guest(100).unwrap().pending.is_empty());
 }

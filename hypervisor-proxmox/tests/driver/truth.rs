@@ -266,3 +266,18 @@ async fn a_storage_that_the_cluster_has_not_measured_yet_is_used() {
     assert_eq!(done(&proxmox, saved).await, TaskState::Succeeded);
     assert_eq!(pve.volumes("pve1", "local-lvm").len(), 1);
 }
+
+/// `vzdump` answers `OK` where the guest is on another host by then, and does nothing.
+#[tokio::test]
+async fn a_backup_of_a_guest_that_has_moved_is_made_where_it_is() {
+    let pve = FakePve::builder().hosts(2).task_time(Duration::from_millis(5)).vm(FakeGuest::vm(100));
+    let pve = pve.start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    assert_eq!(proxmox.get_vm(&vm(100)).await.unwrap().host.unwrap().as_str(), "pve1");
+    pve.faults().on("POST", "/nodes/pve1/vzdump").reply(200, "OK", r#"{"data":"OK"}"#);
+    let spec = BackupSpec::new().pool("local");
+    let error = proxmox.create_backup(&vm(100), &spec).await.unwrap_err();
+    assert!(error.is_not_found(), "nothing was saved, and it is where it was: {error}");
+    let saved = proxmox.create_backup(&vm(100), &spec).await.unwrap();
+    assert_eq!(done(&proxmox, saved).await, TaskState::Succeeded);
+}

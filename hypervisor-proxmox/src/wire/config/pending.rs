@@ -80,6 +80,11 @@ impl PendingRow {
     }
 }
 
+/// How a change of a key is named: as the field of the spec that it is a part of, else as itself.
+pub(super) fn name_of(key: &str) -> &str {
+    FIELDS.iter().find(|(_, of, _)| of.contains(&key)).map_or(key, |(field, ..)| field)
+}
+
 type Field = (&'static str, &'static [&'static str], fn(&Config) -> String);
 
 /// Fields of the spec, the keys that they are made of, and their text.
