@@ -6,7 +6,7 @@ use hypervisor_core::model::{
     ByteSize, DetachDisk, DiskId, DiskSource, DiskSpec, GuestKind, NicChange, NicId, NicSource, NicSpec,
     Started, TaskId, VmId, VolumeId,
 };
-use hypervisor_core::{Effect, Error, Operation, Result};
+use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
 
 use super::{create, list};
 use crate::api::Call;
@@ -16,8 +16,8 @@ use crate::storage;
 use crate::tasks::begun;
 use crate::wire::config::{
     Config, Defaults, decode, encode_attach_disk, encode_attach_nic, encode_detach_disk, encode_detach_nic,
-    encode_drop_volume, encode_resize_disk, encode_update_nic, lets_go_while_running, takes_while_running,
-    waits,
+    encode_drop_volume, encode_resize_disk, encode_update_nic, lets_go_while_running, places_of,
+    takes_while_running, waits,
 };
 use crate::wire::form::Form;
 use crate::wire::storage::owner;
@@ -125,6 +125,38 @@ async fn check_owner(inner: &Inner, operation: Operation, found: &Found, volume:
             let error = Error::invalid_state(why).with_target(VolumeId::NOUN, volume);
             Err(error.with_hint("detach it and keep it"))
         }
+    }
+}
+
+/// Deletes a volume that its guest keeps as an unused one, with the mention of it. `None` where no guest that can be seen has the volume: the
+/// server does not look, and would take it away from under one that runs.
+///
+/// # Errors
+/// `InvalidState` where it is a disk.
+pub(crate) async fn drop_unused(
+    inner: &Inner,
+    operation: Operation,
+    volume: &VolumeId,
+) -> Result<Option<Option<TaskId>>> {
+    let Some(owner) = owner(volume.as_str()).filter(|_| !inner.owns(volume)) else { return Ok(None) };
+    let vm = VmId::from(owner.to_string());
+    let dropped = inner.on_guest(operation, &vm, |found| async move {
+        let places = places_of(&list::raw_pending(inner, operation, &found).await?, volume.as_str())?;
+        if let Some(slot) = places.iter().find(|place| !place.starts_with("unused")) {
+            let error = Error::invalid_state(format!("it is disk `{slot}` of vm `{owner}`"));
+            return Err(error
+                .with_target(VolumeId::NOUN, volume)
+                .with_hint("detach it first (`detach_disk`)"));
+        }
+        match encode_drop_volume(volume.as_str(), &config(inner, operation, &found).await?) {
+            Some(form) => post(inner, operation, &found, form).await.map(Some),
+            None => Ok(None),
+        }
+    });
+    match dropped.await {
+        // A guest that is gone, or that the caller may not see.
+        Err(error) if error.is_not_found() || error.kind() == ErrorKind::PermissionDenied => Ok(None),
+        other => other,
     }
 }
 

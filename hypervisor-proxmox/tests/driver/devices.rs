@@ -6,9 +6,10 @@ use hypervisor_core::model::{
     ApplyPolicy, ByteSize, DetachDisk, DiskBus, DiskId, DiskSpec, GuestKind, NicSpec, TaskState, VmChange,
     VmId, VmSpec,
 };
-use hypervisor_core::traits::Compute as _;
+use hypervisor_core::traits::{Compute as _, Storage as _};
 use hypervisor_core::{Effect, ErrorKind};
 use hypervisor_proxmox::fake::{FakeGuest, FakePve, FakePveBuilder};
+use hypervisor_proxmox::wire::form::Form;
 use hypervisor_proxmox::{Proxmox, VmOptions};
 
 use super::{connect, done, vm};
@@ -138,4 +139,31 @@ async fn a_setting_that_waits_is_told_whatever_it_is_called() {
     let error = proxmox.update_vm(&vm(100), &live).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
     assert!(pve.guest(100).unwrap().pending.is_empty());
+}
+
+/// The server deletes any volume, also that of a guest that runs, and a guest's mention of it stays.
+#[tokio::test]
+async fn a_volume_that_a_guest_has_is_not_deleted_and_an_unused_one_with_its_mention() {
+    let pve = fake().start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    let spec = VmSpec::new("vm").disk(disk()).disk(disk().bus(DiskBus::Sata));
+    let (id, number) = running(&pve, &proxmox, &spec).await;
+    let volumes: Vec<_> = proxmox.get_vm_config(&id).await.unwrap().disks;
+    for disk in &volumes {
+        let error = proxmox.delete_volume(disk.volume.as_ref().unwrap()).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidState, Effect::None), "{error}");
+        assert!(error.to_string().contains(disk.id.as_str()), "{error}");
+    }
+    // One whose detaching waits is used until then.
+    let form = Form::new().text("delete", "sata0");
+    proxmox.api().put(&format!("/nodes/pve1/qemu/{number}/config"), &form).await.unwrap();
+    let sata = volumes.iter().find(|disk| disk.id.as_str() == "sata0").unwrap().volume.clone().unwrap();
+    assert_eq!(proxmox.delete_volume(&sata).await.unwrap_err().kind(), ErrorKind::InvalidState);
+    pve.set_running(number, false);
+    pve.set_running(number, true);
+    assert_eq!(pve.guest(number).unwrap().config["unused0"], sata.as_str());
+    let gone = proxmox.delete_volume(&sata).await.unwrap();
+    assert_eq!(done(&proxmox, gone).await, TaskState::Succeeded);
+    assert!(!pve.guest(number).unwrap().config.contains_key("unused0"));
+    assert_eq!(pve.volumes("pve1", "local-lvm").len(), 1);
 }

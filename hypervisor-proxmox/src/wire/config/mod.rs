@@ -38,7 +38,7 @@ pub use devices::{
     encode_resize_disk, encode_update_nic, free_slot, lets_go_while_running, takes_while_running,
 };
 pub use options::VmOptions;
-pub use pending::{PendingRow, decode_pending, waits};
+pub use pending::{PendingRow, decode_pending, places_of, waits};
 pub use raw::Config;
 
 #[cfg(test)]

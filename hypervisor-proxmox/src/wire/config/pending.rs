@@ -6,7 +6,7 @@ use hypervisor_core::Result;
 use hypervisor_core::model::{GuestKind, PendingChange};
 use serde_json::{Map, Value};
 
-use super::{Config, boot, decode};
+use super::{Config, boot, decode, disk};
 use crate::wire::envelope;
 use crate::wire::scalar::row;
 
@@ -72,6 +72,17 @@ pub fn waits(body: &[u8], key: &str) -> Result<bool> {
     let rows: Vec<PendingRow> = envelope::data(body)?;
     let of_key = |row: &&PendingRow| row.key.as_deref() == Some(key);
     Ok(rows.iter().filter(of_key).any(PendingRow::waits))
+}
+
+/// The keys under which a guest has a volume, now or after its next start, by the answer of `/pending`.
+///
+/// # Errors
+/// `Protocol` where the answer is no such list.
+pub fn places_of(body: &[u8], volume: &str) -> Result<Vec<String>> {
+    let rows: Vec<PendingRow> = envelope::data(body)?;
+    let is_it = |text: &Option<String>| text.as_deref().and_then(disk::volume).as_deref() == Some(volume);
+    let holding = rows.into_iter().filter(|row| is_it(&row.value) || is_it(&row.pending));
+    Ok(holding.filter_map(|row| row.key).collect())
 }
 
 impl PendingRow {
