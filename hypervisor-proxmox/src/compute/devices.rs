@@ -106,7 +106,10 @@ async fn take_away(
     {
         return Ok(());
     }
-    put(inner, operation, found, Form::new().text("revert", key)).await?;
+    // The server has taken it out of the boot order, too.
+    let order = before.get("boot").filter(|order| order.contains(key));
+    let form = Form::new().text("revert", key).maybe("boot", order.map(str::to_owned));
+    put(inner, operation, found, form).await?;
     let why = format!("the running guest keeps `{key}` until it is powered off");
     Err(Error::invalid_state(why).with_effect(Effect::None).with_hint("power it off first"))
 }

@@ -1,5 +1,7 @@
 //! Guests that are changed.
 
+use std::collections::BTreeSet;
+
 use hypervisor_core::model::{
     ApplyPolicy, GuestKind, Started, UpdateOutcome, VmChange, VmId, VmInfo, VmState,
 };
@@ -32,33 +34,47 @@ pub(crate) async fn update(inner: &Inner, vm: &VmId, change: &VmChange) -> Resul
             if change.apply == ApplyPolicy::LiveOnly {
                 check_live(inner, &found, change, &config).await?;
             }
+            let sent = keys_of(&form);
             inner.api.bytes(&Call::put(found.path("/config")?, form).operation(OPERATION)).await?;
             inner.locator.touch(vm);
-            outcome(inner, &found, change).await
+            outcome(inner, &found, change, &sent).await
         })
         .await?;
     Ok(Started::done(outcome))
 }
 
 /// What of the change is in force, and what waits: the server says so only afterwards.
-async fn outcome(inner: &Inner, found: &Found, change: &VmChange) -> Result<UpdateOutcome> {
+async fn outcome(
+    inner: &Inner,
+    found: &Found,
+    change: &VmChange,
+    sent: &BTreeSet<String>,
+) -> Result<UpdateOutcome> {
     let body = list::raw_pending(inner, OPERATION, found).await?;
     let waiting = decode_pending(&body, found.place.kind)?;
     let waits = |field: &String| waiting.iter().any(|pending| pending.field == *field);
     let (pending, applied): (Vec<String>, Vec<String>) = changed_fields(change).into_iter().partition(waits);
     if change.apply == ApplyPolicy::LiveOnly && !pending.is_empty() {
-        revert(inner, found, &body).await?;
+        revert(inner, found, &body, sent).await?;
         let why = format!("{} would wait for a power cycle", pending.join(" and "));
         return Err(Error::invalid_state(why));
     }
     Ok(UpdateOutcome::new(applied, pending))
 }
 
-/// Drops every change that waits.
-async fn revert(inner: &Inner, found: &Found, pending: &[u8]) -> Result<()> {
+/// The keys that a form sets or deletes.
+fn keys_of(form: &Form) -> BTreeSet<String> {
+    let deleted = form.get("delete").unwrap_or_default().split(',').filter(|key| !key.is_empty());
+    let set = form.iter().map(|(key, _)| key).filter(|key| !matches!(*key, "delete" | "digest"));
+    set.chain(deleted).map(str::to_owned).collect()
+}
+
+/// Drops the changes of these keys that wait. What waits of others is not ours.
+async fn revert(inner: &Inner, found: &Found, pending: &[u8], sent: &BTreeSet<String>) -> Result<()> {
     let rows: Vec<Value> = envelope::data(pending)?;
     let waits = |row: &&Value| row.get("pending").is_some() || row.get("delete").is_some();
-    let keys: Vec<String> = rows.iter().filter(waits).filter_map(|row| text_of(row.get("key")?)).collect();
+    let keys = rows.iter().filter(waits).filter_map(|row| text_of(row.get("key")?));
+    let keys: Vec<String> = keys.filter(|key| sent.contains(key)).collect();
     let form = Form::new().text("revert", keys.join(","));
     inner.api.bytes(&Call::put(found.path("/config")?, form).operation(OPERATION)).await.map(drop)
 }

@@ -336,6 +336,7 @@ fn change_with(
         }
     }
     for key in params.list("delete") {
+        forget_to_boot(cluster, vmid, key, running);
         let old = cluster.guests.get(&vmid).and_then(|guest| guest.get(key)).map(str::to_owned);
         let hot = cluster.guests.get(&vmid).is_some_and(|guest| is_hot(guest, key, old.as_deref(), None));
         if running && old.is_some() && !hot {
@@ -362,6 +363,23 @@ fn change_with(
         }
     }
     Ok(())
+}
+
+/// What is taken away is not booted from any more.
+fn forget_to_boot(cluster: &mut Cluster, vmid: u32, key: &str, running: bool) {
+    let Some(guest) = cluster.guests.get_mut(&vmid).filter(|guest| guest.kind == Kind::Qemu) else { return };
+    let boot = guest.effective(true).remove("boot").unwrap_or_default();
+    let Some(order) = boot.strip_prefix("order=") else { return };
+    let left: Vec<&str> = order.split(';').filter(|slot| *slot != key).collect();
+    let left = format!("order={}", left.join(";"));
+    if left == boot || guest.get(key).is_none() {
+        return;
+    }
+    if running {
+        guest.pending.insert("boot".to_owned(), Some(left));
+    } else {
+        guest.set("boot", left);
+    }
 }
 
 /// Sets one key; a volume that makes room for another one stays as an unused one.

@@ -131,7 +131,7 @@ impl GuestStatus {
 
 /// Whether high availability starts and stops a guest, by what `status/current` says of it.
 pub(crate) fn is_managed(guest: &VmInfo) -> bool {
-    let managed = super::scalar::text_of(&guest.extra.get(crate::BACKEND)["ha"]["managed"]);
+    let managed = guest.extra.get(crate::BACKEND).pointer("/ha/managed").and_then(super::scalar::text_of);
     managed.and_then(|text| super::scalar::Scalar::from_text(&text)).unwrap_or(false)
 }
 

@@ -39,7 +39,8 @@ async fn running(pve: &FakePve, proxmox: &Proxmox, spec: &VmSpec) -> (VmId, u32)
 async fn a_volume_is_not_deleted_under_a_guest_that_goes_on_using_it() {
     let pve = fake().start().await.unwrap();
     let proxmox = connect(&pve).await;
-    let sata = VmSpec::new("sata").disk(disk()).disk(disk().bus(DiskBus::Sata));
+    // It is in the boot order, too.
+    let sata = VmSpec::new("sata").disk(disk().bus(DiskBus::Sata)).disk(disk());
     let mut options = VmOptions::new();
     options.config.insert("hotplug".into(), "network".into());
     let mut fixed = VmSpec::new("fixed").disk(disk()).disk(disk());
@@ -92,7 +93,7 @@ async fn what_a_running_guest_cannot_get_is_not_left_to_wait() {
     assert_eq!(pve.count("POST", "/nodes/*/qemu/*/config") + pve.count("PUT", "/nodes/*/qemu/*/config"), 0);
     let hot = proxmox.attach_disk(&vm(100), &disk()).await.unwrap();
     assert_eq!(done(&proxmox, hot).await, TaskState::Succeeded);
-    proxmox.attach_nic(&vm(100), &NicSpec::bridge("vmbr0")).await.unwrap();
+    let _ = proxmox.attach_nic(&vm(100), &NicSpec::bridge("vmbr0")).await.unwrap();
     assert!(pve.guest(100).unwrap().pending.is_empty());
     pve.set_running(101, false);
     let cold = proxmox.attach_disk(&vm(101), &disk().bus(DiskBus::Sata)).await.unwrap();
@@ -114,7 +115,7 @@ async fn the_disk_of_another_guest_is_detached_but_not_deleted() {
     let error = proxmox.detach_disk(&id, &slot, &DetachDisk::with_volume()).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidState, Effect::None), "{error}");
     assert!(error.to_string().contains(&format!("`{number}`")), "{error}");
-    proxmox.detach_disk(&id, &slot, &DetachDisk::keep_volume()).await.unwrap();
+    let _ = proxmox.detach_disk(&id, &slot, &DetachDisk::keep_volume()).await.unwrap();
     assert_eq!(pve.volumes("pve1", "local-lvm"), [volume.to_string()]);
 }
 
@@ -139,6 +140,11 @@ async fn a_setting_that_waits_is_told_whatever_it_is_called() {
     let error = proxmox.update_vm(&vm(100), &live).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
     assert!(pve.guest(100).unwrap().pending.is_empty());
+    // What somebody else lets wait goes on waiting.
+    let form = Form::new().text("machine", "q35");
+    proxmox.api().put("/nodes/pve1/qemu/100/config", &form).await.unwrap();
+    proxmox.update_vm(&vm(100), &live).await.unwrap_err();
+    assert_eq!(pve.guest(100).unwrap().pending.into_keys().collect::<Vec<_>>(), ["machine"]);
 }
 
 /// The server deletes any volume, also that of a guest that runs, and a guest's mention of it stays.
