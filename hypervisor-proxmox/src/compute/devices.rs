@@ -16,7 +16,7 @@ use crate::storage;
 use crate::tasks::begun;
 use crate::wire::config::{
     Config, Defaults, decode, encode_attach_disk, encode_attach_nic, encode_detach_disk, encode_detach_nic,
-    encode_drop_volume, encode_resize_disk, encode_update_nic, lets_go_while_running, places_of,
+    encode_drop_volume, encode_resize_disk, encode_update_nic, lets_go_while_running, mentions, places_of,
     takes_while_running, waits,
 };
 use crate::wire::form::Form;
@@ -153,7 +153,7 @@ pub(crate) async fn drop_unused(
         }
         match encode_drop_volume(volume.as_str(), &config(inner, operation, &found).await?) {
             Some(form) => post(inner, operation, &found, form).await.map(Some),
-            None => Ok(None),
+            None => check_snapshots(inner, operation, &found, volume).await.map(|()| None),
         }
     });
     match dropped.await {
@@ -161,6 +161,26 @@ pub(crate) async fn drop_unused(
         Err(error) if error.is_not_found() || error.kind() == ErrorKind::PermissionDenied => Ok(None),
         other => other,
     }
+}
+
+/// Passes if no snapshot of a guest needs a volume that the guest itself does not have any more.
+async fn check_snapshots(
+    inner: &Inner,
+    operation: Operation,
+    found: &Found,
+    volume: &VolumeId,
+) -> Result<()> {
+    for snapshot in crate::snapshots::rows(inner, operation, found).await? {
+        let call = Call::get(found.path("/config")?);
+        let call = call.query(Form::new().text("snapshot", snapshot.id.as_str())).operation(operation);
+        let then = Config::read(&inner.api.bytes(&call).await?, found.place.kind)?;
+        if mentions(&then, volume.as_str()) {
+            let why = format!("snapshot `{}` of vm `{}` needs it", snapshot.id, found.number);
+            let error = Error::invalid_state(why).with_target(VolumeId::NOUN, volume);
+            return Err(error.with_hint("delete the snapshot first"));
+        }
+    }
+    Ok(())
 }
 
 /// Detaches a disk. Its volume stays the guest's own, as an unused one, unless it is to be deleted.

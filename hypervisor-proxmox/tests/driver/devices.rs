@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use hypervisor_core::model::{
-    ApplyPolicy, ByteSize, DetachDisk, DiskBus, DiskId, DiskSpec, GuestKind, NicSpec, TaskState, VmChange,
-    VmId, VmSpec,
+    ApplyPolicy, ByteSize, DetachDisk, DiskBus, DiskId, DiskSpec, GuestKind, NicSpec, SnapshotSpec,
+    TaskState, VmChange, VmId, VmSpec,
 };
-use hypervisor_core::traits::{Compute as _, Storage as _};
+use hypervisor_core::traits::{Compute as _, Snapshots as _, Storage as _};
 use hypervisor_core::{Effect, ErrorKind};
 use hypervisor_proxmox::fake::{FakeGuest, FakePve, FakePveBuilder};
 use hypervisor_proxmox::wire::form::Form;
@@ -172,4 +172,14 @@ async fn a_volume_that_a_guest_has_is_not_deleted_and_an_unused_one_with_its_men
     assert_eq!(done(&proxmox, gone).await, TaskState::Succeeded);
     assert!(!pve.guest(number).unwrap().config.contains_key("unused0"));
     assert_eq!(pve.volumes("pve1", "local-lvm").len(), 1);
+    // A snapshot needs what the guest itself has no more.
+    pve.set_running(number, false);
+    let scsi = volumes.iter().find(|disk| disk.id.as_str() == "scsi0").unwrap().volume.clone().unwrap();
+    let taken = proxmox.create_snapshot(&id, &SnapshotSpec::new("s1")).await.unwrap();
+    assert_eq!(done(&proxmox, taken).await, TaskState::Succeeded);
+    let _ = proxmox.detach_disk(&id, &"scsi0".into(), &DetachDisk::keep_volume()).await.unwrap();
+    pve.edit(number, "unused0", None);
+    let error = proxmox.delete_volume(&scsi).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::InvalidState && error.to_string().contains("`s1`"), "{error}");
+    assert_eq!(pve.volumes("pve1", "local-lvm"), [scsi.to_string()]);
 }

@@ -19,6 +19,12 @@ pub fn free_slot(disk: &DiskSpec, config: &Config) -> Result<DiskId> {
     disk::slot_for(disk, config.kind, &taken(config), "disk").map(DiskId::from)
 }
 
+/// Whether a configuration has a volume, under whatever key.
+#[must_use]
+pub fn mentions(config: &Config, volume: &str) -> bool {
+    config.iter().any(|(_, text)| disk::volume(text).as_deref() == Some(volume))
+}
+
 /// Whether a running guest gets a device in this slot at once. What it cannot have waits for its next start.
 #[must_use]
 pub fn takes_while_running(config: &Config, slot: &str) -> bool {

@@ -35,7 +35,7 @@ pub use decode::{decode, decode_ct, decode_vm, fill_in};
 pub(crate) use devices::plugs;
 pub use devices::{
     encode_attach_disk, encode_attach_nic, encode_detach_disk, encode_detach_nic, encode_drop_volume,
-    encode_resize_disk, encode_update_nic, free_slot, lets_go_while_running, takes_while_running,
+    encode_resize_disk, encode_update_nic, free_slot, lets_go_while_running, mentions, takes_while_running,
 };
 pub use options::VmOptions;
 pub use pending::{PendingRow, decode_pending, places_of, waits};
