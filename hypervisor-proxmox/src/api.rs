@@ -214,8 +214,21 @@ impl Api {
 
     /// The id of a task that the call has started; `None` where all is done.
     pub(crate) async fn task(&self, call: &Call) -> Result<Option<TaskId>> {
-        let id = envelope::id(&self.bytes(call).await?).map_err(|error| call.failed(error))?;
-        Ok(id.filter(|id| id.starts_with("UPID:")).map(|id| self.note(id.into())))
+        Ok(self.word(call).await?.filter(|id| id.starts_with("UPID:")).map(|id| self.note(id.into())))
+    }
+
+    /// The id, or the word, that a call answers with.
+    async fn word(&self, call: &Call) -> Result<Option<String>> {
+        envelope::id(&self.bytes(call).await?).map_err(|error| call.failed(error))
+    }
+
+    /// As [`task`](Self::task), of a call that says `OK` where it had nothing to do: `None` then.
+    pub(crate) async fn task_unless_idle(&self, call: &Call) -> Result<Option<Option<TaskId>>> {
+        let word = self.word(call).await?;
+        if word.as_deref() == Some("OK") {
+            return Ok(None);
+        }
+        Ok(Some(word.filter(|id| id.starts_with("UPID:")).map(|id| self.note(id.into()))))
     }
 
     fn note(&self, task: TaskId) -> TaskId {

@@ -9,13 +9,14 @@ use hypervisor_core::model::{
 };
 use hypervisor_core::traits::Backups;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use serde_json::Value;
 
 use crate::api::Call;
 use crate::backend::{Found, Inner, Proxmox};
 use crate::compute::{create, list, start};
 use crate::error::named;
 use crate::locate::Place;
-use crate::storage::{of_pool, parts, read, remove};
+use crate::storage::{of_pool, parts, read, remove, roomiest};
 use crate::tasks::begun;
 use crate::wire::backup as wire;
 use crate::wire::compute::kind_path;
@@ -81,13 +82,18 @@ async fn list_backups(inner: &Inner, query: &BackupQuery, page: &PageRequest) ->
     let mut backups: Vec<BackupInfo> = Vec::new();
     let mut unreachable = view.unreachable.clone();
     let answers = futures::future::join_all(asked).await;
-    for ((host, _), answer) in wanted.iter().zip(answers) {
+    for ((host, pool), answer) in wanted.iter().zip(answers) {
         match answer {
             Ok(found) => backups.extend(found),
             Err(error) if error.kind() == ErrorKind::HostUnreachable => {
                 if !unreachable.iter().any(|known| known.host == *host) {
                     unreachable.push(Unreachable::new(host, error.message()));
                 }
+            }
+            Err(error) if query.pool.is_none() && error.is_not_found() => {}
+            // One share that is down must not hide what the other storages have.
+            Err(error) if query.pool.is_none() && is_of_the_storage(&error) => {
+                unreachable.push(Unreachable::new(host, format!("storage `{pool}`: {}", error.message())));
             }
             Err(error) => return Err(error),
         }
@@ -96,6 +102,14 @@ async fn list_backups(inner: &Inner, query: &BackupQuery, page: &PageRequest) ->
     backups.sort_by(|a, b| a.id.cmp(&b.id));
     backups.dedup_by(|a, b| a.id == b.id);
     Ok(Page::cut(backups, page, |backup| backup.id.to_string()).with_unreachable(unreachable))
+}
+
+/// Whether a refusal says that a storage does not work, and not that the caller may not ask.
+fn is_of_the_storage(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Backend | ErrorKind::Timeout | ErrorKind::Unsupported | ErrorKind::InvalidState
+    )
 }
 
 fn content(host: &HostId, pool: &PoolId, rest: &str) -> Result<String> {
@@ -114,11 +128,13 @@ async fn create_backup(inner: &Inner, vm: &VmId, spec: &BackupSpec) -> Result<St
             // The server takes any number, and lets the task fail.
             list::current(inner, operation, &found).await?;
             let path = format!("/nodes/{}/vzdump", segment("host", found.place.host.as_str())?);
-            let task = inner.api.task(&Call::post(path, wire::create(vm, &spec)?).operation(operation)).await;
-            task.map_err(|error| match &spec.pool {
+            let call = Call::post(path, wire::create(vm, &spec)?).operation(operation);
+            let task = inner.api.task_unless_idle(&call).await.map_err(|error| match &spec.pool {
                 Some(pool) => of_pool(pool)(error),
                 None => error,
-            })
+            })?;
+            // Without a word the server passes over a guest that has moved to another host meanwhile.
+            task.ok_or_else(|| vm.not_found())
         })
         .await?;
     inner.locator.touch(vm);
@@ -127,14 +143,32 @@ async fn create_backup(inner: &Inner, vm: &VmId, spec: &BackupSpec) -> Result<St
 
 /// A storage for a backup where the caller names none.
 async fn pool_for(inner: &Inner, host: &HostId) -> Result<PoolId> {
-    let view = inner.recent_view(Operation::CreateBackup).await?;
-    let fits = |pool: &&hypervisor_core::model::PoolInfo| {
-        pool.active && pool.content.contains("backup") && (pool.hosts.is_empty() || pool.hosts.contains(host))
-    };
-    let roomiest = view.pools.iter().filter(fits).max_by_key(|pool| (pool.shared, pool.available));
-    let found = roomiest.map(|pool| pool.id.clone());
+    let operation = Operation::CreateBackup;
+    let view = inner.recent_view(operation).await?;
+    let found = roomiest(inner, operation, &view, host, "backup").await;
     found
         .ok_or_else(|| Error::invalid("pool", format!("no storage of host `{host}` takes backups: name one")))
+}
+
+/// The storage for a container that is restored, where the caller names none: the one that its root had, if it is there. The server itself would
+/// take `local`, which on most installations holds no containers.
+async fn pool_of_container(inner: &Inner, backup: &BackupId, host: &HostId) -> Option<PoolId> {
+    let operation = Operation::RestoreBackup;
+    let view = inner.recent_view(operation).await.ok()?;
+    let path = format!("/nodes/{}/vzdump/extractconfig", segment("host", host.as_str()).ok()?);
+    let call = Call::get(path).query(Form::new().text("volume", backup.as_str())).operation(operation);
+    // Who may not read what is in it still may restore it.
+    let config = inner.api.value(&call).await.ok();
+    let had = config.as_ref().and_then(Value::as_str).and_then(wire::root_storage);
+    let is_there = |name: &&str| {
+        view.pool(name).is_some_and(|pool| {
+            pool.content.contains("rootdir") && (pool.hosts.is_empty() || pool.hosts.contains(host))
+        })
+    };
+    match had.filter(is_there) {
+        Some(name) => Some(name.into()),
+        None => create::pool_for(inner, operation, &view, host, GuestKind::Container).await,
+    }
 }
 
 /// A backup as a volume, and a host that has it.
@@ -214,7 +248,11 @@ async fn send(
     options: &RestoreBackup,
 ) -> Result<Option<TaskId>> {
     let path = format!("/nodes/{}/{}", segment("host", place.host.as_str())?, kind_path(place.kind));
-    let form = wire::restore(backup, place.kind, number, options)?;
+    let mut options = options.clone();
+    if place.kind == GuestKind::Container && options.pool.is_none() {
+        options.pool = pool_of_container(inner, backup, &place.host).await;
+    }
+    let form = wire::restore(backup, place.kind, number, &options)?;
     inner.api.task(&Call::post(path, form).operation(Operation::RestoreBackup)).await
 }
 

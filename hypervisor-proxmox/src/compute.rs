@@ -3,7 +3,7 @@
 pub(crate) mod clone;
 pub(crate) mod create;
 mod delete;
-mod devices;
+pub(crate) mod devices;
 mod group;
 mod host;
 pub(crate) mod list;

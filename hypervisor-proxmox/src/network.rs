@@ -268,7 +268,9 @@ pub(crate) async fn check(
     for nic in nics {
         let Some(name) = name_of(nic) else { continue };
         if !bridges.iter().chain(&vnets).any(|network| network.id.as_str() == name) {
-            return Err(NetworkId::from(name).not_found());
+            // The server does not list what the caller may not use.
+            let hint = format!("is it there? Then SDN.Use on /sdn/zones/localnetwork/{name} is missing");
+            return Err(NetworkId::from(name).not_found().with_hint(hint));
         }
     }
     Ok(())

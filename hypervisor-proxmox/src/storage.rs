@@ -16,6 +16,7 @@ use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use crate::api::Call;
 use crate::backend::{Inner, Proxmox};
 use crate::error::{named, of_host};
+use crate::locate::View;
 use crate::wire::form::{Form, segment};
 use crate::wire::storage as wire;
 
@@ -89,6 +90,35 @@ impl Storage for Proxmox {
 /// Whether volumes of a storage can be nothing but raw. LVM without thin pools can be told to keep chains of `qcow2`.
 pub(crate) fn has_raw_only(pool: &PoolInfo) -> bool {
     matches!(pool.kind, PoolKind::LvmThin | PoolKind::Zfs | PoolKind::Rbd)
+}
+
+/// The storage of a host with the most room for this content; for backups rather one that all hosts share. Where the cluster's list knows of none
+/// that is there, as for some seconds after a boot or after a storage was added, the host itself is asked.
+pub(crate) async fn roomiest(
+    inner: &Inner,
+    operation: Operation,
+    view: &View,
+    host: &HostId,
+    content: &str,
+) -> Option<PoolId> {
+    let best = |pools: &[PoolInfo]| {
+        let fits = |pool: &&PoolInfo| {
+            let here = pool.hosts.is_empty() || pool.hosts.contains(host);
+            // The volumes of a target are there; none can be made.
+            let makes = pool.kind != PoolKind::Iscsi;
+            pool.active && pool.autostart && here && makes && pool.content.contains(content)
+        };
+        let fitting = pools.iter().filter(fits);
+        let best = fitting.max_by_key(|pool| (content == "backup" && pool.shared, pool.available));
+        best.map(|pool| pool.id.clone())
+    };
+    if let Some(pool) = best(&view.pools) {
+        return Some(pool);
+    }
+    let path = format!("/nodes/{}/storage", segment("host", host.as_str()).ok()?);
+    let call = Call::get(path).query(Form::new().text("content", content)).operation(operation);
+    let answer = inner.api.bytes(&call).await.ok()?;
+    best(&wire::pools(&answer, Some(host.as_str())).ok()?)
 }
 
 /// What the server says of a storage that it does not know.

@@ -197,7 +197,7 @@ pub(crate) async fn create(inner: &Arc<Inner>, spec: &VmSpec) -> Result<Started<
     let numbers = Numbers::new(inner, OPERATION, spec.id.as_ref(), spec.client_token.as_deref()).await?;
     let view = &*numbers.view;
     let host = choose_host(inner, view, spec).await?;
-    let defaults = match pool_for(inner, view, &host, spec.kind) {
+    let defaults = match pool_for(inner, OPERATION, view, &host, spec.kind).await {
         Some(pool) => Defaults::storage(pool.as_str()),
         None => Defaults::default(),
     };
@@ -391,15 +391,18 @@ async fn choose_host(inner: &Inner, view: &View, spec: &VmSpec) -> Result<HostId
 }
 
 /// The storage of disks that the spec names none for.
-pub(crate) fn pool_for(inner: &Inner, view: &View, host: &HostId, kind: GuestKind) -> Option<PoolId> {
+pub(crate) async fn pool_for(
+    inner: &Inner,
+    operation: Operation,
+    view: &View,
+    host: &HostId,
+    kind: GuestKind,
+) -> Option<PoolId> {
     if let Some(pool) = &inner.config.pool {
         return Some(pool.clone());
     }
     let content = if kind == GuestKind::Container { "rootdir" } else { "images" };
-    let fitting = view.pools.iter().filter(|pool| {
-        pool.active && pool.content.contains(content) && (pool.hosts.is_empty() || pool.hosts.contains(host))
-    });
-    fitting.max_by_key(|pool| pool.available).map(|pool| pool.id.clone())
+    storage::roomiest(inner, operation, view, host, content).await
 }
 
 /// Passes if the storages of new disks have the formats that are asked for: the server would find out only in the task.

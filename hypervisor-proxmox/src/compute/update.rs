@@ -1,5 +1,7 @@
 //! Guests that are changed.
 
+use std::collections::BTreeSet;
+
 use hypervisor_core::model::{
     ApplyPolicy, GuestKind, Started, UpdateOutcome, VmChange, VmId, VmInfo, VmState,
 };
@@ -9,7 +11,7 @@ use serde_json::Value;
 use super::list;
 use crate::api::Call;
 use crate::backend::{Found, Inner};
-use crate::wire::config::{Config, changed_fields, decode_pending, encode_change, fill_in};
+use crate::wire::config::{Config, changed_fields, decode_pending, encode_change, fill_in, plugs};
 use crate::wire::envelope;
 use crate::wire::form::Form;
 use crate::wire::scalar::text_of;
@@ -32,35 +34,49 @@ pub(crate) async fn update(inner: &Inner, vm: &VmId, change: &VmChange) -> Resul
             if change.apply == ApplyPolicy::LiveOnly {
                 check_live(inner, &found, change, &config).await?;
             }
+            let sent = keys_of(&form);
             inner.api.bytes(&Call::put(found.path("/config")?, form).operation(OPERATION)).await?;
             inner.locator.touch(vm);
-            // The change is made, whatever a look at it ends with.
-            outcome(inner, &found, change).await.map_err(Error::after_part)
+            outcome(inner, &found, change, &sent).await
         })
         .await?;
     Ok(Started::done(outcome))
 }
 
 /// What of the change is in force, and what waits: the server says so only afterwards.
-async fn outcome(inner: &Inner, found: &Found, change: &VmChange) -> Result<UpdateOutcome> {
-    let body = list::raw_pending(inner, OPERATION, found).await?;
-    let waiting = decode_pending(&body, found.place.kind)?;
-    let waits = |field: &&str| waiting.iter().any(|pending| pending.field == **field);
-    let (pending, applied): (Vec<&str>, Vec<&str>) = changed_fields(change).into_iter().partition(waits);
+async fn outcome(
+    inner: &Inner,
+    found: &Found,
+    change: &VmChange,
+    sent: &BTreeSet<String>,
+) -> Result<UpdateOutcome> {
+    // The change is made, whatever a look at it ends with.
+    let body = list::raw_pending(inner, OPERATION, found).await.map_err(Error::after_part)?;
+    let waiting = decode_pending(&body, found.place.kind).map_err(Error::after_part)?;
+    let waits = |field: &String| waiting.iter().any(|pending| pending.field == *field);
+    let (pending, applied): (Vec<String>, Vec<String>) = changed_fields(change).into_iter().partition(waits);
     if change.apply == ApplyPolicy::LiveOnly && !pending.is_empty() {
-        revert(inner, found, &body).await?;
+        revert(inner, found, &body, sent).await.map_err(Error::after_part)?;
         let why = format!("{} would wait for a power cycle", pending.join(" and "));
-        return Err(Error::invalid_state(why));
+        let error = Error::invalid_state(why);
+        return Err(if applied.is_empty() { error } else { error.after_part() });
     }
-    let owned = |fields: Vec<&str>| fields.into_iter().map(str::to_owned).collect();
-    Ok(UpdateOutcome::new(owned(applied), owned(pending)))
+    Ok(UpdateOutcome::new(applied, pending))
 }
 
-/// Drops every change that waits.
-async fn revert(inner: &Inner, found: &Found, pending: &[u8]) -> Result<()> {
+/// The keys that a form sets or deletes.
+fn keys_of(form: &Form) -> BTreeSet<String> {
+    let deleted = form.get("delete").unwrap_or_default().split(',').filter(|key| !key.is_empty());
+    let set = form.iter().map(|(key, _)| key).filter(|key| !matches!(*key, "delete" | "digest"));
+    set.chain(deleted).map(str::to_owned).collect()
+}
+
+/// Drops the changes of these keys that wait. What waits of others is not ours.
+async fn revert(inner: &Inner, found: &Found, pending: &[u8], sent: &BTreeSet<String>) -> Result<()> {
     let rows: Vec<Value> = envelope::data(pending)?;
     let waits = |row: &&Value| row.get("pending").is_some() || row.get("delete").is_some();
-    let keys: Vec<String> = rows.iter().filter(waits).filter_map(|row| text_of(row.get("key")?)).collect();
+    let keys = rows.iter().filter(waits).filter_map(|row| text_of(row.get("key")?));
+    let keys: Vec<String> = keys.filter(|key| sent.contains(key)).collect();
     let form = Form::new().text("revert", keys.join(","));
     inner.api.bytes(&Call::put(found.path("/config")?, form).operation(OPERATION)).await.map(drop)
 }
@@ -72,8 +88,7 @@ async fn check_live(inner: &Inner, found: &Found, change: &VmChange, config: &Co
     {
         return Ok(());
     }
-    let hotplug = config.get("hotplug").unwrap_or("network,disk,usb");
-    let has = |what: &str| hotplug == "1" || hotplug.split(',').any(|word| word == what);
+    let has = |what: &str| plugs(config, what);
     let waits = [
         (change.cpus.is_some() && !has("cpu"), "cpus"),
         (change.memory.is_some() && !(has("memory") && config.flag("numa") == Some(true)), "memory"),

@@ -24,6 +24,8 @@ struct Job {
     compress: Option<String>,
     notes: Option<String>,
     protected: bool,
+    /// Whether older backups go by the storage's rule.
+    remove: bool,
     failed: bool,
 }
 
@@ -55,6 +57,7 @@ pub(super) fn vzdump(cluster: &mut Cluster, call: &Call, host: &str) -> Outcome 
         compress: call.params.text("compress").filter(|word| word != "0"),
         notes: call.params.text("notes-template"),
         protected: call.flag("protected"),
+        remove: call.get("remove") != Some("0"),
         failed: false,
     };
     let subject = match wanted.as_slice() {
@@ -187,6 +190,16 @@ fn save(cluster: &mut Cluster, upid: &str, job: &Job, vmid: u32) -> Result<(), S
     volume.backup = Some(Box::new(Saved { kind, config }));
     cluster.tasks.log(upid, format!("INFO: creating vzdump archive '{volid}'"));
     cluster.put_volume(&job.host, &volid, volume);
+    if job.remove {
+        let storage = cluster.storage(&job.storage).map_err(|refusal| refusal.message().to_owned())?;
+        let rule = storage.config.get("prune-backups").cloned();
+        let only = |kind_of: &str, of: u32| kind_of == kind.path() && of == vmid;
+        let marks = marks(storage, &job.host, rule, only);
+        for mark in marks.into_iter().filter(|mark| mark.mark == "remove") {
+            cluster.tasks.log(upid, format!("INFO: removing backup '{}'", mark.volid));
+            cluster.remove_volume(&job.host, &mark.volid);
+        }
+    }
     let now = stamp(cluster.clock.unix());
     cluster.tasks.log(upid, format!("INFO: Finished Backup of VM {vmid} (00:00:00)"));
     cluster.tasks.log(upid, format!("INFO: Backup finished at {now}"));
@@ -290,18 +303,24 @@ pub(super) fn extract_config(cluster: &Cluster, call: &Call, host: &str) -> Outc
     data(saved.config.iter().map(|(key, value)| format!("{key}: {value}\n")).collect::<String>())
 }
 
-/// `GET` and `DELETE …/prunebackups`.
-pub(super) fn prune(cluster: &mut Cluster, call: &Call, host: &str, name: &str, delete: bool) -> Outcome {
-    cluster.need(
-        &call.who,
-        &format!("/storage/{name}"),
-        &["Datastore.Audit", "Datastore.Allocate", "Datastore.AllocateSpace"],
-    )?;
-    let storage = cluster.storage_on(name, host)?;
-    let rule = call.params.text("prune-backups").or_else(|| storage.config.get("prune-backups").cloned());
+/// What a rule makes of a backup.
+struct Mark {
+    volid: String,
+    kind: String,
+    vmid: u32,
+    ctime: u64,
+    mark: &'static str,
+}
+
+/// What a rule makes of the backups of these guests. The fake counts the last ones only; rules by day, week and so on keep nothing more.
+fn marks(
+    storage: &super::storage::Storage,
+    host: &str,
+    rule: Option<String>,
+    fits: impl Fn(&str, u32) -> bool,
+) -> Vec<Mark> {
     let rule = property::parse(&rule.unwrap_or_else(|| "keep-all=1".to_owned()));
     let keep_all = rule.is_empty() || rule.flag("keep-all") == Some(true);
-    // The fake counts the last ones only; rules by day, week and so on keep nothing more.
     let keep: usize = rule.get("keep-last").and_then(|text| text.parse().ok()).unwrap_or(0);
     // When, its id, and whether it is protected; by kind and number of the guest.
     type Made = (u64, String, bool);
@@ -309,9 +328,7 @@ pub(super) fn prune(cluster: &mut Cluster, call: &Call, host: &str, name: &str, 
     for (volid, volume) in storage.on(host).into_iter().flatten() {
         let kind = if volid.contains("vzdump-lxc-") { "lxc" } else { "qemu" };
         let vmid = volume.vmid.unwrap_or(0);
-        let fits = call.params.number("vmid").is_none_or(|wanted| wanted == u64::from(vmid))
-            && call.get("type").is_none_or(|wanted| wanted == kind);
-        if volume.content == "backup" && fits {
+        if volume.content == "backup" && fits(kind, vmid) {
             groups.entry((kind.to_owned(), vmid)).or_default().push((
                 volume.ctime,
                 volid.clone(),
@@ -319,8 +336,7 @@ pub(super) fn prune(cluster: &mut Cluster, call: &Call, host: &str, name: &str, 
             ));
         }
     }
-    let mut rows = Vec::new();
-    let mut gone = Vec::new();
+    let mut marks = Vec::new();
     for ((kind, vmid), mut backups) in groups {
         backups.sort();
         let count = backups.iter().filter(|(_, _, protected)| !protected).count();
@@ -332,12 +348,30 @@ pub(super) fn prune(cluster: &mut Cluster, call: &Call, host: &str, name: &str, 
                 seen += 1;
                 if keep_all || seen + keep > count { "keep" } else { "remove" }
             };
-            if mark == "remove" {
-                gone.push(volid.clone());
-            }
-            rows.push(json!({ "volid": volid, "vmid": vmid, "type": kind, "ctime": ctime, "mark": mark }));
+            marks.push(Mark { volid, kind: kind.clone(), vmid, ctime, mark });
         }
     }
+    marks
+}
+
+/// `GET` and `DELETE …/prunebackups`.
+pub(super) fn prune(cluster: &mut Cluster, call: &Call, host: &str, name: &str, delete: bool) -> Outcome {
+    cluster.need(
+        &call.who,
+        &format!("/storage/{name}"),
+        &["Datastore.Audit", "Datastore.Allocate", "Datastore.AllocateSpace"],
+    )?;
+    let storage = cluster.storage_on(name, host)?;
+    let rule = call.params.text("prune-backups").or_else(|| storage.config.get("prune-backups").cloned());
+    let (wanted, of_kind) = (call.params.number("vmid"), call.params.text("type"));
+    let marks = marks(storage, host, rule, |kind, vmid| {
+        wanted.is_none_or(|wanted| wanted == u64::from(vmid))
+            && of_kind.as_ref().is_none_or(|wanted| wanted == kind)
+    });
+    let row = |mark: &Mark| json!({ "volid": mark.volid, "vmid": mark.vmid, "type": mark.kind, "ctime": mark.ctime, "mark": mark.mark });
+    let rows: Vec<Value> = marks.iter().map(row).collect();
+    let gone: Vec<String> =
+        marks.into_iter().filter(|mark| mark.mark == "remove").map(|mark| mark.volid).collect();
     if !delete {
         return data(rows);
     }

@@ -247,23 +247,34 @@ pub(super) fn post(cluster: &mut Cluster, call: &Call, host: &str, vmid: u32) ->
     data(upid)
 }
 
-/// Whether a setting of a running machine takes effect at once.
-fn is_hot(kind: Kind, key: &str, old: Option<&str>, new: Option<&str>) -> bool {
-    if kind == Kind::Lxc {
-        return true;
+/// Whether a setting of a running guest takes effect at once.
+fn is_hot(guest: &Guest, key: &str, old: Option<&str>, new: Option<&str>) -> bool {
+    let of = |families: &[&str]| families.iter().any(|family| is_indexed(key, family));
+    if guest.kind == Kind::Lxc {
+        let plain = ["description", "onboot", "startup", "protection", "hostname", "hookscript", "cores"];
+        let limits = ["tags", "lock", "swap", "cpulimit", "cpuunits"];
+        return match new {
+            _ if plain.contains(&key) || limits.contains(&key) => true,
+            // A mount point that is there stays as it is until the container stops.
+            None => of(&["net", "unused"]),
+            Some(_) => key == "memory" || of(&["net"]) || (of(&["mp", "dev"]) && old.is_none()),
+        };
     }
+    let plugs = |what: &str| {
+        let words = guest.get("hotplug").filter(|words| *words != "1").unwrap_or("network,disk,usb");
+        words.split(',').any(|word| word == what)
+    };
     match key {
         "name" | "description" | "tags" | "onboot" | "protection" | "startup" | "hookscript" | "lock"
         | "balloon" | "shares" | "cpuunits" | "cpulimit" | "migrate_speed" | "migrate_downtime"
         | "autostart" | "ciuser" | "cipassword" | "sshkeys" | "nameserver" | "searchdomain" | "hotplug" => {
             true
         }
-        _ if ["net", "scsi", "virtio", "ipconfig", "unused", "usb"]
-            .iter()
-            .any(|family| is_indexed(key, family)) =>
-        {
-            true
-        }
+        _ if of(&["ipconfig", "unused"]) => true,
+        // What a NIC is plugged into changes in any case.
+        _ if of(&["net"]) => (old.is_some() && new.is_some()) || plugs("network"),
+        _ if of(&["scsi", "virtio"]) => plugs("disk"),
+        _ if of(&["usb"]) => plugs("usb"),
         // A medium can be changed; the drive itself needs a start.
         _ => {
             let cdrom = |value: Option<&str>| value.is_some_and(|value| value.contains("media=cdrom"));
@@ -325,8 +336,10 @@ fn change_with(
         }
     }
     for key in params.list("delete") {
+        forget_to_boot(cluster, vmid, key, running);
         let old = cluster.guests.get(&vmid).and_then(|guest| guest.get(key)).map(str::to_owned);
-        if running && old.is_some() && !is_hot(kind, key, old.as_deref(), None) {
+        let hot = cluster.guests.get(&vmid).is_some_and(|guest| is_hot(guest, key, old.as_deref(), None));
+        if running && old.is_some() && !hot {
             if let Some(guest) = cluster.guests.get_mut(&vmid) {
                 guest.pending.insert(key.to_owned(), None);
             }
@@ -335,7 +348,9 @@ fn change_with(
         }
     }
     for (key, value, old) in settings {
-        if running && !is_hot(kind, &key, old.as_deref(), Some(&value)) {
+        let hot =
+            cluster.guests.get(&vmid).is_some_and(|guest| is_hot(guest, &key, old.as_deref(), Some(&value)));
+        if running && !hot {
             if let Some(guest) = cluster.guests.get_mut(&vmid) {
                 if old.as_deref() == Some(value.as_str()) {
                     guest.pending.remove(&key);
@@ -348,6 +363,23 @@ fn change_with(
         }
     }
     Ok(())
+}
+
+/// What is taken away is not booted from any more.
+fn forget_to_boot(cluster: &mut Cluster, vmid: u32, key: &str, running: bool) {
+    let Some(guest) = cluster.guests.get_mut(&vmid).filter(|guest| guest.kind == Kind::Qemu) else { return };
+    let boot = guest.effective(true).remove("boot").unwrap_or_default();
+    let Some(order) = boot.strip_prefix("order=") else { return };
+    let left: Vec<&str> = order.split(';').filter(|slot| *slot != key).collect();
+    let left = format!("order={}", left.join(";"));
+    if left == boot || guest.get(key).is_none() {
+        return;
+    }
+    if running {
+        guest.pending.insert("boot".to_owned(), Some(left));
+    } else {
+        guest.set("boot", left);
+    }
 }
 
 /// Sets one key; a volume that makes room for another one stays as an unused one.

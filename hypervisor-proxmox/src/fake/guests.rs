@@ -52,7 +52,7 @@ pub(super) fn current(cluster: &Cluster, call: &Call, kind: Kind, host: &str, vm
     cluster.need(&call.who, &format!("/vms/{vmid}"), &["VM.Audit"])?;
     let guest = cluster.at(kind, host, vmid).map_err(Refusal::die)?;
     let mut row = guest.figures(&cluster.clock, cluster.cpus_of(host));
-    row.insert("ha".into(), json!({ "managed": 0 }));
+    row.insert("ha".into(), json!({ "managed": u8::from(guest.managed) }));
     match kind {
         Kind::Lxc => container_facts(guest, &mut row),
         Kind::Qemu => {
@@ -121,6 +121,9 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str)
             }
         }
         let _ = key;
+    }
+    if kind == Kind::Lxc {
+        check_directories(cluster, call, host)?;
     }
     let archive = match kind {
         Kind::Qemu => call.params.text("archive"),
@@ -195,6 +198,27 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, kind: Kind, host: &str)
         },
     );
     data(upid)
+}
+
+/// The storages of a new container have to take containers; without a root it is the default one.
+///
+/// # Errors
+/// A refusal.
+fn check_directories(cluster: &Cluster, call: &Call, host: &str) -> Result<(), Refusal> {
+    let default = call.params.text("storage").unwrap_or_else(|| "local".to_owned());
+    let disks = call.params.iter().filter(|(key, _)| is_disk_key(Kind::Lxc, key));
+    let named = disks.filter_map(|(_, value)| value.trim_start_matches("volume=").split_once(':'));
+    let mut storages: Vec<String> = named.map(|(storage, _)| storage.to_owned()).collect();
+    if !call.params.has("rootfs") {
+        storages.push(default);
+    }
+    for storage in storages.iter().filter(|storage| !storage.starts_with('/')) {
+        if !cluster.storage_on(storage, host)?.content.iter().any(|word| word == "rootdir") {
+            let why = format!("storage '{storage}' does not support container directories");
+            return Err(Refusal::parameter("storage", why));
+        }
+    }
+    Ok(())
 }
 
 /// Puts a guest into a pool.

@@ -411,7 +411,16 @@ pub(super) fn content(cluster: &Cluster, call: &Call, host: &str, name: &str) ->
         .filter(|(_, volume)| {
             call.params.number("vmid").is_none_or(|vmid| volume.vmid.map(u64::from) == Some(vmid))
         })
-        .map(|(volid, volume)| volume.row(volid))
+        .map(|(volid, volume)| {
+            let mut row = volume.row(volid);
+            // Of several lines the list has the first.
+            if let Some(notes) = row.get_mut("notes")
+                && let Some(first) = notes.as_str().and_then(|notes| notes.lines().next())
+            {
+                *notes = first.into();
+            }
+            row
+        })
         .collect();
     data(rows)
 }

@@ -11,6 +11,7 @@ use hypervisor_core::{Error, ErrorKind, Operation, Result};
 use super::of_pool;
 use crate::api::Call;
 use crate::backend::Inner;
+use crate::compute::devices;
 use crate::tasks::begun;
 use crate::wire::form::{Form, segment, volume_segment};
 use crate::wire::storage as wire;
@@ -215,6 +216,9 @@ pub(super) async fn delete(inner: &Inner, volume: &VolumeId) -> Result<Started<(
     let operation = Operation::DeleteVolume;
     // The server takes the deletion of what is not there for a success.
     let (_, host) = read(inner, operation, volume, None).await?;
+    if let Some(task) = devices::drop_unused(inner, operation, volume).await? {
+        return Ok(begun((), task));
+    }
     Ok(begun((), remove(inner, operation, volume, &host).await?))
 }
 

@@ -84,6 +84,14 @@ pub fn guest_of(id: &BackupId) -> Option<VmId> {
     of_name(id.as_str().split_once(':')?.1).1.map(Into::into)
 }
 
+/// The storage of a container's root, from its configuration as a backup has it.
+#[must_use]
+pub fn root_storage(config: &str) -> Option<&str> {
+    let root = config.lines().find_map(|line| line.strip_prefix("rootfs:"))?.trim();
+    let (storage, rest) = root.split_once(':')?;
+    (!rest.is_empty() && !storage.contains(['/', ',', '='])).then_some(storage)
+}
+
 /// The backup that a log of `vzdump` tells of: the storage is in the line that repeats the command, the name in the one that
 /// begins the archive.
 #[must_use]
@@ -130,6 +138,8 @@ pub fn create(vm: &VmId, spec: &BackupSpec) -> Result<Form> {
         .number("vmid", form::vmid(vm)?.into())
         .text("mode", spec.mode.as_str())
         .text("compress", if spec.compress { "zstd" } else { "0" })
+        // Otherwise the server deletes older backups, where the storage has a rule for that.
+        .flag("remove", false)
         .maybe("storage", spec.pool.as_ref().map(AsRef::as_ref).map(str::to_owned));
     // The notes are a template: `{{` begins a variable, line breaks and backslashes have to be escaped.
     let notes = spec.description.as_deref().map(|text| text.replace('\\', "\\\\").replace('\n', "\\n"));
@@ -177,10 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn the_storage_of_a_root_is_read_of_the_configuration_in_a_backup() {
+        let of = |line: &str| root_storage(line).map(str::to_owned);
+        assert_eq!(of("arch: amd64\nrootfs: local-lvm:vm-200-disk-0,size=8G\n"), Some("local-lvm".into()));
+        assert_eq!(of("rootfs: /srv/root,size=8G"), None);
+        assert_eq!(of("mp0: local:200/a.raw,mp=/a"), None);
+    }
+
+    #[test]
     fn a_backup_is_asked_for_and_restored() {
         let spec = BackupSpec::new().pool("local").mode(BackupMode::Stop).compress(true).description("a\nb");
         let form = create(&"200".into(), &spec).unwrap();
-        assert_eq!(form.encode(), "vmid=200&mode=stop&compress=zstd&storage=local&notes-template=a%5Cnb");
+        assert_eq!(
+            form.encode(),
+            "vmid=200&mode=stop&compress=zstd&remove=0&storage=local&notes-template=a%5Cnb"
+        );
         assert!(create(&"200".into(), &BackupSpec::new().since("x")).is_err());
         let form =
             restore(&"local:backup/x".into(), GuestKind::Vm, 300, &RestoreBackup::new_vm("copy")).unwrap();

@@ -129,6 +129,12 @@ impl GuestStatus {
     }
 }
 
+/// Whether high availability starts and stops a guest, by what `status/current` says of it.
+pub(crate) fn is_managed(guest: &VmInfo) -> bool {
+    let managed = guest.extra.get(crate::BACKEND).pointer("/ha/managed").and_then(super::scalar::text_of);
+    managed.and_then(|text| super::scalar::Scalar::from_text(&text)).unwrap_or(false)
+}
+
 /// What a guest is doing, by the status of the lists, QEMU's own word and the lock.
 pub(crate) fn state_of(status: &str, qmpstatus: Option<&str>, lock: Option<&str>) -> VmState {
     match (status, qmpstatus) {

@@ -145,6 +145,14 @@ pub fn pool(body: &[u8], name: &str, node: Option<&str>) -> Result<Option<PoolIn
     Ok(info(row, node))
 }
 
+/// The number of the guest that a disk is made for, from its id: `vm-100-disk-0`, `base-100-…`, `subvol-100-…`.
+#[must_use]
+pub fn owner(volid: &str) -> Option<u32> {
+    let name = volid.rsplit([':', '/']).next()?;
+    let rest = ["vm-", "base-", "subvol-", "basevol-"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
+    rest.split_once('-')?.0.parse().ok()
+}
+
 impl VolumeRow {
     /// As the model has it. `volid` counts where the row does not say; `None` without either.
     #[must_use]
@@ -255,6 +263,21 @@ pub fn create_pool(spec: &PoolSpec) -> Result<Form> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_volume_tells_whose_it_is() {
+        for (volid, owner) in [
+            ("local:100/vm-100-disk-0.qcow2", Some(100)),
+            ("local-lvm:vm-100-disk-0", Some(100)),
+            ("tank:base-9000-disk-0/vm-101-disk-0", Some(101)),
+            ("local:9000/base-9000-disk-0.raw/101/vm-101-disk-0.qcow2", Some(101)),
+            ("tank:subvol-200-disk-1", Some(200)),
+            ("local:iso/vm-a.iso", None),
+            ("local:iso/debian.iso", None),
+        ] {
+            assert_eq!(super::owner(volid), owner, "{volid}");
+        }
+    }
 
     #[test]
     fn a_storage_that_is_off_is_not_active() {

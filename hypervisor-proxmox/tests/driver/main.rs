@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod counts;
+mod devices;
 mod lost;
 mod networks;
 mod secrets;

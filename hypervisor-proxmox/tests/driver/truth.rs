@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use hypervisor_core::ErrorKind;
 use hypervisor_core::model::{
-    BackupSpec, ByteSize, ByteStream, DeleteVm, DiskSpec, PowerAction, RestoreBackup, RevertSnapshot,
-    SnapshotSpec, Started, TaskState, UploadVolume, VmId, VmSpec, VmState, VolumeSpec,
+    BackupQuery, BackupSpec, ByteSize, ByteStream, DeleteVm, DiskSpec, GuestKind, PageRequest, PowerAction,
+    RestoreBackup, RevertSnapshot, SnapshotSpec, Started, TaskState, UploadVolume, VmId, VmSpec, VmState,
+    VolumeSpec,
 };
 use hypervisor_core::traits::{
     Backups as _, Compute as _, Metrics as _, Snapshots as _, Storage as _, Tasks as _,
 };
 use hypervisor_proxmox::fake::{FakeGuest, FakePve};
-use hypervisor_proxmox::{Proxmox, ProxmoxConfig};
+use hypervisor_proxmox::wire::form::Form;
+use hypervisor_proxmox::{Proxmox, ProxmoxConfig, VmOptions};
+use serde_json::json;
 
 use super::{connect, done, logged_in, vm};
 
@@ -151,4 +154,130 @@ async fn a_host_whose_daemon_has_told_nothing_yet_takes_guests_all_the_same() {
     let made = proxmox.create_vm(&VmSpec::new("early").disk(disk)).await.unwrap();
     assert_eq!(end(&proxmox, made).await, (TaskState::Succeeded, None));
     assert_eq!(pve.guests().len(), 1);
+}
+
+/// The server's default for new containers is `local`, which on an installation as it comes holds none.
+#[tokio::test]
+async fn a_container_comes_back_where_it_was_and_not_to_the_default_of_the_server() {
+    const TEMPLATE: &str = "local:vztmpl/alpine-3.20-default_20240908_amd64.tar.xz";
+    let pve = FakePve::builder()
+        .fresh()
+        .task_time(Duration::from_millis(5))
+        .storage("fast", "zfspool", &["images", "rootdir"])
+        .file(TEMPLATE, vec![0; 64])
+        .start()
+        .await
+        .unwrap();
+    let proxmox = connect(&pve).await;
+    let mut spec = VmSpec::new("ct").disk(DiskSpec::new_volume(ByteSize::gib(1)).in_pool("fast"));
+    spec.kind = GuestKind::Container;
+    let mut options = VmOptions::new();
+    options.template = Some(TEMPLATE.to_owned());
+    spec.options.set(&options).unwrap();
+    let made = proxmox.create_vm(&spec).await.unwrap();
+    let id = made.output.clone();
+    assert_eq!(done(&proxmox, made).await, TaskState::Succeeded);
+    let saved = proxmox.create_backup(&id, &BackupSpec::new()).await.unwrap();
+    let task = saved.task.clone().unwrap();
+    done(&proxmox, saved).await;
+    let archive = proxmox.get_task(&task, None).await.unwrap().made.unwrap();
+    for options in [RestoreBackup::original(), RestoreBackup::new_vm("again")] {
+        let back = proxmox.restore_backup(&archive.clone().into(), &options).await.unwrap();
+        let id = back.output.clone();
+        assert_eq!(done(&proxmox, back).await, TaskState::Succeeded);
+        let root = pve.guest(id.as_str().parse().unwrap()).unwrap().config["rootfs"].clone();
+        assert!(root.starts_with("fast:"), "{root}");
+    }
+    // Of a storage that is gone, or of a backup that says nothing, the usual one.
+    pve.faults().on("GET", "/nodes/*/vzdump/extractconfig").answer(403, "Permission check failed");
+    let options = RestoreBackup::new_vm("elsewhere");
+    let back = proxmox.restore_backup(&archive.into(), &options).await.unwrap();
+    let id = back.output.clone();
+    assert_eq!(done(&proxmox, back).await, TaskState::Succeeded);
+    let root = pve.guest(id.as_str().parse().unwrap()).unwrap().config["rootfs"].clone();
+    assert!(root.starts_with("fast:") || root.starts_with("local-lvm:"), "{root}");
+}
+
+/// `vzdump` by itself deletes older backups where the storage has a rule: nobody who asks for one more means that.
+#[tokio::test]
+async fn one_more_backup_deletes_no_other() {
+    let pve =
+        FakePve::builder().task_time(Duration::from_millis(5)).vm(FakeGuest::vm(100)).start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    let rule = Form::new().text("prune-backups", "keep-last=1");
+    proxmox.api().put("/storage/local", &rule).await.unwrap();
+    for _ in 0..3 {
+        let saved = proxmox.create_backup(&vm(100), &BackupSpec::new().pool("local")).await.unwrap();
+        assert_eq!(done(&proxmox, saved).await, TaskState::Succeeded);
+    }
+    let backups = || pve.volumes("pve1", "local").iter().filter(|volid| volid.contains("vzdump")).count();
+    assert_eq!(backups(), 3);
+    // As a job of the server's own does it.
+    let job = Form::new().number("vmid", 100).text("storage", "local");
+    let task = proxmox.api().post("/nodes/pve1/vzdump", &job).await.unwrap();
+    let task = hypervisor_core::model::TaskId::from(task.as_str().unwrap());
+    done(&proxmox, Started::running((), task)).await;
+    assert_eq!(backups(), 1);
+}
+
+#[tokio::test]
+async fn a_storage_that_is_down_does_not_hide_the_backups_of_the_others() {
+    let pve = FakePve::builder()
+        .task_time(Duration::from_millis(5))
+        .storage("nas", "nfs", &["backup"])
+        .vm(FakeGuest::vm(100))
+        .start()
+        .await
+        .unwrap();
+    let proxmox = connect(&pve).await;
+    let saved = proxmox.create_backup(&vm(100), &BackupSpec::new().pool("local")).await.unwrap();
+    done(&proxmox, saved).await;
+    pve.faults()
+        .on("GET", "/nodes/*/storage/nas/content")
+        .always()
+        .answer(500, "storage 'nas' is not online");
+    let all = proxmox.list_backups(&BackupQuery::all(), &PageRequest::first()).await.unwrap();
+    assert_eq!(all.items.len(), 1);
+    let [missing] = all.unreachable.as_slice() else { panic!("{:?}", all.unreachable) };
+    assert!(missing.reason.contains("`nas`") && missing.reason.contains("not online"), "{missing:?}");
+    let named = BackupQuery::all().pool("nas");
+    let error = proxmox.list_backups(&named, &PageRequest::first()).await.unwrap_err();
+    assert!(error.message().contains("not online"), "{error}");
+}
+
+/// For some seconds after a boot, or after it was added, the cluster's list knows a storage only by its name.
+#[tokio::test]
+async fn a_storage_that_the_cluster_has_not_measured_yet_is_used() {
+    let pve = FakePve::builder().fresh().task_time(Duration::from_millis(5)).start().await.unwrap();
+    let storage = |name: &str, content: &str| {
+        json!({ "id": format!("storage/pve1/{name}"), "type": "storage", "storage": name, "node": "pve1",
+            "content": content, "plugintype": "dir", "status": "unknown", "shared": 0 })
+    };
+    let node = json!({ "id": "node/pve1", "type": "node", "node": "pve1", "status": "unknown" });
+    let rows =
+        json!({ "data": [node, storage("local", "iso,backup"), storage("local-lvm", "images,rootdir")] });
+    pve.faults().on("GET", "/cluster/resources").always().reply(200, "OK", &rows.to_string());
+    let proxmox = connect(&pve).await;
+    let spec = VmSpec::new("early").disk(DiskSpec::new_volume(ByteSize::gib(1)));
+    let made = proxmox.create_vm(&spec).await.unwrap();
+    let id = made.output.clone();
+    assert_eq!(done(&proxmox, made).await, TaskState::Succeeded);
+    let saved = proxmox.create_backup(&id, &BackupSpec::new()).await.unwrap();
+    assert_eq!(done(&proxmox, saved).await, TaskState::Succeeded);
+    assert_eq!(pve.volumes("pve1", "local-lvm").len(), 1);
+}
+
+/// `vzdump` answers `OK` where the guest is on another host by then, and does nothing.
+#[tokio::test]
+async fn a_backup_of_a_guest_that_has_moved_is_made_where_it_is() {
+    let pve = FakePve::builder().hosts(2).task_time(Duration::from_millis(5)).vm(FakeGuest::vm(100));
+    let pve = pve.start().await.unwrap();
+    let proxmox = connect(&pve).await;
+    assert_eq!(proxmox.get_vm(&vm(100)).await.unwrap().host.unwrap().as_str(), "pve1");
+    pve.faults().on("POST", "/nodes/pve1/vzdump").reply(200, "OK", r#"{"data":"OK"}"#);
+    let spec = BackupSpec::new().pool("local");
+    let error = proxmox.create_backup(&vm(100), &spec).await.unwrap_err();
+    assert!(error.is_not_found(), "nothing was saved, and it is where it was: {error}");
+    let saved = proxmox.create_backup(&vm(100), &spec).await.unwrap();
+    assert_eq!(done(&proxmox, saved).await, TaskState::Succeeded);
 }

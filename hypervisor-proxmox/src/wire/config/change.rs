@@ -6,6 +6,7 @@ use hypervisor_core::model::{DeploySpec, GuestKind, NicChange, NicSource, VmChan
 use hypervisor_core::{Error, ErrorKind, Result};
 
 use super::create::{host_name, mib};
+use super::pending::name_of;
 use super::{CloudInitOptions, Config, boot, disk, nic};
 use crate::wire::form::Form;
 use crate::wire::marks;
@@ -68,9 +69,10 @@ pub fn encode_change(vmid: u32, change: &VmChange, config: &Config) -> Result<Fo
     Ok(edit.finish())
 }
 
-/// The fields of a change, as outcomes and pending changes name them.
+/// The fields of a change, as outcomes and pending changes name them: those of the spec, and keys of the configuration that its options
+/// set.
 #[must_use]
-pub fn changed_fields(change: &VmChange) -> Vec<&'static str> {
+pub fn changed_fields(change: &VmChange) -> Vec<String> {
     let fields = [
         ("name", change.name.is_some()),
         ("cpus", change.cpus.is_some()),
@@ -82,7 +84,12 @@ pub fn changed_fields(change: &VmChange) -> Vec<&'static str> {
         ("autostart", change.autostart.is_some()),
         ("agent", change.agent.is_some()),
     ];
-    fields.into_iter().filter(|(_, asked)| *asked).map(|(field, _)| field).collect()
+    let mut names: Vec<String> =
+        fields.into_iter().filter(|(_, asked)| *asked).map(|(field, _)| field.to_owned()).collect();
+    let more = super::decode::options_of(&change.options).unwrap_or_default();
+    names.extend(more.config.keys().map(|key| name_of(key).to_owned()));
+    names.dedup();
+    names
 }
 
 /// The parameters of `PUT /config` that mark guest `vmid`, a clone, with the token of the call that made it, and take the marks of

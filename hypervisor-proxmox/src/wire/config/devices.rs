@@ -19,6 +19,39 @@ pub fn free_slot(disk: &DiskSpec, config: &Config) -> Result<DiskId> {
     disk::slot_for(disk, config.kind, &taken(config), "disk").map(DiskId::from)
 }
 
+/// Whether a configuration has a volume, under whatever key.
+#[must_use]
+pub fn mentions(config: &Config, volume: &str) -> bool {
+    config.iter().any(|(_, text)| disk::volume(text).as_deref() == Some(volume))
+}
+
+/// Whether a running guest gets a device in this slot at once. What it cannot have waits for its next start.
+#[must_use]
+pub fn takes_while_running(config: &Config, slot: &str) -> bool {
+    let of = |family: &str| super::raw::member(slot, family).is_some();
+    match config.kind {
+        GuestKind::Container => of("mp") || of("net"),
+        _ if of("net") => plugs(config, "network"),
+        _ => (of("scsi") || of("virtio")) && plugs(config, "disk"),
+    }
+}
+
+/// Whether a running guest lets go of the device in this slot at once; a container keeps its mount points until it stops.
+#[must_use]
+pub fn lets_go_while_running(config: &Config, slot: &str) -> bool {
+    let keeps = config.kind == GuestKind::Container && super::raw::member(slot, "net").is_none();
+    !keeps && takes_while_running(config, slot)
+}
+
+/// Whether devices of this sort, or CPUs and memory, come and go while the virtual machine runs.
+pub(crate) fn plugs(config: &Config, what: &str) -> bool {
+    let words = match config.get("hotplug") {
+        None | Some("1") => "network,disk,usb",
+        Some(words) => words,
+    };
+    words.split(',').any(|word| word.trim() == what)
+}
+
 /// The parameters of `POST /config` (of containers `PUT`) that attach a disk, its slot, and what it has to grow to afterwards.
 ///
 /// # Errors

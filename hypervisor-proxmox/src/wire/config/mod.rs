@@ -32,12 +32,13 @@ pub use change::{changed_fields, encode_change, encode_deploy, encode_mark};
 pub use cloud_init::CloudInitOptions;
 pub use create::{Create, Defaults, encode_create, host_name};
 pub use decode::{decode, decode_ct, decode_vm, fill_in};
+pub(crate) use devices::plugs;
 pub use devices::{
     encode_attach_disk, encode_attach_nic, encode_detach_disk, encode_detach_nic, encode_drop_volume,
-    encode_resize_disk, encode_update_nic, free_slot,
+    encode_resize_disk, encode_update_nic, free_slot, lets_go_while_running, mentions, takes_while_running,
 };
 pub use options::VmOptions;
-pub use pending::{PendingRow, decode_pending};
+pub use pending::{PendingRow, decode_pending, places_of, waits};
 pub use raw::Config;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use hypervisor_core::Result;
 use hypervisor_core::model::{GuestKind, PendingChange};
 use serde_json::{Map, Value};
 
-use super::{Config, boot, decode};
+use super::{Config, boot, decode, disk};
 use crate::wire::envelope;
 use crate::wire::scalar::row;
 
@@ -34,8 +34,8 @@ pub fn decode_pending(body: &[u8], kind: GuestKind) -> Result<Vec<PendingChange>
     let (mut present, mut next) = (Map::new(), Map::new());
     let mut keys = BTreeSet::new();
     for row in rows {
+        let waits = row.waits();
         let Some(key) = row.key else { continue };
-        let waits = row.pending.is_some() || row.delete.is_some_and(|how| how > 0);
         if let Some(value) = &row.value {
             present.insert(key.clone(), Value::from(value.as_str()));
         }
@@ -62,6 +62,38 @@ pub fn decode_pending(body: &[u8], kind: GuestKind) -> Result<Vec<PendingChange>
         PendingChange::new(key.as_str(), shown(present.get(key)), shown(next.get(key)))
     }));
     Ok(changes)
+}
+
+/// Whether a change of this key waits, by the answer of `/pending`.
+///
+/// # Errors
+/// `Protocol` where the answer is no such list.
+pub fn waits(body: &[u8], key: &str) -> Result<bool> {
+    let rows: Vec<PendingRow> = envelope::data(body)?;
+    let of_key = |row: &&PendingRow| row.key.as_deref() == Some(key);
+    Ok(rows.iter().filter(of_key).any(PendingRow::waits))
+}
+
+/// The keys under which a guest has a volume, now or after its next start, by the answer of `/pending`.
+///
+/// # Errors
+/// `Protocol` where the answer is no such list.
+pub fn places_of(body: &[u8], volume: &str) -> Result<Vec<String>> {
+    let rows: Vec<PendingRow> = envelope::data(body)?;
+    let is_it = |text: &Option<String>| text.as_deref().and_then(disk::volume).as_deref() == Some(volume);
+    let holding = rows.into_iter().filter(|row| is_it(&row.value) || is_it(&row.pending));
+    Ok(holding.filter_map(|row| row.key).collect())
+}
+
+impl PendingRow {
+    fn waits(&self) -> bool {
+        self.pending.is_some() || self.delete.is_some_and(|how| how > 0)
+    }
+}
+
+/// How a change of a key is named: as the field of the spec that it is a part of, else as itself.
+pub(super) fn name_of(key: &str) -> &str {
+    FIELDS.iter().find(|(_, of, _)| of.contains(&key)).map_or(key, |(field, ..)| field)
 }
 
 type Field = (&'static str, &'static [&'static str], fn(&Config) -> String);
