@@ -82,8 +82,8 @@ async fn relay(mut web: WebSocket, socket: TcpStream, mut seat: Seat) {
                 };
                 if write.write_all(&bytes).await.is_err() { break }
             }
-            () = seat.ended() => {
-                say_goodbye(&mut web).await;
+            over = seat.ended() => {
+                say_goodbye(&mut web, over).await;
                 break;
             }
         }

@@ -328,3 +328,42 @@ fn subscribers_who_do_not_read_cost_a_bounded_queue_each_and_no_more() {
     let longer = held(500, 120) - held(0, 120);
     assert!(longer <= twice + twice / 4, "the queues grow: {longer} instead of {twice}");
 }
+
+#[tokio::test]
+async fn a_token_that_is_revoked_or_expires_takes_its_streams_with_it() {
+    let gateway = served().await;
+    let at = listen(gateway.router.clone()).await;
+    let lifetimes = [None, Some(Duration::from_millis(700))];
+    for lifetime in lifetimes {
+        let made = gateway.gateway.create_token("guest", &["*"], lifetime).await.unwrap();
+        let spec = VmSpec::new("a").graphics(hypervisor_core::model::GraphicsKind::Vnc);
+        let vm = gateway.memory.create_vm(&spec).await.unwrap().output;
+        let _ = gateway.memory.power_vm(&vm, &PowerAction::Start).await.unwrap();
+        let access =
+            gateway.memory.get_console(&vm, &hypervisor_core::model::ConsoleKind::Vnc).await.unwrap();
+        let screen = tokio::net::TcpListener::bind(("127.0.0.1", access.port.unwrap())).await.unwrap();
+        let mut console = open(at, &format!("/v1/vms/{vm}/console/stream?kind=vnc"), &made.token).await;
+        let (_guest, _) = screen.accept().await.unwrap();
+        let mut watch = open(at, "/v1/watch", &made.token).await;
+        let mut other = open(at, "/v1/watch", &gateway.token).await;
+        let request = axum::http::Request::builder().uri("/v1/watch").header("accept", "text/event-stream");
+        let request = request.header("authorization", format!("Bearer {}", made.token));
+        let events =
+            gateway.router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        if lifetime.is_none() {
+            let revoked = gateway.delete(&format!("/v1/auth/tokens/{}", made.id)).await;
+            assert!(revoked.status.is_success());
+        }
+        let goodbye = (1008, "the token is not valid any more".to_owned());
+        let (of_watch, of_console) = tokio::join!(closed(&mut watch), closed(&mut console));
+        assert_eq!([of_watch, of_console], [goodbye.clone(), goodbye]);
+        let events = tokio::time::timeout(Duration::from_secs(10), events.into_body().collect()).await;
+        let events = events.unwrap().unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&events).contains("the token is not valid any more"));
+        // Those of others go on.
+        make(&gateway, "later").await;
+        assert!(matches!(next_event(&mut other).await.kind, EventKind::VmCreated(_)));
+        let options = hypervisor_core::model::DeleteVm::with_disks().power_off(true);
+        let _ = gateway.memory.delete_vm(&vm, &options).await.unwrap();
+    }
+}
