@@ -51,10 +51,10 @@ impl Seat {
         let permit = permit.map_err(|_| Problem::unavailable("OVERLOADED", "too many streams are open"))?;
         app.counters.subscribers.fetch_add(1, Ordering::Relaxed);
         let (tell, invalid) = watch::channel(false);
-        let (who, of) = (Arc::clone(&call.who), Arc::clone(&app));
+        let (who, of, revoked) = (Arc::clone(&call.who), Arc::clone(&app), app.believed.revoked());
         // It ends with the seat.
         let watching = tokio::spawn(async move {
-            until_invalid(&of, &who).await;
+            until_invalid(&of, &who, revoked).await;
             tell.send_replace(true);
             // Whoever asks later has to hear it, too.
             tell.closed().await;
@@ -85,8 +85,7 @@ impl Seat {
 }
 
 /// Waits until a token is revoked or expires.
-async fn until_invalid(app: &App, who: &Principal) {
-    let mut revoked = app.believed.revoked();
+async fn until_invalid(app: &App, who: &Principal, mut revoked: watch::Receiver<u64>) {
     loop {
         let left = who.left();
         tokio::select! {

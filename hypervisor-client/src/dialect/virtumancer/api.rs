@@ -115,7 +115,9 @@ impl Api {
 
     /// Opens a WebSocket at a path outside or inside of the API.
     pub(crate) async fn websocket(&self, request: Request) -> Result<WebSocket> {
-        self.http.websocket(self.signed(request)).await.map_err(|error| error.with_backend(BACKEND))
+        let refused = |response: &Response| refusal(response, true, &About::Nothing);
+        let opened = self.http.websocket_or(self.signed(request), refused).await;
+        opened.map_err(|error| error.with_backend(BACKEND))
     }
 
     /// A call that answers with JSON.

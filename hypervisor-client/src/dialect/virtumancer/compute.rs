@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use hypervisor_core::http::{Method, Request};
 use hypervisor_core::model::{
-    ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DiskDevice, DiskSpec, HostId, HostInfo, NicInfo,
-    NicSource, NicSpec, Page, PageRequest, PowerAction, Started, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
-    VmState,
+    ClusterInfo, ConsoleAccess, ConsoleKind, ConsoleStream, DeleteVm, DiskDevice, DiskSpec, HostId, HostInfo,
+    NicInfo, NicSource, NicSpec, Page, PageRequest, PowerAction, Started, VmConfig, VmId, VmInfo, VmQuery,
+    VmSpec, VmState,
 };
 use hypervisor_core::traits::Compute;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -211,6 +211,11 @@ impl Compute for Virtumancer {
     async fn get_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleAccess> {
         self.require(Operation::GetConsole, &[])?;
         self.console(vm, kind).await.map_err(named(Operation::GetConsole))
+    }
+
+    async fn stream_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleStream> {
+        let socket = self.open_console(vm, kind).await.map_err(named(Operation::GetConsole))?;
+        Ok(socket.into_console())
     }
 }
 
