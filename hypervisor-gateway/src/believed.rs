@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::tokens::Principal;
 
 /// More are not kept. Only tokens that exist are, so that nobody fills it with guesses.
@@ -13,6 +15,8 @@ const MOST: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Believed {
     found: Mutex<Found>,
+    /// Counts the tokens that were revoked here, for whoever has a stream open.
+    revoked: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +62,13 @@ impl Believed {
         let mut found = self.found();
         found.revoked = found.revoked.wrapping_add(1);
         found.by_hash.clear();
+        drop(found);
+        self.revoked.send_modify(|revoked| *revoked = revoked.wrapping_add(1));
+    }
+
+    /// Changes when a token is revoked here.
+    pub(crate) fn revoked(&self) -> watch::Receiver<u64> {
+        self.revoked.subscribe()
     }
 }
 

@@ -98,12 +98,13 @@ impl Call {
         let length = self.parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let length = length.and_then(|length| length.parse().ok());
         let length = length.ok_or_else(|| Problem::bad_request("the request needs a Content-Length"))?;
+        let within = self.app.config.body_timeout;
         match std::mem::replace(&mut self.body, Payload::Json(bytes::Bytes::new())) {
             Payload::Stream(body) => {
                 let body = body.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok((length, Chunks::new(body.into_data_stream())))
+                Ok((length, Chunks::new(body.into_data_stream(), within)))
             }
-            Payload::Json(bytes) => Ok((length, Chunks::new(Body::from(bytes).into_data_stream()))),
+            Payload::Json(bytes) => Ok((length, Chunks::new(Body::from(bytes).into_data_stream(), within))),
         }
     }
 

@@ -3,8 +3,9 @@
 use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use bytes::{Bytes, BytesMut};
-use hypervisor_core::model::{ConsoleAccess, ConsoleKind, VmId};
-use hypervisor_core::{Error, ErrorKind, Operation};
+use futures::{SinkExt as _, StreamExt as _};
+use hypervisor_core::model::{ConsoleAccess, ConsoleKind, ConsoleStream, VmId};
+use hypervisor_core::{Error, ErrorKind};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -31,22 +32,28 @@ async fn access(call: &Call) -> Result<(VmId, ConsoleAccess)> {
 pub(crate) async fn get(call: Call) -> Reply {
     let (_, access) = access(&call).await?;
     let path = call.parts.uri.path();
-    let stream = access.port.map(|_| format!("{path}/stream?kind={}", access.kind));
+    // A screen that is nowhere to be reached is nothing to relay.
+    let relayed = access.port.is_some() || access.url.is_some() || access.kind == ConsoleKind::Serial;
+    let stream = relayed.then(|| format!("{path}/stream?kind={}", access.kind));
     Answer::ok(&json!({ "access": access, "console_url": stream }))
 }
 
-/// The bytes of a console that is a TCP socket which the gateway can reach, in binary frames both ways.
+/// The bytes of a console in binary frames both ways: of a TCP socket which the gateway can reach, or as the backend carries them.
 pub(crate) async fn stream(mut call: Call) -> Reply {
     let seat = Seat::take(&call)?;
     let (vm, access) = access(&call).await?;
-    let Some(port) = access.port else {
-        let why = "this console is a device of the hypervisor's host and no TCP socket, so that the gateway cannot relay it";
-        let error = Error::unsupported(Operation::GetConsole, why);
-        return Err(error.with_target(VmId::NOUN, vm).into());
-    };
     let upgrade = WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await;
     let upgrade = upgrade.map_err(|_| Problem::bad_request("the console's stream is a WebSocket"))?;
-    let host = match access.address.as_deref() {
+    let console = match access.port {
+        Some(port) => ConsoleStream::new(connected(access.address.as_deref(), port).await?),
+        None => call.hv().stream_console(&vm, &access.kind).await?,
+    };
+    tracing::info!(vm = vm.as_str(), by = call.who.id, "a console was opened");
+    Ok(Answer::Raw(upgrade.on_upgrade(move |web| relay(web, console, seat))))
+}
+
+async fn connected(address: Option<&str>, port: u16) -> Result<TcpStream> {
+    let host = match address {
         None | Some("" | "0.0.0.0" | "::") => "127.0.0.1",
         Some(address) => address,
     };
@@ -54,39 +61,57 @@ pub(crate) async fn stream(mut call: Call) -> Reply {
         Error::new(ErrorKind::Connect, format!("the console at {host}:{port} cannot be reached: {why}"))
     };
     let connected = tokio::time::timeout(CONNECT, TcpStream::connect((host, port))).await;
-    let socket =
-        connected.map_err(|_| unreachable(&"no answer in time"))?.map_err(|error| unreachable(&error))?;
-    tracing::info!(vm = vm.as_str(), by = call.who.id, "a console was opened");
-    Ok(Answer::Raw(upgrade.on_upgrade(move |web| relay(web, socket, seat))))
+    Ok(connected.map_err(|_| unreachable(&"no answer in time"))?.map_err(|error| unreachable(&error))?)
 }
 
-async fn relay(mut web: WebSocket, socket: TcpStream, mut seat: Seat) {
-    let (mut read, mut write) = socket.into_split();
-    let mut buffer = BytesMut::with_capacity(CHUNK);
-    loop {
-        buffer.reserve(CHUNK);
-        tokio::select! {
-            got = read.read_buf(&mut buffer) => match got {
+async fn relay(mut web: WebSocket, console: ConsoleStream, mut seat: Seat) {
+    // Neither a guest nor a caller that does not read keeps it open.
+    let over = tokio::select! {
+        () = carry(&mut web, console) => None,
+        over = seat.ended() => Some(over),
+    };
+    if let Some(over) = over {
+        say_goodbye(&mut web, over).await;
+    }
+}
+
+/// Both ways at once: a guest that reads nothing more may be waiting for what it has said to be read.
+async fn carry(web: &mut WebSocket, console: ConsoleStream) {
+    let (mut read, mut write) = tokio::io::split(console);
+    let (mut told, mut said) = web.split();
+    let from_guest = async {
+        let mut buffer = BytesMut::with_capacity(CHUNK);
+        loop {
+            buffer.reserve(CHUNK);
+            match read.read_buf(&mut buffer).await {
                 Ok(0) | Err(_) => {
-                    let _ = web.send(Message::Close(None)).await;
-                    break;
+                    let _ = told.send(Message::Close(None)).await;
+                    return;
                 }
-                Ok(_) => if web.send(Message::Binary(buffer.split().freeze())).await.is_err() { break },
-            },
-            said = web.recv() => {
-                let bytes = match said {
-                    Some(Ok(Message::Binary(bytes))) => bytes,
-                    Some(Ok(Message::Text(text))) => Bytes::from(text),
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                    _ => break,
-                };
-                if write.write_all(&bytes).await.is_err() { break }
-            }
-            () = seat.ended() => {
-                say_goodbye(&mut web).await;
-                break;
+                Ok(_) => {
+                    if told.send(Message::Binary(buffer.split().freeze())).await.is_err() {
+                        return;
+                    }
+                }
             }
         }
+    };
+    let to_guest = async {
+        loop {
+            let bytes = match said.next().await {
+                Some(Ok(Message::Binary(bytes))) => bytes,
+                Some(Ok(Message::Text(text))) => Bytes::from(text),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                _ => return,
+            };
+            if write.write_all(&bytes).await.is_err() || write.flush().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = from_guest => {}
+        () = to_guest => {}
     }
 }
 

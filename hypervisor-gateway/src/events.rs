@@ -13,14 +13,14 @@ use futures::{StreamExt as _, stream};
 use hypervisor_core::Error;
 use hypervisor_core::model::{Event, EventKind, EventQuery, EventStream};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::answer::{Answer, Reply};
 use crate::call::Call;
 use crate::gateway::{App, ended};
 use crate::jobs::{public, rename};
 use crate::problem::Problem;
-use crate::seat::{REASON, Seat, say_goodbye};
+use crate::seat::{Over, Seat, say_goodbye};
 
 /// A subscriber that answers no ping within this time is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -44,7 +44,11 @@ fn lagged(missed: u64) -> String {
 }
 
 /// Reads the backend's stream as fast as it comes. A subscriber that does not keep up loses events and is told so; nobody waits for it.
-fn pump(app: Arc<App>, mut events: EventStream) -> mpsc::Receiver<String> {
+fn pump(
+    app: Arc<App>,
+    mut events: EventStream,
+    mut invalid: watch::Receiver<bool>,
+) -> mpsc::Receiver<String> {
     let (queue, subscriber) = mpsc::channel(app.config.watch_buffer);
     let mut ending = app.ending.clone();
     tokio::spawn(async move {
@@ -77,6 +81,7 @@ fn pump(app: Arc<App>, mut events: EventStream) -> mpsc::Receiver<String> {
                 },
                 () = queue.closed() => return,
                 () = ended(&mut ending) => return,
+                () = ended(&mut invalid) => return,
             }
         }
     });
@@ -97,7 +102,7 @@ pub(crate) async fn watch(mut call: Call) -> Reply {
     };
     // Before the answer, so that nothing that happens after it is missed.
     let events = call.hv().watch(&query).await?;
-    let queue = pump(Arc::clone(&call.app), events);
+    let queue = pump(Arc::clone(&call.app), events, seat.invalid());
     let response = match upgrade {
         Some(upgrade) => upgrade.on_upgrade(move |socket| to_socket(socket, queue, seat)),
         None => {
@@ -107,8 +112,7 @@ pub(crate) async fn watch(mut call: Call) -> Reply {
                     Some(text) => {
                         Some((Ok::<_, Infallible>(sse::Event::default().data(text)), Some((queue, seat))))
                     }
-                    None if seat.is_over() => Some((Ok(goodbye()), None)),
-                    None => None,
+                    None => seat.over().map(|over| (Ok(goodbye(over)), None)),
                 }
             });
             Sse::new(events).keep_alive(sse::KeepAlive::new()).into_response()
@@ -117,9 +121,9 @@ pub(crate) async fn watch(mut call: Call) -> Reply {
     Ok(Answer::Raw(response))
 }
 
-/// The last event of a stream that the gateway's end cuts short. It has a name, so that no reader takes it for a change.
-fn goodbye() -> sse::Event {
-    sse::Event::default().event("shutdown").data(json!({ "reason": REASON }).to_string())
+/// The last event of a stream that is cut short. It has a name, so that no reader takes it for a change.
+fn goodbye(over: Over) -> sse::Event {
+    sse::Event::default().event("shutdown").data(json!({ "reason": over.reason() }).to_string())
 }
 
 /// Whether the subscriber took it in time.
@@ -134,12 +138,13 @@ async fn to_socket(mut socket: WebSocket, mut queue: mpsc::Receiver<String>, sea
         tokio::select! {
             text = queue.recv() => match text {
                 Some(text) => if !taken(&mut socket, Message::Text(text.into())).await { break },
-                None if seat.is_over() => {
-                    say_goodbye(&mut socket).await;
-                    break;
-                }
                 None => {
-                    taken(&mut socket, Message::Close(None)).await;
+                    match seat.over() {
+                        Some(over) => say_goodbye(&mut socket, over).await,
+                        None => {
+                            let _ = taken(&mut socket, Message::Close(None)).await;
+                        }
+                    }
                     break;
                 }
             },

@@ -235,7 +235,7 @@ pub(crate) async fn until_end(app: Arc<App>, work: impl Future<Output = ()>) {
     }
 }
 
-/// The end of the gateway.
+/// The end of the gateway, or of whatever else this tells of.
 pub(crate) async fn ended(ending: &mut watch::Receiver<bool>) {
     // An error means that the last handle is gone.
     drop(ending.wait_for(|ended| *ended).await);

@@ -74,6 +74,9 @@ fn meta() -> Value {
             "request_id": { "type": "string" },
             "timestamp": { "type": "string", "format": "date-time" },
             "execution_time_ms": { "type": "integer", "minimum": 0 },
+            "replayed": { "type": "boolean", "description": "The answer to an earlier request with this Idempotency-Key." },
+            "ai_model": { "type": ["string", "null"], "description": "What has generated the code." },
+            "tokens_used": { "type": ["integer", "null"], "minimum": 0 },
         },
     })
 }

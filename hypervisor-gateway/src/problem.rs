@@ -71,6 +71,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error)
     }
 
+    /// The database did not answer what is asked before anything is done: the same request may do well in a moment.
+    pub(crate) fn database(what: &str, error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(what, error = %error, "the database failed");
+        Self::unavailable("DATABASE_UNAVAILABLE", &format!("the gateway's database failed: {what}"))
+    }
+
     /// The member `error` of the envelope.
     pub(crate) fn body(&self) -> Value {
         let mut details = self.details.clone();

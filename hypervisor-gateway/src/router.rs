@@ -321,7 +321,7 @@ fn idempotency_key(
     let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
     let key = key.ok_or_else(|| Problem::bad_request("the Idempotency-Key must have 1 to 255 characters"))?;
     let mut hash = Sha256::new();
-    hash.update(parts.uri.path().as_bytes());
+    hash.update(parts.uri.path_and_query().map_or("", |both| both.as_str()).as_bytes());
     hash.update([0]);
     hash.update(body);
     let request: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();

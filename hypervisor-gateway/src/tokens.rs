@@ -48,6 +48,12 @@ impl Principal {
         }
     }
 
+    /// How long its token is still good, where that has an end.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let left = self.expires?.saturating_sub(clock::now());
+        Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
+    }
+
     pub(crate) fn nobody() -> Self {
         Self { id: "anonymous".to_owned(), name: None, permissions: Vec::new(), expires: None }
     }
@@ -110,7 +116,7 @@ async fn by_token(app: &App, token: &str) -> Result<Arc<Principal>> {
     };
     let beginning: String = wanted.chars().take(8).collect();
     let rows = app.store.tokens_like(&beginning).await;
-    let rows = rows.map_err(|error| Problem::internal("tokens cannot be read", &error))?;
+    let rows = rows.map_err(|error| Problem::database("tokens cannot be read", &error))?;
     let found = rows.into_iter().find(|row| bool::from(row.hash.as_bytes().ct_eq(wanted.as_bytes())));
     let TokenRow { id, name, permissions, expires, .. } = found.ok_or_else(Problem::token)?;
     let who = Arc::new(Principal { id, name: Some(name), permissions, expires }).in_time()?;

@@ -236,3 +236,53 @@ async fn a_batch_is_no_way_around_permissions() {
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     assert_eq!(answer.json()["error"]["details"]["required"], "vm:write");
 }
+
+#[tokio::test]
+async fn a_database_that_fails_for_a_moment_is_no_fault_of_the_request() {
+    let home = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/state.db", home.path().display());
+    let gateway = serve(Memory::new(), config().database(&url).recheck_tokens(Duration::ZERO)).await;
+    let beside = sqlx::AnyPool::connect(&url).await.unwrap();
+    sqlx::query("ALTER TABLE tokens RENAME TO gone").execute(&beside).await.unwrap();
+    let answer = gateway.get("/v1/vms").await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "DATABASE_UNAVAILABLE")
+    );
+    let native = serde_json::from_value(answer.json()["error"]["native"].clone());
+    let error: hypervisor_core::Error = native.unwrap();
+    assert_eq!(
+        (error.retry(), error.effect()),
+        (hypervisor_core::Retry::Safe, hypervisor_core::Effect::None)
+    );
+    sqlx::query("ALTER TABLE gone RENAME TO tokens").execute(&beside).await.unwrap();
+    assert_eq!(gateway.get("/v1/vms").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn whatever_stands_in_an_id_is_an_id_and_no_path() {
+    let gateway = serve(Memory::new(), config()).await;
+    for id in
+        ["a%2Fb", "%2E%2E%2F%2E%2E%2Fetc%2Fpasswd", "..%2f", "%C3%BC%20x", "%00", "%25", "+", "a%3Fb", "%0a"]
+    {
+        let answer = gateway.get(&format!("/v1/vms/{id}")).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{id}");
+        let decoded = url::form_urlencoded::parse(format!("v={}", id.replace('+', "%2B")).as_bytes())
+            .next()
+            .unwrap()
+            .1
+            .into_owned();
+        let target = answer.json()["error"]["details"]["target"].as_str().unwrap().to_owned();
+        assert_eq!(target, format!("vm `{decoded}`"));
+    }
+    // No UTF-8, and no such path.
+    assert_eq!(gateway.get("/v1/vms/%FF").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(gateway.get("/v1/vms/a/b").await.status, StatusCode::NOT_FOUND);
+    let head = gateway.call(Method::HEAD, "/v1/vms", None).await;
+    assert!(head.status == StatusCode::OK && head.body.is_empty(), "HEAD is GET without its body");
+    let wrong = gateway.call(Method::DELETE, "/v1/vms", None).await;
+    assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED);
+    let allow =
+        wrong.headers.get("allow").map(|allow| allow.to_str().unwrap().to_owned()).unwrap_or_default();
+    assert!(allow.contains("GET") && allow.contains("POST"), "405 names what there is: {allow:?}");
+}

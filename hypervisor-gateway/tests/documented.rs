@@ -313,37 +313,7 @@ async fn what_no_backend_has_is_unsupported_unless_it_is_supplied() {
         );
     }
 
-    struct Supplied;
-    #[async_trait::async_trait]
-    impl hypervisor_gateway::Generator for Supplied {
-        async fn generate(
-            &self,
-            request: &hypervisor_gateway::Generate,
-        ) -> hypervisor_core::Result<hypervisor_gateway::Generated> {
-            let format = request.output_format.clone().unwrap_or_default();
-            let mut made = hypervisor_gateway::Generated::new(format, "resource {}");
-            made.model = Some("a-model".to_owned());
-            made.tokens_used = Some(1250);
-            Ok(made)
-        }
-    }
-    #[async_trait::async_trait]
-    impl hypervisor_gateway::Scanner for Supplied {
-        async fn start(
-            &self,
-            request: &hypervisor_gateway::ScanRequest,
-        ) -> hypervisor_core::Result<hypervisor_gateway::Scan> {
-            Ok(hypervisor_gateway::Scan::running("scan-001", &request.scan_type))
-        }
-        async fn get(&self, id: &str) -> hypervisor_core::Result<hypervisor_gateway::Scan> {
-            Ok(hypervisor_gateway::Scan::running(id, "vulnerability"))
-        }
-    }
-    let supplied = std::sync::Arc::new(Supplied);
-    let config = common::config()
-        .generator(std::sync::Arc::clone(&supplied) as std::sync::Arc<dyn hypervisor_gateway::Generator>)
-        .scanner(supplied);
-    let gateway = serve(Memory::new(), config).await;
+    let gateway = serve(Memory::new(), common::supplied()).await;
     let made = gateway.post("/v1/ai/generate", generate).await;
     let example = json!({
         "success": true,

@@ -324,3 +324,46 @@ async fn a_peer_that_sends_no_header_is_cut_off() {
     assert!(cut.is_ok(), "it still waits");
     assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
 }
+
+#[tokio::test]
+async fn a_peer_that_sends_nothing_or_half_a_preface_is_cut_off() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(folder.path(), "memory://", &["--header-timeout", "1"]);
+    for sent in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(&running.at).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut answer = Vec::new();
+        let cut = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+        assert!(cut.is_ok(), "it still waits after {sent:?}");
+    }
+    // A short request is one all the same.
+    let mut stream = tokio::net::TcpStream::connect(&running.at).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 401") || answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn it_ends_when_told_to_though_every_connection_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (token, client) = (token(folder.path()), client());
+    let more = ["--connections", "1", "--grace", "1"];
+    let mut running = start(folder.path(), "memory://", &more);
+    // The client keeps its connection.
+    call(&client, &running.at, &token, "GET", "/v1/vms", None).await;
+    let _waiting = tokio::net::TcpStream::connect(&running.at).await.unwrap();
+    let told = Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
+    assert!(told.success());
+    let until = Instant::now() + Duration::from_secs(20);
+    let ended = loop {
+        if let Some(ended) = running.child.try_wait().unwrap() {
+            break ended;
+        }
+        assert!(Instant::now() < until, "it does not hear the signal");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(ended.success(), "{ended}");
+}

@@ -12,7 +12,8 @@ mod common;
 use std::collections::BTreeSet;
 
 use axum::http::Method;
-use common::{Served, served};
+use common::{Served, serve, served};
+use hypervisor_core::memory::Memory;
 use hypervisor_core::model::ByteSize;
 use hypervisor_core::model::{
     BackupSpec, BatchItem, BatchOp, BatchRequest, CloneMany, CloneSpec, DiskSpec, ExecSpec, GraphicsKind,
@@ -136,7 +137,7 @@ fn encoded(text: &str) -> String {
 
 #[tokio::test]
 async fn what_is_answered_is_what_the_document_says() {
-    let gateway = served().await;
+    let gateway = serve(Memory::new(), common::supplied()).await;
     let hv = &gateway.memory;
     let volume = hv.create_volume(&VolumeSpec::new("default", "a", ByteSize::mib(1))).await.unwrap().output;
     let network = NetworkSpec::nat("n", "10.9.0.1/24".parse().unwrap());
@@ -194,11 +195,13 @@ async fn what_is_answered_is_what_the_document_says() {
         ("/v1/monitoring/vms", "?view=native".to_owned()),
         ("/v1/monitoring/vms/{vm_id}/metrics", "?period=1h".to_owned()),
         ("/v1/monitoring/history", format!("?target={target}")),
+        ("/v1/security/scans/{scan_id}", String::new()),
     ];
     let fill = |route: &str| {
         route
             .replace("{vm_id}", vm.as_str())
             .replace("{snapshot_id}", "s")
+            .replace("{scan_id}", "scan-001")
             .replace("{host_id}", host.as_str())
             .replace("{group_id}", "g")
             .replace("{pool_id}", "default")
@@ -222,6 +225,9 @@ async fn what_is_answered_is_what_the_document_says() {
         ("/v1/guest/{vm_id}/ping", json!({})),
         ("/v1/volumes", json!({ "spec": VolumeSpec::new("default", "b", ByteSize::mib(1)) })),
         ("/v1/batch", json!({ "request": many })),
+        ("/v1/batch/bulk", json!({ "ops": [BatchOp::power(vm.clone(), PowerAction::Reset)] })),
+        ("/v1/ai/generate", json!({ "prompt": "a web server", "output_format": "terraform" })),
+        ("/v1/security/scans", json!({ "scan_type": "vulnerability", "targets": ["vm-001"] })),
     ];
     for (route, body) in posts {
         compare(&gateway, &document, &mut seen, (Method::POST, route, fill(route), Some(body))).await;
@@ -229,6 +235,47 @@ async fn what_is_answered_is_what_the_document_says() {
     let wrong: Vec<_> = seen.iter().filter(|each| each.starts_with("WRONG")).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(seen.len() >= 40, "{}: {seen:?}", seen.len());
+}
+
+/// How a request for a stream is answered: status and type.
+async fn begun(at: std::net::SocketAddr, path: &str, token: &str, headers: &str) -> (String, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let kind = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default();
+    (head[9..12].to_owned(), kind.to_owned())
+}
+
+#[tokio::test]
+async fn streams_begin_as_the_document_says() {
+    let gateway = served().await;
+    let spec = VmSpec::new("a").serial(hypervisor_core::model::SerialSpec::new()).start(true);
+    let vm = gateway.memory.create_vm(&spec).await.unwrap().output;
+    let document = gateway.get("/v1/openapi.json").await.json();
+    let at = common::listen(gateway.router.clone()).await;
+    let socket = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                  sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let console = format!("/v1/vms/{vm}/console/stream?kind=serial");
+    for (route, path, headers, status, kind) in [
+        ("/v1/watch", "/v1/watch", socket, "101", ""),
+        ("/v1/watch", "/v1/watch", "accept: text/event-stream\r\n", "200", "text/event-stream"),
+        ("/v1/vms/{vm_id}/console/stream", console.as_str(), socket, "101", ""),
+    ] {
+        assert_eq!(
+            begun(at, path, &gateway.token, headers).await,
+            (status.to_owned(), kind.to_owned()),
+            "{path}"
+        );
+        let said = &document["paths"][route]["get"]["responses"][status];
+        assert!(said.is_object(), "{route} has no {status}");
+        assert_eq!(said["content"].get(kind).is_some(), !kind.is_empty(), "{route} {said}");
+    }
 }
 
 #[tokio::test]

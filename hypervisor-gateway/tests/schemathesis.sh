@@ -12,7 +12,7 @@ folder=$(mktemp -d)
 trap 'kill "$pid" 2>/dev/null || true; rm -rf "$folder"' EXIT
 database="sqlite://$folder/state.db"
 token=$("$program" token --database "$database" 2>/dev/null)
-"$program" --backend 'memory://?hosts=2' --listen 127.0.0.1:0 --database "$database" --rate none --log-filter warn >"$folder/out" 2>"$folder/log" &
+"$program" --backend 'memory://?hosts=2&guest_time=1h' --listen 127.0.0.1:0 --database "$database" --rate none --log-filter warn >"$folder/out" 2>"$folder/log" &
 pid=$!
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     grep -q '^listening on' "$folder/out" && break
@@ -79,10 +79,8 @@ every = {operation["operationId"] for path in paths for operation in path.values
 seen = set(open(sys.argv[3]).read().split())
 never = sorted(every - seen)
 print(f"{len(seen)} of {len(every)} operations answered a request with 2xx; never: {', '.join(never)}")
-# These have no end, nobody behind them in a gateway of the in-memory hypervisor, no task that lasts to be cancelled, or are the document itself.
-expected = {
-    "watch", "stream_console", "start_scan", "get_scan", "generate", "submit_bulk", "cancel_task", "openapi"
-}
+# These have no end, or nobody behind them but in a server that embeds the gateway: tests/openapi.rs compares them. The last is the document.
+expected = {"watch", "stream_console", "start_scan", "get_scan", "generate", "openapi"}
 if set(never) - expected:
     sys.exit(f"no success of {', '.join(sorted(set(never) - expected))} was compared with the document")
 END

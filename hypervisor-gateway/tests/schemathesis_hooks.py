@@ -91,6 +91,12 @@ def job():
     return call("POST", "/v1/volumes", {"spec": {"pool": "default", "name": fresh("volume"), "capacity": MIB}})["job"]["id"]
 
 
+def lasting_job():
+    """The in-memory guests take an hour to power off."""
+    action = {"shutdown": {"power_off_after": {"secs": 3600, "nanos": 0}, "via": "auto"}}
+    return call("POST", f"/v1/vms/{vm(start=True)}/power", {"action": action})["job"]["id"]
+
+
 def webhook():
     return call("POST", "/v1/webhooks", {"url": "http://127.0.0.1:9/", "events": ["*"]})["webhook"]["id"]
 
@@ -207,6 +213,8 @@ GOOD = {
     "restore_backup": of(backup_id=backup),
     "get_task": of(job_id=job),
     "get_task_log": of(job_id=job),
+    "cancel_task": of(job_id=lasting_job),
+    "submit_bulk": new(lambda: {"ops": [{"power_vm": {"vm": vm(), "action": "start"}} for _ in range(2)]}),
     "get_vm_metrics": of(vm_id=running),
     "get_metrics_history": lambda: ({}, {"target": json.dumps({"vm": running()}), "period": "hour"}, None),
     "submit_batch": new(

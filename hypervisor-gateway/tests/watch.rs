@@ -213,6 +213,45 @@ async fn a_console_is_relayed_both_ways() {
     assert_eq!(&echo.await.unwrap(), b"RFB 003.003\n");
 }
 
+/// A guest that runs, with a serial port.
+async fn with_serial(gateway: &Served, name: &str) -> hypervisor_core::model::VmId {
+    let spec = VmSpec::new(name).serial(hypervisor_core::model::SerialSpec::new()).start(true);
+    gateway.memory.create_vm(&spec).await.unwrap().output
+}
+
+#[tokio::test]
+async fn a_serial_console_is_relayed_as_the_backend_carries_it() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let gateway = served().await;
+    let vm = with_serial(&gateway, "web-1").await;
+    let at = listen(gateway.router.clone()).await;
+    let config = hypervisor_client::ClientConfig::new(&format!("http+v1://{at}")).unwrap();
+    let config = config.token(gateway.token.as_str()).allow_plain_http_credentials();
+    let remote = hypervisor_client::connect(config).await.unwrap();
+    let serial = hypervisor_core::model::ConsoleKind::Serial;
+    let mut console = remote.stream_console(&vm, &serial).await.unwrap();
+    let mut greeting = [0; 15];
+    console.read_exact(&mut greeting).await.unwrap();
+    assert_eq!(&greeting, b"\r\nweb-1 login: ");
+    let error = remote.stream_console(&vm, &serial).await.unwrap_err();
+    assert_eq!(error.kind(), hypervisor_core::ErrorKind::Locked, "{error}");
+    // More than any message, or than the guest holds: nothing is lost on the way.
+    let typed: Vec<u8> = (0..200_000_u32).map(|each| b'a' + u8::try_from(each % 26).unwrap()).collect();
+    let (mut read, mut write) = tokio::io::split(console);
+    let mut echo = vec![0; typed.len()];
+    let sent = async {
+        write.write_all(&typed).await.unwrap();
+        write.flush().await.unwrap();
+    };
+    let within = async { tokio::join!(sent, read.read_exact(&mut echo)).1.unwrap() };
+    tokio::time::timeout(Duration::from_secs(20), within).await.expect("the console is stuck");
+    assert!(echo == typed, "what came back is not what was typed");
+    let _ = gateway.memory.power_vm(&vm, &PowerAction::PowerOff).await.unwrap();
+    assert_eq!(read.read(&mut [0; 8]).await.unwrap(), 0, "it ends with the guest's power");
+    let error = remote.stream_console(&vm, &serial).await.unwrap_err();
+    assert_eq!(error.kind(), hypervisor_core::ErrorKind::InvalidState, "{error}");
+}
+
 /// The close frame that ends this socket, after whatever else comes.
 async fn closed(socket: &mut Socket) -> (u16, String) {
     let within = tokio::time::timeout(Duration::from_secs(10), async {
@@ -233,15 +272,10 @@ async fn closed(socket: &mut Socket) -> (u16, String) {
 async fn open_streams_are_told_when_the_gateway_ends_and_have_had_their_time() {
     let grace = Duration::from_secs(1);
     let gateway = serve(Memory::new(), config().stream_grace(grace)).await;
-    let spec = VmSpec::new("a").graphics(hypervisor_core::model::GraphicsKind::Vnc);
-    let vm = gateway.memory.create_vm(&spec).await.unwrap().output;
-    let _ = gateway.memory.power_vm(&vm, &PowerAction::Start).await.unwrap();
-    let told = gateway.get(&format!("/v1/vms/{vm}/console")).await.data();
-    let port = u16::try_from(told["access"]["port"].as_u64().unwrap()).unwrap();
-    let screen = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let vm = with_serial(&gateway, "a").await;
+    let told = gateway.get(&format!("/v1/vms/{vm}/console?kind=serial")).await.data();
     let at = listen(gateway.router.clone()).await;
     let mut console = open(at, told["console_url"].as_str().unwrap(), &gateway.token).await;
-    let (_guest, _) = screen.accept().await.unwrap();
     let mut watch = open(at, "/v1/watch", &gateway.token).await;
     let request = axum::http::Request::builder().uri("/v1/watch").header("accept", "text/event-stream");
     let request = request.header("authorization", format!("Bearer {}", gateway.token));
@@ -327,4 +361,37 @@ fn subscribers_who_do_not_read_cost_a_bounded_queue_each_and_no_more() {
     // Three times as many events: the queues are full already.
     let longer = held(500, 120) - held(0, 120);
     assert!(longer <= twice + twice / 4, "the queues grow: {longer} instead of {twice}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_or_expires_takes_its_streams_with_it() {
+    let gateway = served().await;
+    let at = listen(gateway.router.clone()).await;
+    let lifetimes = [None, Some(Duration::from_millis(700))];
+    for lifetime in lifetimes {
+        let made = gateway.gateway.create_token("guest", &["*"], lifetime).await.unwrap();
+        let vm = with_serial(&gateway, "a").await;
+        let mut console = open(at, &format!("/v1/vms/{vm}/console/stream?kind=serial"), &made.token).await;
+        let mut watch = open(at, "/v1/watch", &made.token).await;
+        let mut other = open(at, "/v1/watch", &gateway.token).await;
+        let request = axum::http::Request::builder().uri("/v1/watch").header("accept", "text/event-stream");
+        let request = request.header("authorization", format!("Bearer {}", made.token));
+        let events =
+            gateway.router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        if lifetime.is_none() {
+            let revoked = gateway.delete(&format!("/v1/auth/tokens/{}", made.id)).await;
+            assert!(revoked.status.is_success());
+        }
+        let goodbye = (1008, "the token is not valid any more".to_owned());
+        let (of_watch, of_console) = tokio::join!(closed(&mut watch), closed(&mut console));
+        assert_eq!([of_watch, of_console], [goodbye.clone(), goodbye]);
+        let events = tokio::time::timeout(Duration::from_secs(10), events.into_body().collect()).await;
+        let events = events.unwrap().unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&events).contains("the token is not valid any more"));
+        // Those of others go on.
+        make(&gateway, if lifetime.is_none() { "later" } else { "last" }).await;
+        assert!(matches!(next_event(&mut other).await.kind, EventKind::VmCreated(_)));
+        let options = hypervisor_core::model::DeleteVm::with_disks().power_off(true);
+        let _ = gateway.memory.delete_vm(&vm, &options).await.unwrap();
+    }
 }

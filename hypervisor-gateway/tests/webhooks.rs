@@ -200,3 +200,22 @@ async fn a_gateway_sends_nothing_to_where_it_must_not() {
     }
     assert!(got.lock().unwrap().is_empty(), "it was sent all the same");
 }
+
+#[tokio::test]
+async fn a_receiver_that_hangs_keeps_nobody_else_waiting() {
+    // Nothing that is sent to it comes to an end while this test runs.
+    let config = quick().webhook_timeout(Duration::from_secs(600));
+    let gateway = serve(Memory::new(), config).await;
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nowhere = format!("http://{}/hook", hanging.local_addr().unwrap());
+    hook(&gateway, &nowhere, &["job.completed"]).await;
+    for number in 0..40 {
+        let _ = gateway.post("/v1/vms", json!({ "name": format!("vm-{number}") })).await;
+    }
+    let (url, got) = receiver(0).await;
+    hook(&gateway, &url, &["job.completed"]).await;
+    let _ = gateway.post("/v1/vms", json!({ "name": "last" })).await;
+    let events = until(&got, 1).await;
+    assert_eq!(events[0]["data"]["job"]["type"], "vm_creation");
+    drop(hanging);
+}

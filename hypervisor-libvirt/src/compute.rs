@@ -21,13 +21,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hypervisor_core::model::{
-    ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, ExportSpec, ExportedVm, HostId, HostInfo, MigrateSpec, NicChange, NicId, NicSpec, Page,
-    PageRequest, PowerAction, Screenshot, Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId,
-    VmInfo, VmQuery, VmSpec,
+    ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, ConsoleStream, DeleteVm, DeploySpec,
+    DetachDisk, DiskId, DiskSpec, ExportSpec, ExportedVm, HostId, HostInfo, MigrateSpec, NicChange, NicId,
+    NicSpec, Page, PageRequest, PowerAction, Screenshot, Started, TemplateSpec, UpdateOutcome, VmChange,
+    VmConfig, VmId, VmInfo, VmQuery, VmSpec,
 };
 use hypervisor_core::traits::Compute;
-use hypervisor_core::{Operation, Result};
+use hypervisor_core::{Error, Operation, Result};
 
 use crate::backend::Libvirt;
 use crate::error::named;
@@ -152,6 +152,18 @@ impl Compute for Libvirt {
 
     async fn get_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleAccess> {
         console::access(&self.inner, vm, kind.clone()).await
+    }
+
+    /// Serial consoles; the bytes go through libvirt's own connection.
+    async fn stream_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleStream> {
+        self.inner.require(Operation::GetConsole, &[])?;
+        if *kind != ConsoleKind::Serial {
+            let why =
+                format!("libvirt carries serial consoles only; get_console tells where a {kind} screen is");
+            return Err(Error::unsupported(Operation::GetConsole, why).with_target(VmId::NOUN, vm));
+        }
+        let console = self.console_stream(vm, &crate::console::OpenConsole::new()).await?;
+        Ok(ConsoleStream::new(console))
     }
 
     async fn screenshot_vm(&self, vm: &VmId) -> Result<Screenshot> {

@@ -13,7 +13,7 @@ use hypervisor_core::model::{
     ByteSize, ConsoleKind, DeleteVm, DiskSpec, HostState, NicSource, NicSpec, PageRequest, PoolQuery,
     PowerAction, Shutdown, VmId, VmQuery, VmSpec, VmState,
 };
-use hypervisor_core::{Compute, Effect, ErrorKind, Hypervisor, Metrics, Network, Operation, Storage};
+use hypervisor_core::{Compute, Effect, ErrorKind, Hypervisor, Metrics, Network, Operation, Retry, Storage};
 
 use crate::support::{answer, connect, json, server};
 
@@ -576,4 +576,80 @@ async fn a_current_server_whose_hosts_say_nothing_of_their_connection_is_asked_f
     .await;
     let page = virtumancer.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap();
     assert_eq!((page.unreachable.len(), page.items[0].state.clone()), (1, VmState::Unreachable));
+}
+
+#[tokio::test]
+async fn what_a_guest_does_is_read_as_it_is_and_not_as_the_books_have_it() {
+    let fake = fake(Generation::Current).start().await.unwrap();
+    let virtumancer = connect(&fake).await;
+    let vm = VmId::from("kvmsrv/web-01");
+    // It has shut down, or somebody else has stopped it: the server would see it half a minute later.
+    fake.set_state_quietly("kvmsrv", "web-01", 5);
+    assert_eq!(virtumancer.get_vm(&vm).await.unwrap().state, VmState::Stopped);
+    fake.set_state_quietly("kvmsrv", "web-01", 1);
+    assert_eq!(virtumancer.get_vm(&vm).await.unwrap().state, VmState::Running);
+    fake.set_state_quietly("kvmsrv", "web-01", 3);
+    let error = virtumancer.power_vm(&vm, &PowerAction::Shutdown(Shutdown::new())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidState, "a paused guest hears nobody: {error}");
+    // A host that is parted from is still in the books.
+    fake.set_connected("kvmsrv", false);
+    assert_eq!(virtumancer.get_vm(&vm).await.unwrap().state, VmState::Unreachable);
+    // With the next connection the server does not look by itself.
+    fake.set_connected("kvmsrv", true);
+    let listed = virtumancer.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap().items;
+    let states: Vec<_> = listed.iter().map(|vm| (vm.name.as_str(), vm.state.clone())).collect();
+    assert_eq!(states, [("db-01", VmState::Stopped), ("web-01", VmState::Paused)]);
+    fake.forget_requests();
+    virtumancer.list_vms(&VmQuery::all(), &PageRequest::first()).await.unwrap();
+    assert_eq!(fake.requests().len(), 2, "what is seen is not looked at: {:?}", fake.requests());
+}
+
+#[tokio::test]
+async fn everything_is_imported_though_the_server_has_not_looked_yet() {
+    let added = FakeHost::new("new").found_after(2);
+    let fake = fake(Generation::Current).with_host(added).start().await.unwrap();
+    fake.add_vms("new", ["a", "b"].map(|name| FakeVm::new("new", name).unmanaged().running()));
+    let virtumancer = connect(&fake).await;
+    virtumancer.import_all(&"new".into()).await.unwrap();
+    let listed = async || {
+        let query = VmQuery::all().host("new");
+        let page = virtumancer.list_vms(&query, &PageRequest::first()).await.unwrap();
+        page.items.into_iter().map(|vm| vm.name).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, ["a", "b"]);
+    // The server would make a second guest of one that it manages already.
+    assert_eq!(virtumancer.import_vm(&"new".into(), "a").await.unwrap(), VmId::from("new/a"));
+    assert_eq!(listed().await, ["a", "b"]);
+    // It says nothing of a host that it cannot reach, nor of one that it does not know.
+    fake.set_connected("new", false);
+    for (host, kind) in [("new", ErrorKind::HostUnreachable), ("ghost", ErrorKind::NotFound)] {
+        for error in [
+            virtumancer.import_all(&host.into()).await.unwrap_err(),
+            virtumancer.import_selected(&host.into(), &["40679dba".to_owned()]).await.unwrap_err(),
+        ] {
+            assert_eq!((error.kind(), error.target()), (kind, Some(&*format!("host `{host}`"))), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_to_libvirt_that_broke_is_no_guest_that_is_gone() {
+    let (_server, virtumancer) = server(Generation::Current, |line| match line {
+        "GET /api/v1/hosts" => Some(json(r#"[{"id":"h","uri":"qemu:///system","connected":true}]"#)),
+        "GET /api/v1/hosts/h/vms" => {
+            Some(json(r#"[{"name":"a","state":"ACTIVE","libvirtState":"UNKNOWN"}]"#))
+        }
+        _ if line.ends_with("/start") || line.ends_with("/hardware") => Some(answer(
+            404,
+            "application/json",
+            r#"{"code":"HOST_NOT_FOUND","message":"Host not found","details":{"error":"could not find VM 'a' on host 'h': write unix @->/run/libvirt/libvirt-sock: write: broken pipe","operation":"x"}}"#,
+        )),
+        _ => None,
+    })
+    .await;
+    let error = virtumancer.power_vm(&"h/a".into(), &PowerAction::Start).await.unwrap_err();
+    assert_eq!((error.kind(), error.target()), (ErrorKind::HostUnreachable, Some("host `h`")), "{error}");
+    assert_eq!((error.retry(), error.effect()), (Retry::Safe, Effect::None), "{error}");
+    let vm = virtumancer.get_vm(&"h/a".into()).await.unwrap();
+    assert!(matches!(vm.state, VmState::Unknown(_)), "{vm:?}");
 }

@@ -11,10 +11,10 @@ use super::vms::made;
 use crate::error::Result;
 use crate::model::{
     AddressSource, BackupId, BackupInfo, BackupQuery, BackupSpec, BatchReport, ByteSize, CloneMany,
-    CloneSpec, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId, DiskSpec, EventQuery,
-    EventStream, ExportSpec, ExportedVm, GuestAddress, MetricsHistory, MetricsPeriod, MetricsTarget,
-    MigrateSpec, NicChange, NicId, NicSpec, PowerAction, Screenshot, Shutdown, TemplateSpec, UpdateOutcome,
-    VmChange, VmConfig, VmId, VmInfo, VmMetrics, VmState,
+    CloneSpec, ConsoleAccess, ConsoleKind, ConsoleStream, DeleteVm, DeploySpec, DetachDisk, DiskId, DiskSpec,
+    EventQuery, EventStream, ExportSpec, ExportedVm, GuestAddress, MetricsHistory, MetricsPeriod,
+    MetricsTarget, MigrateSpec, NicChange, NicId, NicSpec, PowerAction, Screenshot, Shutdown, TemplateSpec,
+    UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmMetrics, VmState,
 };
 use crate::operation::Operation;
 use crate::traits::{Compute, Hypervisor};
@@ -343,6 +343,14 @@ impl Vm {
     /// `InvalidState` if it does not run or has no such console.
     pub async fn console(&self, kind: &ConsoleKind) -> Result<ConsoleAccess> {
         self.link.call(Operation::GetConsole, &[], self.link.hv.get_console(&self.id, kind)).await
+    }
+
+    /// Opens its console: the bytes, both ways.
+    ///
+    /// # Errors
+    /// `InvalidState` if it does not run or has no such console, `Unsupported` where the backend only tells how to reach one.
+    pub async fn stream_console(&self, kind: &ConsoleKind) -> Result<ConsoleStream> {
+        self.link.call(Operation::GetConsole, &[], self.link.hv.stream_console(&self.id, kind)).await
     }
 
     /// Takes a picture of its screen.

@@ -1,6 +1,7 @@
 //! WebSockets, with the trust and the deadlines of [`Http`].
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Sink, SinkExt as _, Stream, StreamExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::Error as WsError;
@@ -19,7 +20,9 @@ use tokio_tungstenite::tungstenite::{Bytes as WsBytes, Message as Raw};
 
 use super::client::{Http, marked};
 use super::request::Request;
+use super::response::Response;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::ConsoleStream;
 
 trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
@@ -59,6 +62,12 @@ impl WebSocket {
     #[must_use]
     pub fn silent_for(&self) -> Duration {
         self.heard.elapsed()
+    }
+
+    /// Its messages as the bytes of a console: what is written goes out in binary messages.
+    #[must_use]
+    pub fn into_console(self) -> ConsoleStream {
+        ConsoleStream::new(Carried { socket: self, rest: Bytes::new() })
     }
 
     /// Sends a ping; the answer is not seen, but a dead connection fails at some later read.
@@ -115,6 +124,57 @@ impl Sink<Message> for WebSocket {
     }
 }
 
+/// Bytes in messages.
+struct Carried {
+    socket: WebSocket,
+    /// What is left of the last message.
+    rest: Bytes,
+}
+
+/// No message is longer.
+const LONGEST: usize = 16 << 10;
+
+impl AsyncRead for Carried {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.rest.is_empty() {
+            this.rest = match std::task::ready!(this.socket.poll_next_unpin(context)) {
+                Some(Ok(Message::Binary(bytes))) => bytes,
+                Some(Ok(Message::Text(text))) => text.into(),
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => return Poll::Ready(Ok(())),
+            };
+        }
+        buf.put_slice(&this.rest.split_to(this.rest.len().min(buf.remaining())));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Carried {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.socket.poll_ready_unpin(context)).map_err(io::Error::other)?;
+        let part = buf.get(..buf.len().min(LONGEST)).unwrap_or_default();
+        let sent = self.socket.start_send_unpin(Message::Binary(Bytes::copy_from_slice(part)));
+        Poll::Ready(sent.map(|()| part.len()).map_err(io::Error::other))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_flush_unpin(context).map_err(io::Error::other)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_close_unpin(context).map_err(io::Error::other)
+    }
+}
+
 impl Http {
     /// Opens a WebSocket at the endpoint that answered last.
     ///
@@ -122,7 +182,7 @@ impl Http {
     /// [`Connect`](ErrorKind::Connect), [`Timeout`](ErrorKind::Timeout) as for [`send`](Self::send); where the server does not switch protocols,
     /// what [`Response::error`](super::Response::error) makes of its answer.
     pub async fn websocket(&self, request: Request) -> Result<WebSocket> {
-        self.greeted(request, None).await
+        self.greeted(request, None, Response::error).await
     }
 
     /// The same, and a first message of bytes that is a secret: it is in no log, not even in those of the libraries below.
@@ -130,10 +190,27 @@ impl Http {
     /// # Errors
     /// As [`websocket`](Self::websocket).
     pub async fn websocket_with_secret(&self, request: Request, first: &SecretString) -> Result<WebSocket> {
-        self.greeted(request, Some(first)).await
+        self.greeted(request, Some(first), Response::error).await
     }
 
-    async fn greeted(&self, request: Request, first: Option<&SecretString>) -> Result<WebSocket> {
+    /// The same, but where the server does not switch protocols its whole answer is handed to `refusal`, which knows the server's errors.
+    ///
+    /// # Errors
+    /// As [`websocket`](Self::websocket), and what `refusal` makes of an answer.
+    pub async fn websocket_or(
+        &self,
+        request: Request,
+        refusal: impl FnOnce(&Response) -> Error + Send,
+    ) -> Result<WebSocket> {
+        self.greeted(request, None, refusal).await
+    }
+
+    async fn greeted(
+        &self,
+        request: Request,
+        first: Option<&SecretString>,
+        refusal: impl FnOnce(&Response) -> Error + Send,
+    ) -> Result<WebSocket> {
         let key = generate_key();
         let mut request = request
             .header("connection", "Upgrade")
@@ -142,17 +219,23 @@ impl Http {
             .header("sec-websocket-key", &key);
         request.check().map_err(|error| marked(&request, error))?;
         let wait = request.deadline.unwrap_or(self.config().request_timeout);
-        let opening = self.open(&request, &key, first);
+        let opening = self.open(&request, &key, first, refusal);
         let opened = timeout(wait, opening).await;
         let late = || Error::new(ErrorKind::Timeout, format!("the WebSocket was not open within {wait:?}"));
         opened.unwrap_or_else(|_| Err(late())).map_err(|error| marked(&request, error))
     }
 
     /// The handshake is a request like any other: the WebSocket library would write its headers, credentials included, into a log.
-    async fn open(&self, request: &Request, key: &str, first: Option<&SecretString>) -> Result<WebSocket> {
+    async fn open(
+        &self,
+        request: &Request,
+        key: &str,
+        first: Option<&SecretString>,
+        refusal: impl FnOnce(&Response) -> Error + Send,
+    ) -> Result<WebSocket> {
         let head = self.alone(request, self.url(request, self.base())).await?;
         if head.raw.status().as_u16() != 101 {
-            return Err(self.whole(request, head).await?.error());
+            return Err(refusal(&self.whole(request, head).await?));
         }
         let header = |name: &str| head.raw.headers().get(name).and_then(|value| value.to_str().ok());
         if header("sec-websocket-accept") != Some(&*derive_accept_key(key.as_bytes())) {

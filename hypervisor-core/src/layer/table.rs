@@ -59,6 +59,8 @@ macro_rules! operations {
                     Recover::Gone(|| Started::done(()));
                 get_console(vm: &VmId, kind: &ConsoleKind) -> ConsoleAccess =
                     Call::new(Operation::GetConsole).at(VmId::NOUN, vm);
+                stream_console(vm: &VmId, kind: &ConsoleKind) -> ConsoleStream =
+                    Call::new(Operation::GetConsole).opening().at(VmId::NOUN, vm);
                 screenshot_vm(vm: &VmId) -> Screenshot = Call::new(Operation::ScreenshotVm).at(VmId::NOUN, vm);
                 list_groups(page: &PageRequest) -> Page<GroupInfo> = Call::new(Operation::ListGroups);
                 get_group(group: &GroupId) -> GroupInfo = Call::new(Operation::GetGroup).at(GroupId::NOUN, group);

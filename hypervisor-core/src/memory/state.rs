@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::Config;
+use super::compute::serial::Serial;
 use super::content::Content;
 use super::event::EventLog;
 use super::fault::{Fault, Faults};
@@ -172,6 +173,8 @@ pub(super) struct World {
     pub(super) next_backup: u64,
     /// What exports have written on the hosts.
     pub(super) host_files: BTreeMap<String, (u64, Content)>,
+    /// The serial ports that are open.
+    pub(super) serials: BTreeMap<VmId, Serial>,
     pub(super) tasks: TaskTable,
     pub(super) locks: BTreeMap<Target, Vec<Lock>>,
     pub(super) events: EventLog,
@@ -198,6 +201,7 @@ impl World {
             backups: BTreeMap::new(),
             next_backup: 1,
             host_files: BTreeMap::new(),
+            serials: BTreeMap::new(),
             tasks: TaskTable::default(),
             locks: BTreeMap::new(),
             events: EventLog::new(config.event_buffer),

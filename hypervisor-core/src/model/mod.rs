@@ -4,6 +4,7 @@ mod backup;
 mod batch;
 mod boot;
 mod capability;
+mod console;
 mod disk;
 mod event;
 mod extra;
@@ -33,6 +34,7 @@ pub use batch::{
 };
 pub use boot::{Boot, BootDevice, CloudInit, DirectBoot, Firmware, GraphicsKind, SerialSpec};
 pub use capability::{Capabilities, Capability, Feature, Support};
+pub use console::ConsoleStream;
 pub use disk::{DetachDisk, DiskBus, DiskDevice, DiskInfo, DiskSource, DiskSpec};
 pub use event::{Event, EventKind, EventQuery, EventStream};
 pub use extra::{BackendOptions, Extra};

@@ -1,11 +1,11 @@
 use async_trait::async_trait;
 
 use super::unsupported;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{
-    ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, ExportSpec, ExportedVm, GroupChange, GroupId, GroupInfo, GroupSpec, HostId, HostInfo,
-    MigrateSpec, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot, Started,
+    ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, ConsoleStream, DeleteVm, DeploySpec,
+    DetachDisk, DiskId, DiskSpec, ExportSpec, ExportedVm, GroupChange, GroupId, GroupInfo, GroupSpec, HostId,
+    HostInfo, MigrateSpec, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot, Started,
     TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
 };
 use crate::operation::Operation;
@@ -273,6 +273,19 @@ pub trait Compute: Send + Sync {
     async fn get_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleAccess> {
         let _ = (vm, kind);
         unsupported(Operation::GetConsole)
+    }
+
+    /// Opens a running guest's console: its bytes, both ways, wherever its host is.
+    ///
+    /// Needs [`Operation::GetConsole`]; not repeated. In memory and libvirt: serial ports. Gateways: what they relay. Others only tell how to
+    /// reach a console, see [`get_console`](Self::get_console); Proxmox has its own `Proxmox::open_console`, which knows the terminal's size.
+    ///
+    /// # Errors
+    /// `InvalidState` if it does not run or has no such console; `Locked` where somebody else has it open; `Unsupported` for a kind that the
+    /// backend does not carry.
+    async fn stream_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleStream> {
+        let _ = (vm, kind);
+        Err(Error::unsupported(Operation::GetConsole, "this backend only tells how to reach a console"))
     }
 
     /// Takes a picture of a running guest's screen.

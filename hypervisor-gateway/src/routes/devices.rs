@@ -29,7 +29,7 @@ pub(super) fn routes() -> Vec<Route> {
         route(Method::GET, "/v1/vms/{vm_id}/console", "get_console", "vm:write", handler!(console::get), "Finds out how to reach a guest's console. It may hold a password, so that reading is not enough.")
             .gives(Good::Data(&[("access", own!(model::ConsoleAccess)), ("console_url", own!(String))]))
             .query(vec![param("kind", "string", "vnc, spice or serial.")]),
-        route(Method::GET, "/v1/vms/{vm_id}/console/stream", "stream_console", "vm:write", handler!(console::stream), "A guest's console as a WebSocket of binary frames.")
+        route(Method::GET, "/v1/vms/{vm_id}/console/stream", "stream_console", "vm:write", handler!(console::stream), "A guest's console as a WebSocket of binary frames: of a port that the gateway can reach, or as the backend carries it. It ends with a close frame 1008 when the token is revoked or expires.")
             .gives(Good::Stream { server_sent: false })
             .query(vec![param("kind", "string", "vnc, spice or serial.")]),
         route(Method::GET, "/v1/vms/{vm_id}/screenshot", "screenshot_vm", "vm:read", handler!(console::screenshot), "Takes a picture of a guest's screen.")

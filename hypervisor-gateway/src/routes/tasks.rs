@@ -117,7 +117,7 @@ pub(super) fn routes() -> Vec<Route> {
             "watch",
             "monitoring:read",
             handler!(events::watch),
-            "The changes as they happen: a WebSocket, or server-sent events with Accept: text/event-stream. When the gateway ends: a close frame 1001, or an event `shutdown`.",
+            "The changes as they happen: a WebSocket, or server-sent events with Accept: text/event-stream. When the gateway ends: a close frame 1001, or an event `shutdown`; when the token is revoked or expires: 1008, or the same event.",
         )
         .gives(Good::Stream { server_sent: true })
         .query(vec![QUERY]),

@@ -57,6 +57,13 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// Whether it is still there.
+    pub(crate) async fn has_token(&self, id: &str) -> Result<bool> {
+        let row =
+            sql("SELECT id FROM tokens WHERE id = $1").bind(id.to_owned()).fetch_optional(&self.pool).await?;
+        Ok(row.is_some())
+    }
+
     pub(crate) async fn tokens(&self) -> Result<Vec<TokenRow>> {
         let rows = sql("SELECT * FROM tokens ORDER BY created, id").fetch_all(&self.pool).await?;
         rows.iter().map(read).collect()

@@ -9,6 +9,9 @@ use uuid::Uuid;
 use super::{Result, Store, maybe, number, sql, text};
 use crate::clock;
 
+/// How many deliveries of one webhook are under way at a time.
+const EACH_AT_A_TIME: i64 = 4;
+
 /// A webhook as it is kept. The secret has to be kept as it is, because every delivery is signed with it.
 #[derive(Clone)]
 pub(crate) struct WebhookRow {
@@ -165,14 +168,17 @@ impl Store {
         rows.iter().map(delivery).collect()
     }
 
-    /// Takes a delivery that is due and that no other gateway is at work on.
+    /// Takes a delivery that is due and that no other gateway is at work on. A webhook has a few under way at a time, so that a receiver that
+    /// hangs keeps nobody else waiting.
     pub(crate) async fn claim_delivery(&self, lease: Duration) -> Result<Option<DeliveryRow>> {
         loop {
             let now = self.now();
             let row =
                 sql("SELECT * FROM deliveries WHERE state = 'pending' AND due <= $1 AND leased_until < $1 \
-                 ORDER BY due, id LIMIT 1")
+                 AND webhook NOT IN (SELECT webhook FROM deliveries WHERE state = 'pending' AND leased_until >= $1 \
+                 GROUP BY webhook HAVING COUNT(*) >= $2) ORDER BY due, id LIMIT 1")
                 .bind(now)
+                .bind(EACH_AT_A_TIME)
                 .fetch_optional(&self.pool)
                 .await?;
             let Some(row) = row else { return Ok(None) };

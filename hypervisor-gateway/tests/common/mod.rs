@@ -58,6 +58,39 @@ pub(crate) fn config() -> GatewayConfig {
     GatewayConfig::new().without_rates()
 }
 
+/// Somebody who generates code and scans.
+struct Supplied;
+#[async_trait::async_trait]
+impl hypervisor_gateway::Generator for Supplied {
+    async fn generate(
+        &self,
+        request: &hypervisor_gateway::Generate,
+    ) -> hypervisor_core::Result<hypervisor_gateway::Generated> {
+        let format = request.output_format.clone().unwrap_or_default();
+        let mut made = hypervisor_gateway::Generated::new(format, "resource {}");
+        made.model = Some("a-model".to_owned());
+        made.tokens_used = Some(1250);
+        Ok(made)
+    }
+}
+#[async_trait::async_trait]
+impl hypervisor_gateway::Scanner for Supplied {
+    async fn start(
+        &self,
+        request: &hypervisor_gateway::ScanRequest,
+    ) -> hypervisor_core::Result<hypervisor_gateway::Scan> {
+        Ok(hypervisor_gateway::Scan::running("scan-001", &request.scan_type))
+    }
+    async fn get(&self, id: &str) -> hypervisor_core::Result<hypervisor_gateway::Scan> {
+        Ok(hypervisor_gateway::Scan::running(id, "vulnerability"))
+    }
+}
+
+/// With what a server that embeds the gateway supplies.
+pub(crate) fn supplied() -> GatewayConfig {
+    config().generator(Arc::new(Supplied)).scanner(Arc::new(Supplied))
+}
+
 pub(crate) async fn served() -> Served {
     serve(Memory::new(), config()).await
 }

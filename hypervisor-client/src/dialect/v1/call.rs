@@ -254,7 +254,7 @@ impl Link {
     /// A WebSocket.
     pub(super) async fn websocket(&self, request: Request) -> Result<WebSocket> {
         let (request, _) = self.authorize(request).await?;
-        self.http.websocket(request).await
+        self.http.websocket_or(request, |response| self.failed(response)).await
     }
 }
 

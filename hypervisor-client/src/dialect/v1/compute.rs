@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use hypervisor_core::http::Request;
 use hypervisor_core::model::{
-    ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, ExportSpec, ExportedVm, GroupChange, GroupId, GroupInfo, GroupSpec, HostId, HostInfo,
-    MigrateSpec, NetworkId, NicChange, NicId, NicSource, NicSpec, Page, PageRequest, PowerAction, Screenshot,
-    Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec, VmState,
+    ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, ConsoleStream, DeleteVm, DeploySpec,
+    DetachDisk, DiskId, DiskSpec, ExportSpec, ExportedVm, GroupChange, GroupId, GroupInfo, GroupSpec, HostId,
+    HostInfo, MigrateSpec, NetworkId, NicChange, NicId, NicSource, NicSpec, Page, PageRequest, PowerAction,
+    Screenshot, Started, TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
+    VmState,
 };
 use hypervisor_core::{Compute, Effect, Error, Operation as O, Result, Snapshots as _};
 use serde::Serialize;
@@ -241,6 +242,11 @@ impl Compute for V1 {
         self.needs(O::GetConsole, &[])?;
         let request = self.request(O::GetConsole, &[vm.as_str()])?.query("kind", json("kind", kind)?);
         self.link.field::<key::Access, _>(request).await.map_err(about(VmId::NOUN, vm))
+    }
+
+    /// Through a WebSocket of an extended gateway.
+    async fn stream_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleStream> {
+        Ok(self.open_console(vm, kind).await?.into_console())
     }
 
     async fn screenshot_vm(&self, vm: &VmId) -> Result<Screenshot> {

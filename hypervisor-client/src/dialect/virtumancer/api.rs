@@ -1,10 +1,11 @@
 //! Sending a call, and what its answer or refusal means.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use hypervisor_core::http::{Http, Method, Request, Response, WebSocket};
 use hypervisor_core::model::{Unreachable, VmId};
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result, Retry};
@@ -16,8 +17,11 @@ use super::routes::{self, Generation};
 use super::wire::{Blame, HostRecord, Info, Listed, Place, Said, VmRow};
 use crate::config::Credentials;
 
-/// How many hosts are asked at a time.
+/// How many hosts, or guests of one host, are asked at a time.
 const AT_A_TIME: usize = 8;
+/// How many guests of a host the server is made to look at for one list, and for how long that may last.
+const LOOKS: usize = 16;
+const LOOKING: Duration = Duration::from_secs(5);
 
 /// The server, its generation, and who we are to it.
 #[derive(Debug, Clone)]
@@ -111,7 +115,9 @@ impl Api {
 
     /// Opens a WebSocket at a path outside or inside of the API.
     pub(crate) async fn websocket(&self, request: Request) -> Result<WebSocket> {
-        self.http.websocket(self.signed(request)).await.map_err(|error| error.with_backend(BACKEND))
+        let refused = |response: &Response| refusal(response, true, &About::Nothing);
+        let opened = self.http.websocket_or(self.signed(request), refused).await;
+        opened.map_err(|error| error.with_backend(BACKEND))
     }
 
     /// A call that answers with JSON.
@@ -211,6 +217,49 @@ impl Api {
         Ok((vm, reachable))
     }
 
+    /// One guest as libvirt has it now. What a current server lists may be half a minute old: it looks at its guests every 30 s, after each
+    /// power verb, and at a guest whose devices are asked for.
+    pub(crate) async fn vm_now(&self, place: &Place) -> Result<(VmRow, Option<bool>)> {
+        self.have_looked(place).await?;
+        self.vm(place).await
+    }
+
+    /// Has a current server look at a guest. Where it cannot, its list still tells what it knows.
+    async fn have_looked(&self, place: &Place) -> Result<()> {
+        if self.generation < Generation::Current {
+            return Ok(());
+        }
+        let parts = [("host", place.host.as_str()), ("vm", place.name.as_str())];
+        let request = self.request(Operation::GetVmConfig, &parts)?.deadline(LOOKING);
+        match self.send(request).await {
+            Err(error) if concerns_all(&error) => {
+                let about = About::Vm(place.clone());
+                Err(finish(error, Some(Operation::GetVm), true, &about))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A host's guests; those of which a current server does not know what they do, though it is connected, are looked at once more: it
+    /// forgets all of them with a connection, and does not always look again by itself after the next.
+    async fn vms_seen(&self, host: &str) -> Result<Vec<VmRow>> {
+        let vms = self.vms(host).await?;
+        let unseen = vms.iter().filter(|vm| vm.is_unseen() && !vm.is_being_made());
+        let unseen: Vec<Place> = unseen.take(LOOKS).map(|vm| Place::new(host, vm.name.as_str())).collect();
+        if unseen.is_empty() {
+            return Ok(vms);
+        }
+        let looks = unseen.into_iter().map(|place| {
+            let api = self.clone();
+            // Boxed, or the compiler does not see that what streams call this can be sent to other threads.
+            async move { api.have_looked(&place).await.is_ok() }.boxed()
+        });
+        let looks = futures::stream::iter(looks).buffer_unordered(AT_A_TIME).collect::<Vec<bool>>();
+        // The list is worth more than the rest of them.
+        let _ = tokio::time::timeout(LOOKING, looks).await;
+        self.vms(host).await
+    }
+
     /// Why the gateway cannot reach a host of whose connection its list says nothing, if it cannot.
     async fn connected(&self, host: &str) -> Result<Option<String>> {
         match self.info(host).await {
@@ -246,7 +295,13 @@ impl Api {
                 None => self.connected(&host.id).await,
             }
         };
-        let (vms, connection) = futures::join!(self.vms(&host.id), connection);
+        let vms = async {
+            match host.is_connected() {
+                Some(true) => self.vms_seen(&host.id).await,
+                _ => self.vms(&host.id).await,
+            }
+        };
+        let (vms, connection) = futures::join!(vms, connection);
         let trouble = connection?;
         let reachable = trouble.is_none();
         match vms {

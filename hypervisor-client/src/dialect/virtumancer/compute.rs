@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use hypervisor_core::http::{Method, Request};
 use hypervisor_core::model::{
-    ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DiskDevice, DiskSpec, HostId, HostInfo, NicInfo,
-    NicSource, NicSpec, Page, PageRequest, PowerAction, Started, VmConfig, VmId, VmInfo, VmQuery, VmSpec,
-    VmState,
+    ClusterInfo, ConsoleAccess, ConsoleKind, ConsoleStream, DeleteVm, DiskDevice, DiskSpec, HostId, HostInfo,
+    NicInfo, NicSource, NicSpec, Page, PageRequest, PowerAction, Started, VmConfig, VmId, VmInfo, VmQuery,
+    VmSpec, VmState,
 };
 use hypervisor_core::traits::Compute;
 use hypervisor_core::{Error, ErrorKind, Operation, Result};
@@ -71,8 +71,9 @@ impl Virtumancer {
 
     async fn config(&self, vm: &VmId) -> Result<VmConfig> {
         let place = Place::vm(vm)?;
-        let (hardware, found) = futures::join!(self.hardware(vm), self.inner.api.vm(&place));
-        let (row, reachable) = found?;
+        // The list comes second: the server looks at the guest for the devices.
+        let hardware = self.hardware(vm).await;
+        let (row, reachable) = self.inner.api.vm(&place).await?;
         let hardware = hardware?;
         let info = row.to_info(&place.host, reachable);
         let disks: Vec<_> = hardware.disks.iter().enumerate().map(|(at, disk)| disk.to_info(at)).collect();
@@ -134,7 +135,7 @@ impl Virtumancer {
 
     /// Refuses what libvirt lets pass though nothing comes of it: a paused guest hears nobody.
     async fn must_hear(&self, place: &Place, action: &PowerAction) -> Result<()> {
-        let (vm, reachable) = self.inner.api.vm(place).await?;
+        let (vm, reachable) = self.inner.api.vm_now(place).await?;
         let state = vm.state(reachable);
         if state == VmState::Paused {
             return action
@@ -159,7 +160,7 @@ impl Compute for Virtumancer {
     async fn get_vm(&self, vm: &VmId) -> Result<VmInfo> {
         let named = named(Operation::GetVm);
         let place = Place::vm(vm).map_err(&named)?;
-        let (row, reachable) = self.inner.api.vm(&place).await.map_err(named)?;
+        let (row, reachable) = self.inner.api.vm_now(&place).await.map_err(named)?;
         Ok(row.to_info(&place.host, reachable))
     }
 
@@ -210,6 +211,11 @@ impl Compute for Virtumancer {
     async fn get_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleAccess> {
         self.require(Operation::GetConsole, &[])?;
         self.console(vm, kind).await.map_err(named(Operation::GetConsole))
+    }
+
+    async fn stream_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleStream> {
+        let socket = self.open_console(vm, kind).await.map_err(named(Operation::GetConsole))?;
+        Ok(socket.into_console())
     }
 }
 

@@ -43,7 +43,7 @@ impl Virtumancer {
     pub(super) async fn console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleAccess> {
         let path = self.console_path(vm, kind)?;
         let place = Place::vm(vm)?;
-        let (row, reachable) = self.inner.api.vm(&place).await?;
+        let (row, reachable) = self.inner.api.vm_now(&place).await?;
         let refuse =
             |why: String| Error::invalid_state(why).with_target(VmId::NOUN, vm).with_backend(BACKEND);
         let state = row.state(reachable);

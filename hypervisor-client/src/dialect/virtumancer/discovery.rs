@@ -1,14 +1,22 @@
 //! Guests of libvirt's that a current server does not manage yet, and what keeps its books and libvirt's in step: beyond the shared traits.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use hypervisor_core::http::{Method, Request};
 use hypervisor_core::model::{HostId, VmId};
-use hypervisor_core::{Error, Result};
+use hypervisor_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
+use super::BACKEND;
 use super::api::About;
 use super::backend::Virtumancer;
 use super::routes::Generation;
 use super::wire::{DiscoveredVm, Listed, Place};
+
+/// How often it is asked what there is to import, and how often it has to have nothing new to tell.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const QUIET_LOOKS: u32 = 4;
 
 impl Virtumancer {
     /// Lists the guests that libvirt has and the server does not manage, on one host or on all. Current servers only.
@@ -48,7 +56,8 @@ impl Virtumancer {
         self.inner.api.done(request, &About::Host(host.to_string())).await
     }
 
-    /// Has the server manage a guest of libvirt's from now on; it then shows in lists, under the id that is returned. Current servers only.
+    /// Has the server manage a guest of libvirt's from now on; it then shows in lists, under the id that is returned. One that is managed
+    /// already is left as it is: the server would make a second guest of it, under another name. Current servers only.
     ///
     /// # Errors
     /// `NotFound`, `HostUnreachable`, `Unsupported`.
@@ -56,31 +65,67 @@ impl Virtumancer {
         self.at_least(Generation::Current, "importing guests")?;
         let place = Place::new(host.as_str(), name);
         let path = self.path("/hosts/{host}/vms/{vm}/import", &[("host", host.as_str()), ("vm", name)])?;
-        self.inner.api.done(Request::post(path), &About::Vm(place.clone())).await?;
+        if !self.inner.api.vms(host.as_str()).await?.iter().any(|vm| vm.name == name) {
+            self.inner.api.done(Request::post(path), &About::Vm(place.clone())).await?;
+        }
         Ok(VmId::from(&place))
     }
 
     /// Has the server manage all guests that libvirt has on a host. Current servers only; early ones do so by themselves when a host is
     /// added.
     ///
+    /// The server imports what its own looks at the host have found, which may not have ended yet, or, for a host that was added just now, not
+    /// begun. So it is asked what there is, which makes it look, and told to import, until it has nothing new to tell for a second. On a host
+    /// with very many guests or a slow connection a look can take longer than that: then compare the list, and call this again.
+    ///
     /// # Errors
     /// `NotFound`, `HostUnreachable`, `Unsupported`.
     pub async fn import_all(&self, host: &HostId) -> Result<()> {
         self.at_least(Generation::Current, "importing guests")?;
+        self.must_be_connected(host).await?;
         let path = self.path("/hosts/{host}/vms/import-all", &[("host", host.as_str())])?;
-        self.inner.api.done(Request::post(path), &About::Host(host.to_string())).await
+        let mut before = BTreeSet::new();
+        let mut quiet = 0;
+        loop {
+            let found = self.discovered_vms(Some(host)).await?;
+            let found: BTreeSet<String> = found.into_iter().map(|vm| vm.uuid.unwrap_or(vm.name)).collect();
+            // What is still there had its chance: it cannot be imported.
+            if found.is_subset(&before) {
+                quiet += 1;
+            } else {
+                quiet = 0;
+                self.inner.api.done(Request::post(path.as_str()), &About::Host(host.to_string())).await?;
+            }
+            before.extend(found);
+            if quiet > QUIET_LOOKS {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Has the server manage the discovered guests with these UUIDs of libvirt's. It leaves out, without a word, those that it has not
     /// discovered and those that it cannot import: look at the list. Current servers only.
     ///
     /// # Errors
-    /// `InvalidInput` for none at all; `HostUnreachable`, `Unsupported`.
+    /// `InvalidInput` for none at all; `NotFound`, `HostUnreachable`, `Unsupported`.
     pub async fn import_selected(&self, host: &HostId, uuids: &[String]) -> Result<()> {
         self.at_least(Generation::Current, "importing guests")?;
         let path = self.path("/hosts/{host}/vms/import-selected", &[("host", host.as_str())])?;
         let request = Request::post(path).json(&chosen(uuids)?);
+        self.must_be_connected(host).await?;
         self.inner.api.done(request, &About::Host(host.to_string())).await
+    }
+
+    /// Refuses what the server would answer with success though it cannot do it: nothing of a host that it is not connected to is imported.
+    async fn must_be_connected(&self, host: &HostId) -> Result<()> {
+        let found = self.inner.api.host(host.as_str()).await?;
+        if found.is_connected() == Some(false) {
+            return Err(Error::new(ErrorKind::HostUnreachable, found.trouble())
+                .with_target(HostId::NOUN, host)
+                .with_backend(BACKEND));
+        }
+        Ok(())
     }
 
     /// Has the server take a guest's definition over from libvirt. Current servers only.

@@ -68,7 +68,7 @@ impl Virtumancer {
             let state = match load.state() {
                 Some(state) => state,
                 None => {
-                    let (row, reachable) = self.inner.api.vm(&Place::vm(vm)?).await?;
+                    let (row, reachable) = self.inner.api.vm_now(&Place::vm(vm)?).await?;
                     row.state(reachable)
                 }
             };

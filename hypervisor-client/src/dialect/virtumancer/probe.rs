@@ -85,6 +85,10 @@ pub(crate) fn capabilities(generation: Generation) -> Capabilities {
         Generation::Early => all.emulated([O::ListHosts, O::ListVms], "two requests for each host"),
         Generation::Current => all
             .emulated([O::ListHosts, O::ListVms], "one request for each host")
+            .emulated(
+                [O::GetVm],
+                "a look at its devices, for which the server looks at the guest, and its host's list of guests",
+            )
             .emulated([O::GetPool, O::GetVolume, O::GetNetwork], "the list that it is in")
             .emulated([O::GetHostMetrics], "two requests"),
     };

@@ -22,6 +22,8 @@ pub struct FakeVm {
     pub(super) disk_gib: u64,
     /// `virDomainState`.
     pub(super) state: u8,
+    /// What a current server has last seen of it.
+    pub(super) seen: u8,
     pub(super) vnc: bool,
     pub(super) nic: bool,
     pub(super) managed: bool,
@@ -40,6 +42,7 @@ impl FakeVm {
             memory: 256 << 20,
             disk_gib: 1,
             state: 5,
+            seen: 5,
             vnc: true,
             nic: true,
             managed: true,
@@ -49,14 +52,14 @@ impl FakeVm {
     /// It runs.
     #[must_use]
     pub fn running(mut self) -> Self {
-        self.state = 1;
+        (self.state, self.seen) = (1, 1);
         self
     }
 
     /// libvirt's number for what it does.
     #[must_use]
     pub fn state(mut self, state: u8) -> Self {
-        self.state = state;
+        (self.state, self.seen) = (state, state);
         self
     }
 
@@ -100,8 +103,15 @@ impl FakeVm {
         format!("/images/{}.qcow2", self.name)
     }
 
-    fn word(&self) -> &'static str {
-        match self.state {
+    /// A second guest of the same domain, as the server makes one of a guest that is imported though it is managed.
+    pub(super) fn double(&self) -> Self {
+        let uuid = Uuid::new_v4().to_string();
+        let mark: String = uuid.chars().take(8).collect();
+        Self { name: format!("{}-{mark}", self.name), uuid, ..self.clone() }
+    }
+
+    fn word(state: u8) -> &'static str {
+        match state {
             1 | 2 | 4 => "ACTIVE",
             3 => "PAUSED",
             5 | 6 => "STOPPED",
@@ -138,9 +148,9 @@ impl FakeVm {
             "name": self.name, "uuid": self.uuid, "domain_uuid": self.domain_uuid, "description": self.description,
             "vcpu_count": self.cpus, "memory_bytes": self.memory, "is_template": false, "cpu_model": "qemu64",
             "cpu_topology_json": "", "os_type": "hvm", "task_state": "", "sync_status": "SYNCED", "drift_details": "",
-            "needs_rebuild": false, "createdAt": NOW, "updatedAt": NOW, "state": self.word(),
-            "libvirtState": if connected { self.word() } else { "UNKNOWN" },
-            "graphics": {"vnc": self.vnc && self.running_now(), "spice": false}, "max_mem": 0, "memory": 0, "cpu_time": 0,
+            "needs_rebuild": false, "createdAt": NOW, "updatedAt": NOW, "state": Self::word(self.seen),
+            "libvirtState": if connected { Self::word(self.seen) } else { "UNKNOWN" },
+            "graphics": {"vnc": self.vnc && matches!(self.seen, 1..=4), "spice": false}, "max_mem": 0, "memory": 0, "cpu_time": 0,
             "uptime": 0, "disk_size_gb": self.disk_gib, "network_interface": "default",
         })
     }

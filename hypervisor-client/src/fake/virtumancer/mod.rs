@@ -238,13 +238,18 @@ impl VirtumancerFake {
 
     /// Sets what a guest does, as if somebody had done it without the gateway, and tells the clients. `state` is libvirt's number.
     pub fn set_state(&self, host: &str, vm: &str, state: u8) {
-        let found = self.server.lock().set_state(host, vm, state);
+        let found = {
+            let mut world = self.server.lock();
+            let found = world.set_state(host, vm, state);
+            world.see(host, vm);
+            found
+        };
         if found {
             self.server.tell_vms(host);
         }
     }
 
-    /// Like [`set_state`](Self::set_state), but tells nobody.
+    /// Like [`set_state`](Self::set_state), but tells nobody, and a current server does not see it until it looks at the guest.
     pub fn set_state_quietly(&self, host: &str, vm: &str, state: u8) {
         self.server.lock().set_state(host, vm, state);
     }

@@ -259,6 +259,7 @@ impl Call<'_> {
                 host.connect();
             } else {
                 (host.connected, host.state, host.no_reconnect) = (false, "DISCONNECTED", true);
+                host.vms.iter_mut().for_each(|vm| vm.seen = 0);
             }
         }
         self.server.tell_connection(id, connect);
@@ -321,15 +322,20 @@ impl Call<'_> {
     fn import(&self, host: &str, only: Option<&str>) -> Response {
         {
             let mut world = self.server.lock();
-            if !world.connected(host) {
-                return failed(&format!("host {host} is not connected"), "import_vms");
-            }
-            if let Some(name) = only.filter(|name| world.vm(host, name).is_none()) {
-                return failed(&missing(host, name), "import_vm");
-            }
-            if let Some(host) = world.host(host) {
-                let wanted = host.vms.iter_mut().filter(|vm| only.is_none_or(|only| vm.name == only));
-                wanted.for_each(|vm| vm.managed = true);
+            if let Some(name) = only {
+                if !world.connected(host) {
+                    return failed(&format!("not connected to host '{host}'"), "import_vm");
+                }
+                let Some(vm) = world.vm(host, name) else { return failed(&missing(host, name), "import_vm") };
+                if vm.managed {
+                    let double = vm.double();
+                    world.add_vm(double);
+                } else {
+                    vm.managed = true;
+                }
+            } else if let Some(host) = world.host(host).filter(|host| host.connected && host.looks == 0) {
+                // Nothing is said of a host that it is not connected to, or has not looked at.
+                host.vms.iter_mut().for_each(|vm| vm.managed = true);
             }
         }
         self.server.tell_vms(host);
@@ -353,7 +359,7 @@ impl Call<'_> {
             Ok(uuids) => uuids,
             Err(refusal) => return text(400, refusal),
         };
-        if let Some(host) = self.server.lock().host(host) {
+        if let Some(host) = self.server.lock().host(host).filter(|host| host.connected) {
             let wanted = host.vms.iter_mut().filter(|vm| uuids.contains(&vm.domain_uuid));
             wanted.for_each(|vm| vm.managed = true);
         }
@@ -375,6 +381,9 @@ impl Call<'_> {
     }
 
     fn hardware(&self, host: &str, vm: &str) -> Response {
+        if self.current() && !self.server.lock().connected(host) {
+            return failed(&unconnected(self.generation, host), &format!("get_vm_hardware_{vm}"));
+        }
         match self.server.lock().hardware_json(host, vm) {
             Some(hardware) => json(200, &hardware),
             None => {
@@ -478,6 +487,7 @@ impl Call<'_> {
                 ("forcereset" | "reset", true) => found.state = 1,
                 _ => return text(400, &format!("unknown action: {verb}")),
             }
+            world.see(host, vm);
         }
         self.server.tell_vms(host);
         done()

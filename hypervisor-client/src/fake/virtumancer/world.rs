@@ -25,6 +25,8 @@ pub struct FakeHost {
     pub(super) connected: bool,
     pub(super) state: &'static str,
     pub(super) no_reconnect: bool,
+    /// So often the gateway is asked what it has found there before it has found anything.
+    pub(super) looks: usize,
     pub(super) vms: Vec<FakeVm>,
 }
 
@@ -38,6 +40,7 @@ impl FakeHost {
             connected: true,
             state: "CONNECTED",
             no_reconnect: false,
+            looks: 0,
             vms: Vec::new(),
         }
     }
@@ -49,11 +52,24 @@ impl FakeHost {
         self
     }
 
+    /// The gateway's first look at it takes long: the first so many requests for what it has found there see nothing, and nothing can be
+    /// imported until then.
+    #[must_use]
+    pub fn found_after(mut self, requests: usize) -> Self {
+        self.looks = requests;
+        self
+    }
+
     /// The gateway is not connected to it.
     #[must_use]
     pub fn disconnected(mut self) -> Self {
         (self.connected, self.state) = (false, "DISCONNECTED");
         self
+    }
+
+    /// The gateway looks at its guests.
+    pub(super) fn look(&mut self) {
+        self.vms.iter_mut().for_each(|vm| vm.seen = vm.state);
     }
 
     /// Whether the gateway could connect to such a URI.
@@ -114,6 +130,13 @@ impl World {
         found.map(|vm| vm.state = state).is_some()
     }
 
+    /// The gateway looks at a guest.
+    pub(super) fn see(&mut self, host: &str, name: &str) {
+        if let Some(vm) = self.vm(host, name) {
+            vm.seen = vm.state;
+        }
+    }
+
     pub(super) fn add_vm(&mut self, vm: FakeVm) {
         if let Some(host) = self.host(&vm.host.clone()) {
             host.vms.push(vm);
@@ -129,6 +152,10 @@ impl World {
     pub(super) fn set_connected(&mut self, host: &str, connected: bool) {
         if let Some(host) = self.host(host) {
             host.connected = connected;
+            // What it has seen it forgets with the connection, and the next does not bring it back.
+            if !connected {
+                host.vms.iter_mut().for_each(|vm| vm.seen = 0);
+            }
             host.state = if connected { "CONNECTED" } else { "DISCONNECTED" };
         }
     }
@@ -185,8 +212,19 @@ impl World {
         }
     }
 
-    pub(super) fn discovered_json(&self, only: Option<&str>) -> Value {
-        let hosts = self.hosts.iter().filter(|host| only.is_none_or(|only| host.id == only));
+    /// Being asked, the gateway looks at the host, and answers with what it knew before.
+    pub(super) fn discovered_json(&mut self, only: Option<&str>) -> Value {
+        let answer = self.discovered_now(only);
+        for host in self.hosts.iter_mut().filter(|host| only == Some(host.id.as_str()) && host.connected) {
+            host.look();
+            host.looks = host.looks.saturating_sub(1);
+        }
+        answer
+    }
+
+    fn discovered_now(&self, only: Option<&str>) -> Value {
+        let hosts = self.hosts.iter().filter(|host| host.connected && host.looks == 0);
+        let hosts = hosts.filter(|host| only.is_none_or(|only| host.id == only));
         let vms = hosts.flat_map(|host| host.vms.iter().filter(|vm| !vm.managed).map(move |vm| (host, vm)));
         vms.map(|(host, vm)| {
             let mut found = vm.discovered();
@@ -201,6 +239,9 @@ impl World {
 
     pub(super) fn hardware_json(&mut self, host: &str, name: &str) -> Option<Value> {
         let generation = self.generation;
+        if self.connected(host) {
+            self.see(host, name);
+        }
         self.vm(host, name).map(|vm| vm.hardware(generation))
     }
 

@@ -1,15 +1,19 @@
 use super::table::area;
-use crate::conformance::check::{Check, check, check_eq, refused, refused_unknown};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::conformance::check::{Check, Stop, check, check_eq, refused, refused_unknown};
 use crate::conformance::context::Context;
+use crate::error::Error;
 use crate::error::ErrorKind::InvalidState;
 use crate::model::Feature::Graphics;
-use crate::model::{ConsoleKind, GraphicsKind, VmId};
-use crate::operation::Operation::{CreateVm, GetConsole, ScreenshotVm, StartVm};
+use crate::model::{ConsoleKind, GraphicsKind, SerialSpec, VmId};
+use crate::operation::Operation::{CreateVm, GetConsole, PowerOffVm, ScreenshotVm, StartVm};
 
 area! { "console":
     a_running_guest_has_a_console [CreateVm, StartVm, GetConsole, Graphics];
     a_stopped_guest_has_no_console [CreateVm, GetConsole, Graphics];
     an_unknown_guest_has_no_console [GetConsole];
+    a_serial_console_lasts_as_long_as_its_guest_runs [CreateVm, StartVm, PowerOffVm, GetConsole];
     a_screen_is_pictured [CreateVm, StartVm, ScreenshotVm, Graphics];
     a_stopped_guest_has_no_picture [CreateVm, ScreenshotVm, Graphics];
     an_unknown_guest_has_no_picture [ScreenshotVm];
@@ -40,6 +44,35 @@ async fn an_unknown_guest_has_no_console(cx: &Context) -> Check {
     let unknown = VmId::from(cx.name("none"));
     let found = cx.hv.get_console(&unknown, &ConsoleKind::Vnc).await;
     refused_unknown("the console of an unknown guest", found, VmId::NOUN, &unknown)
+}
+
+/// What is said on it is the guest's own: it is only written to, and ends.
+async fn a_serial_console_lasts_as_long_as_its_guest_runs(cx: &Context) -> Check {
+    let made = cx.hv.create_vm(&cx.spec("vm").serial(SerialSpec::new())).await;
+    if made.as_ref().is_err_and(Error::is_unsupported) {
+        return Err(Stop::skipped("guests are made without serial ports"));
+    }
+    let vm = cx.adopt(made).await?;
+    match cx.hv.stream_console(&vm, &ConsoleKind::Serial).await {
+        Err(error) if error.is_unsupported() => {
+            return Err(Stop::skipped(format!("no console's bytes are carried: {error}")));
+        }
+        found => refused("the serial console of a stopped guest", found, InvalidState)?,
+    };
+    cx.start(&vm).await?;
+    let mut console = cx.hv.stream_console(&vm, &ConsoleKind::Serial).await?;
+    let broken = |what: &str, error: std::io::Error| Stop::failed(format!("{what}: {error}"));
+    console.write_all(b"\r").await.map_err(|error| broken("writing to it", error))?;
+    console.flush().await.map_err(|error| broken("writing to it", error))?;
+    cx.power_off(&vm).await?;
+    let mut said = Vec::new();
+    match tokio::time::timeout(cx.settings.deadline, console.read_to_end(&mut said)).await {
+        Ok(read) => read.map_err(|error| broken("reading it to its end", error))?,
+        Err(_) => return Err(Stop::failed("it does not end with the guest's power")),
+    };
+    let unknown = VmId::from(cx.name("none"));
+    let found = cx.hv.stream_console(&unknown, &ConsoleKind::Serial).await;
+    refused_unknown("the serial console of an unknown guest", found, VmId::NOUN, &unknown)
 }
 
 async fn a_screen_is_pictured(cx: &Context) -> Check {

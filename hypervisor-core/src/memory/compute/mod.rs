@@ -9,6 +9,7 @@ mod group;
 mod host;
 mod power;
 mod screen;
+pub(in crate::memory) mod serial;
 
 pub(super) use self::create::Birth;
 
@@ -18,9 +19,9 @@ use super::Memory;
 use super::state::by_number;
 use crate::error::{Error, Result};
 use crate::model::{
-    ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, DeleteVm, DeploySpec, DetachDisk, DiskId,
-    DiskSpec, ExportSpec, ExportedVm, GroupChange, GroupId, GroupInfo, GroupSpec, HostId, HostInfo,
-    MigrateSpec, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot, Started,
+    ByteSize, CloneSpec, ClusterInfo, ConsoleAccess, ConsoleKind, ConsoleStream, DeleteVm, DeploySpec,
+    DetachDisk, DiskId, DiskSpec, ExportSpec, ExportedVm, GroupChange, GroupId, GroupInfo, GroupSpec, HostId,
+    HostInfo, MigrateSpec, NicChange, NicId, NicSpec, Page, PageRequest, PowerAction, Screenshot, Started,
     TemplateSpec, UpdateOutcome, VmChange, VmConfig, VmId, VmInfo, VmQuery, VmSpec, validate,
 };
 use crate::operation::Operation;
@@ -156,6 +157,10 @@ impl Compute for Memory {
 
     async fn get_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleAccess> {
         self.call(Operation::GetConsole, &[], Ok(()), |world| world.console(vm, kind)).await
+    }
+
+    async fn stream_console(&self, vm: &VmId, kind: &ConsoleKind) -> Result<ConsoleStream> {
+        self.call(Operation::GetConsole, &[], Ok(()), |world| world.open_console(vm, kind)).await
     }
 
     async fn screenshot_vm(&self, vm: &VmId) -> Result<Screenshot> {

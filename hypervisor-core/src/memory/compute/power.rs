@@ -13,6 +13,11 @@ impl World {
     pub(in crate::memory) fn set_state(&mut self, id: &VmId, state: VmState) {
         let Some(vm) = self.vms.get_mut(id).filter(|vm| vm.state != state) else { return };
         vm.state = state.clone();
+        if !state.is_active()
+            && let Some(serial) = self.serials.remove(id)
+        {
+            serial.end();
+        }
         self.emit(EventKind::VmStateChanged { vm: id.clone(), state });
     }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use super::serial::Serial;
+use crate::error::{Error, ErrorKind, Result};
 use crate::memory::state::{Vm, World};
-use crate::model::{ConsoleAccess, ConsoleKind, GraphicsKind, GuestKind, Screenshot, VmId};
+use crate::model::{ConsoleAccess, ConsoleKind, ConsoleStream, GraphicsKind, GuestKind, Screenshot, VmId};
+use crate::operation::Operation;
 
 const WIDTH: u8 = 16;
 const HEIGHT: u8 = 12;
@@ -43,6 +45,22 @@ impl World {
             .port(5900_u16.saturating_add(number))
             .password(format!("{password:08x}"))
             .valid_for(Duration::from_secs(30)))
+    }
+
+    pub(super) fn open_console(&mut self, id: &VmId, kind: &ConsoleKind) -> Result<ConsoleStream> {
+        self.console(id, kind)?;
+        if *kind != ConsoleKind::Serial {
+            let why = "nobody is behind the screens of in-memory guests";
+            return Err(Error::unsupported(Operation::GetConsole, why).with_target(VmId::NOUN, id));
+        }
+        self.serials.retain(|_, open| !open.is_left());
+        if self.serials.contains_key(id) {
+            let why = "its serial port is open already";
+            return Err(Error::new(ErrorKind::Locked, why).with_target(VmId::NOUN, id));
+        }
+        let serial = Serial::greeting(&self.vm(id)?.in_force().name);
+        self.serials.insert(id.clone(), serial.clone());
+        Ok(ConsoleStream::new(serial))
     }
 
     pub(super) fn screenshot(&self, id: &VmId) -> Result<Screenshot> {

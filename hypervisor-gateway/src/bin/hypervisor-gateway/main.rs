@@ -7,6 +7,7 @@
 
 mod backend;
 mod cli;
+mod prompt;
 mod serve;
 
 use std::process::ExitCode;

@@ -13,7 +13,7 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hypervisor_core::{Error, ErrorKind, Result};
 use hypervisor_gateway::Gateway;
 use rustls::pki_types::pem::PemObject as _;
@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 
 use crate::backend;
 use crate::cli::Cli;
+use crate::prompt::Prompt;
 
 fn config_error(message: String) -> Error {
     Error::new(ErrorKind::Config, message)
@@ -56,7 +57,6 @@ struct Server {
     router: Router,
     tls: Option<TlsAcceptor>,
     header_timeout: Duration,
-    graceful: GracefulShutdown,
 }
 
 pub(crate) async fn serve(cli: Cli) -> Result<()> {
@@ -75,26 +75,18 @@ pub(crate) async fn serve(cli: Cli) -> Result<()> {
     let listener = TcpListener::bind(cli.listen).await;
     let listener = listener.map_err(|error| config_error(format!("{}: {error}", cli.listen)))?;
     let at = listener.local_addr().map_err(|error| config_error(error.to_string()))?;
-    let server = Server {
-        router: gateway.router(),
-        tls,
-        header_timeout: Duration::from_secs(cli.header_timeout),
-        graceful: GracefulShutdown::new(),
-    };
+    let server =
+        Server { router: gateway.router(), tls, header_timeout: Duration::from_secs(cli.header_timeout) };
+    let graceful = GracefulShutdown::new();
     tracing::info!(address = %at, tls = server.tls.is_some(), "the gateway listens");
     // For whoever asked for port 0.
     println!("listening on {at}");
     let server = Arc::new(server);
-    accept(&server, &listener, cli.connections).await;
+    accept(&server, &listener, cli.connections, &graceful).await;
     drop(listener);
     tracing::info!("the gateway ends: open requests and jobs go on, nothing new is taken");
-    let connections = async {
-        match Arc::try_unwrap(server).map(|server| server.graceful) {
-            Ok(graceful) => graceful.shutdown().await,
-            // A handshake is still under way; its connection has begun nothing.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    };
+    // Handshakes that are still under way are waited for, too: no longer than they may take.
+    let connections = graceful.shutdown();
     // Streams last as long as the jobs that they tell of.
     let jobs = async {
         gateway.drain().await;
@@ -113,15 +105,25 @@ pub(crate) async fn serve(cli: Cli) -> Result<()> {
 }
 
 /// Takes connections until a signal comes.
-async fn accept(server: &Arc<Server>, listener: &TcpListener, connections: usize) {
+async fn accept(
+    server: &Arc<Server>,
+    listener: &TcpListener,
+    connections: usize,
+    graceful: &GracefulShutdown,
+) {
     let places = Arc::new(Semaphore::new(connections));
     let mut end = std::pin::pin!(signal());
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        // The signal is heard where all places are taken, too.
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             () = &mut end => return,
         };
+        let Ok(place) = place else { return };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -131,9 +133,9 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, connections: usize
                 continue;
             }
         };
-        let server = Arc::clone(server);
+        let (server, watcher) = (Arc::clone(server), graceful.watcher());
         tokio::spawn(async move {
-            if let Err(error) = handle(server, stream, peer).await {
+            if let Err(error) = handle(&server, stream, peer, watcher).await {
                 tracing::debug!(%peer, %error, "a connection broke");
             }
             drop(place);
@@ -141,21 +143,26 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, connections: usize
     }
 }
 
-async fn handle(server: Arc<Server>, stream: TcpStream, peer: SocketAddr) -> Result<(), BoxError> {
+async fn handle(
+    server: &Server,
+    stream: TcpStream,
+    peer: SocketAddr,
+    watcher: Watcher,
+) -> Result<(), BoxError> {
     let _ = stream.set_nodelay(true);
     match &server.tls {
         Some(tls) => {
             let shaken = tokio::time::timeout(server.header_timeout, tls.accept(stream)).await;
             let stream = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            speak(server, stream, peer).await
+            speak(server, stream, peer, watcher).await
         }
-        None => speak(server, stream, peer).await,
+        None => speak(server, stream, peer, watcher).await,
     }
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn speak<S>(server: Arc<Server>, stream: S, peer: SocketAddr) -> Result<(), BoxError>
+async fn speak<S>(server: &Server, stream: S, peer: SocketAddr, watcher: Watcher) -> Result<(), BoxError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -172,11 +179,9 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .max_concurrent_streams(128);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-    let connection = server.graceful.watch(connection);
-    // Whoever waits for the end must be the only one left to hold it.
-    drop(server);
-    connection.await
+    let stream = TokioIo::new(Prompt::new(stream, server.header_timeout));
+    let connection = builder.serve_connection_with_upgrades(stream, service).into_owned();
+    watcher.watch(connection).await
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -55,6 +55,19 @@ pub(crate) enum Blame {
     Target,
 }
 
+/// What Go and libvirt say of a connection that has broken.
+const BROKEN: [&str; 9] = [
+    "broken pipe",
+    "connection reset",
+    "connection refused",
+    "use of closed network connection",
+    "unexpected eof",
+    ": eof",
+    "i/o timeout",
+    "client socket is closed",
+    "cannot recv data",
+];
+
 impl Blame {
     /// What these words mean, and whose fault it is; nothing where the status has to decide.
     pub(crate) fn of(said: &Said, status: u16) -> Option<(ErrorKind, Blame, Option<Retry>)> {
@@ -63,6 +76,12 @@ impl Blame {
         let found = |kind, blame| Some((kind, blame, None));
         if text.trim() == "404 page not found" {
             return found(ErrorKind::Unsupported, Self::Target);
+        }
+        // The server says of any look that failed that it could not find the guest; this one failed on the way to libvirt.
+        if has(&BROKEN) && !has(&["failed to connect to host", "failed to dial"]) {
+            // Nothing else was done yet.
+            let safe = has(&["could not find vm"]).then_some(Retry::Safe);
+            return Some((ErrorKind::HostUnreachable, Self::Host, Some(safe.unwrap_or(Retry::IfIdempotent))));
         }
         if has(&["could not find vm", "no domain with matching", "domain not found", "vm not found"])
             || (text.starts_with("vm ") && has(&[" not found on host "]))
@@ -187,5 +206,18 @@ mod tests {
             assert_eq!((found, whose), (kind, blame), "{message}");
         }
         assert_eq!(Blame::of(&text("something else"), 500), None);
+    }
+
+    #[test]
+    fn a_guest_that_could_not_be_looked_up_is_not_taken_for_one_that_is_gone() {
+        let broken = "write unix @->/run/libvirt/libvirt-sock: write: broken pipe";
+        for (message, retry) in [
+            (format!("could not find VM 'web-01' on host 'kvmsrv': {broken}"), Retry::Safe),
+            ("could not find VM 'web-01' on host 'kvmsrv': EOF".to_owned(), Retry::Safe),
+            (format!("libvirt start failed for web-01: {broken}"), Retry::IfIdempotent),
+        ] {
+            let found = Blame::of(&text(&message), 500);
+            assert_eq!(found, Some((ErrorKind::HostUnreachable, Blame::Host, Some(retry))), "{message}");
+        }
     }
 }

@@ -88,6 +88,11 @@ impl VmRow {
         self.libvirt_state.as_ref().is_some_and(|seen| seen.known().is_none())
     }
 
+    /// Whether there is nothing to be seen of it yet.
+    pub(crate) fn is_being_made(&self) -> bool {
+        self.state.as_ref().and_then(WireState::known) == Some(VmState::Provisioning)
+    }
+
     pub(crate) fn to_info(&self, host: &str, reachable: Option<bool>) -> VmInfo {
         let id = VmId::from(&Place::new(host, self.name.as_str()));
         let state = self.state(reachable);
