@@ -1,8 +1,8 @@
 //! Volumes that are made for a guest, and taken back when something fails.
 
 use hypervisor_core::model::{
-    ByteSize, DiskBus, DiskDevice, DiskSource, DiskSpec, NicSource, NicSpec, VolumeFormat, VolumeId,
-    VolumeInfo, VolumeSpec,
+    ByteSize, DiskBus, DiskDevice, DiskInfo, DiskSource, DiskSpec, NicSource, NicSpec, VolumeFormat,
+    VolumeId, VolumeInfo, VolumeSpec,
 };
 use hypervisor_core::{Effect, Error, ErrorKind};
 use virt::connect::Connect;
@@ -14,7 +14,7 @@ use crate::blocking::CallError as _;
 use crate::error::{Fail, Outcome};
 use crate::storage::{self, find_pool, find_volume};
 use crate::xml::Element;
-use crate::xml::device::{DiskFile, DiskPlan, bus_of, target_of};
+use crate::xml::device::{DiskFile, DiskPlan, bus_of, named_volume, target_of};
 use crate::xml::storage::{Backing, split_volume_id, volume_id, volume_info};
 
 /// The volume at a path, where a pool knows it.
@@ -35,6 +35,44 @@ pub(crate) fn named(conn: &Connect, id: &VolumeId) -> Outcome<Option<VolumeInfo>
         }
     };
     Ok(Some(volume_info(&found.0.get_name()?, &Element::parse(&found.1.get_xml_desc(0)?)?)?))
+}
+
+/// The disk with the path of the volume that it names, where there is one.
+pub(crate) fn located(conn: &Connect, mut disk: DiskInfo) -> Outcome<DiskInfo> {
+    if disk.path.is_none()
+        && let Some(volume) = &disk.volume
+    {
+        disk.path = named(conn, volume)?.and_then(|volume| volume.path);
+    }
+    Ok(disk)
+}
+
+/// Lets disks that name a volume of a pool say the file or device that it is, so that what works on those works on them. Volumes that are
+/// neither stay as they are.
+pub(crate) fn resolve(conn: &Connect, definition: &mut Element) -> Outcome<()> {
+    let Some(devices) = definition.child_mut("devices") else { return Ok(()) };
+    for disk in devices.elements_mut().filter(|item| item.name == "disk") {
+        let Some(id) = named_volume(disk).map(|(pool, volume)| volume_id(pool, volume)) else { continue };
+        let volume = match find_volume(conn, &id) {
+            Ok((_, volume)) => volume,
+            Err(fail) if fail.is_disconnect() => return Err(fail),
+            // Its pool is down, or gone.
+            Err(_) => continue,
+        };
+        let (kind, key) = match volume.get_info()?.kind {
+            sys::VIR_STORAGE_VOL_FILE => ("file", "file"),
+            sys::VIR_STORAGE_VOL_BLOCK => ("block", "dev"),
+            _ => continue,
+        };
+        let path = volume.get_path()?;
+        disk.set_attr("type", kind);
+        let source = disk.ensure("source");
+        for gone in ["pool", "volume", "mode"] {
+            source.remove_attr(gone);
+        }
+        source.set_attr(key, path);
+    }
+    Ok(())
 }
 
 /// The volume at a path, to be acted on.
