@@ -104,6 +104,8 @@ struct Scene {
     /// Whether the call is the delete of a guest.
     deletes: bool,
     daemon: Arc<Mutex<Daemon>>,
+    /// What lets a stopped daemon go on: left alone, it would do so to the next one that is stopped.
+    waker: Mutex<Option<std::thread::JoinHandle<()>>>,
     proxy: Proxy,
     driver: Arc<dyn Hypervisor>,
     patient: Arc<dyn Hypervisor>,
@@ -116,10 +118,18 @@ impl Scene {
         // It has lost its connections, too, when the daemon was killed.
         let patient: Arc<dyn Hypervisor> = Arc::new(Layered::new(Arc::new(own), RetryPolicy::new()));
         let proxy = Proxy::before(&uri);
-        let limit = if cell.fault == Fault::Silent { "?hv_timeout=2s&hv_open_timeout=2s&" } else { "?" };
+        let limit = if cell.fault == Fault::Silent {
+            "?hv_timeout=2s&hv_open_timeout=2s&hv_slow_timeout=2s&"
+        } else {
+            "?"
+        };
         let uri = proxy.uri().replace('?', limit);
         let driver: Arc<dyn Hypervisor> = Arc::new(Libvirt::connect(uri.parse().unwrap()).await.unwrap());
-        Self { cell, deletes, daemon: Arc::clone(daemon), proxy, driver, patient }
+        if deletes {
+            // A delete has a connection of its own, which is to be open before anything happens.
+            driver.list_backups(&BackupQuery::all(), &PageRequest::first()).await.unwrap();
+        }
+        Self { cell, deletes, daemon: Arc::clone(daemon), waker: Mutex::default(), proxy, driver, patient }
     }
 
     /// Brings the fault about; what is to end it by itself comes back as a thread.
@@ -146,10 +156,11 @@ impl Scene {
                 lock(&self.daemon).signal("-STOP");
                 if ends {
                     let daemon = Arc::clone(&self.daemon);
-                    std::thread::spawn(move || {
+                    let waker = std::thread::spawn(move || {
                         std::thread::park_timeout(SHORT + Duration::from_millis(500));
                         lock(&daemon).signal("-CONT");
                     });
+                    *self.waker.lock().unwrap() = Some(waker);
                 }
             }
             // Refused, which is down before the call, and known to be.
@@ -177,7 +188,13 @@ impl Scene {
     async fn mend(&self) {
         self.proxy.disarm();
         match self.cell.fault {
-            Fault::Silent => lock(&self.daemon).signal("-CONT"),
+            Fault::Silent => {
+                if let Some(waker) = self.waker.lock().unwrap().take() {
+                    waker.thread().unpark();
+                    waker.join().unwrap();
+                }
+                lock(&self.daemon).signal("-CONT");
+            }
             Fault::Truncated => {}
             _ => lock(&self.daemon).restart(),
         }

@@ -17,7 +17,7 @@ use super::manifest::{self, Found, Manifest, Place, SavedDisk};
 use crate::backend::Inner;
 use crate::blocking::CallError as _;
 use crate::compute::clone::{is_copied, lasting};
-use crate::compute::volumes::{Made, handle_at_path, resolve};
+use crate::compute::volumes::{Made, capacity, handle_at_path, resolve};
 use crate::compute::{halted, lookup};
 use crate::error::{Fail, Outcome, named};
 use crate::ffi;
@@ -339,13 +339,10 @@ fn planned(
     let format = disk.attr_at("driver", "type").unwrap_or("raw").to_owned();
     let path = source_path(disk);
     let volume = path.as_deref().map(|path| handle_at_path(conn, path)).transpose()?.flatten();
-    let capacity = match domain.get_block_info(slot, 0) {
-        Ok(info) => info.capacity,
+    let capacity = match capacity(domain, slot, volume.as_ref()) {
         // libvirt itself looks at files only; QEMU knows, once it is up.
-        Err(error) => match Fail::from(error) {
-            fail if path.is_some() || fail.is_disconnect() => return Err(fail),
-            _ => 0,
-        },
+        Err(fail) if path.is_none() && !fail.is_disconnect() => 0,
+        other => other?,
     };
     // A file that no pool knows was made by libvirt itself, on top of another; QEMU makes those in the newer layout.
     let old = match &volume {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
 
-use super::give_up_tracking;
+use super::forget_tracking;
 use super::manifest::{Found, SavedDisk};
 use crate::backend::Inner;
 use crate::blocking::Lane;
@@ -235,7 +235,7 @@ impl Job {
         let mut marks = Marks::read(&definition);
         marks.client_token = Marks::read(&before).client_token;
         marks.write(&mut definition);
-        give_up_tracking(&domain)?;
+        forget_tracking(&domain)?;
         Domain::define_xml(conn, &definition.to_string()).map_err(Fail::from)?;
         delete_all(conn, &replaced(&before, found)).map_err(|fail| {
             let error = Error::from(fail);

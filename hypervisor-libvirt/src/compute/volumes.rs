@@ -6,6 +6,7 @@ use hypervisor_core::model::{
 };
 use hypervisor_core::{Effect, Error, ErrorKind};
 use virt::connect::Connect;
+use virt::domain::Domain;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 use virt_sys as sys;
@@ -84,6 +85,16 @@ pub(crate) fn handle_at_path(conn: &Connect, path: &str) -> Outcome<Option<Stora
             fail if fail.has_code(sys::VIR_ERR_NO_STORAGE_VOL) || fail.is_unsupported() => Ok(None),
             fail => Err(fail),
         },
+    }
+}
+
+/// How large a disk of a guest is, which its pool knows where libvirt does not look: at a disk that a guest which is off names by its pool.
+pub(crate) fn capacity(domain: &Domain, slot: &str, volume: Option<&StorageVol>) -> Outcome<u64> {
+    match (domain.get_block_info(slot, 0).map_err(Fail::from), volume) {
+        (Ok(info), _) => Ok(info.capacity),
+        (Err(fail), _) if fail.is_disconnect() => Err(fail),
+        (Err(_), Some(volume)) => Ok(volume.get_info()?.capacity),
+        (Err(fail), None) => Err(fail),
     }
 }
 

@@ -86,7 +86,7 @@ fn refused<T>(outcome: Result<T>, what: &str) -> Option<T> {
     let known =
         [ErrorKind::InvalidState, ErrorKind::InvalidInput, ErrorKind::Unsupported, ErrorKind::Backend];
     assert!(known.contains(&error.kind()), "{what}: {error:?}");
-    assert!(!error.message().is_empty(), "{what}");
+    println!("{what} is refused: {error}");
     None
 }
 
@@ -112,7 +112,8 @@ async fn volume(bench: &Bench, name: &str, format: VolumeFormat, backing: Option
     let _ = bench.create_volume(&spec).await.unwrap();
 }
 
-async fn try_all(guest: &Guest<'_>, volumes: &[String]) {
+/// Calls everything, and returns which copies were made.
+async fn try_all(guest: &Guest<'_>, volumes: &[String]) -> Vec<&'static str> {
     let Guest { bench, vm, name } = guest;
     let before = guest.xml().await;
     let info = bench.get_vm(vm).await.unwrap();
@@ -166,17 +167,20 @@ async fn try_all(guest: &Guest<'_>, volumes: &[String]) {
     assert_eq!(bench.volumes().await, volumes, "{name}");
 
     let before = guest.xml().await;
+    let mut copied = Vec::new();
     let clone = CloneSpec::new(format!("{}-copy", bench.name));
     if let Some(copy) = refused(ended(bench, bench.clone_vm(vm, &clone).await).await, "clone") {
-        let copied = bench.get_vm_config(&copy).await.unwrap();
+        copied.push("clone");
+        let twin = bench.get_vm_config(&copy).await.unwrap();
         let plugs = |config: &VmConfig| config.nics.iter().map(|nic| nic.source.clone()).collect::<Vec<_>>();
-        assert_eq!(plugs(&copied), plugs(&config));
+        assert_eq!(plugs(&twin), plugs(&config));
         let _ = bench.delete_vm(&copy, &DeleteVm::with_disks()).await.unwrap();
     }
     assert_eq!(bench.volumes().await, volumes, "{name}: a clone and its delete");
     if let Some(backup) =
         refused(ended(bench, bench.create_backup(vm, &BackupSpec::new()).await).await, "backup")
     {
+        copied.push("backup");
         let backup = backup.unwrap();
         let new = RestoreBackup::new_vm(format!("{}-back", bench.name));
         let back = ended(bench, bench.restore_backup(&backup, &new).await).await.unwrap();
@@ -189,6 +193,7 @@ async fn try_all(guest: &Guest<'_>, volumes: &[String]) {
         else {
             continue;
         };
+        copied.push("snapshot");
         assert_eq!(bench.list_snapshots(vm).await.unwrap().current().unwrap().id, made);
         ended(bench, bench.revert_snapshot(vm, &made, &RevertSnapshot::new()).await).await.unwrap();
         ended(bench, bench.delete_snapshot(vm, &made, &DeleteSnapshot::only()).await).await.unwrap();
@@ -196,10 +201,12 @@ async fn try_all(guest: &Guest<'_>, volumes: &[String]) {
     let out = bench.folder.join(format!("out-{}", vm.as_str()));
     std::fs::create_dir(&out).unwrap();
     let export = ExportSpec::new(out.display().to_string());
-    refused(ended(bench, bench.export_vm(vm, &export).await).await, "export");
+    copied
+        .extend(refused(ended(bench, bench.export_vm(vm, &export).await).await, "export").map(|_| "export"));
     assert_eq!(bench.volumes().await, volumes, "{name}: an export");
     guest.keeps(&before, "copies of all kinds", &["domain/devices/disk/source index"]).await;
     assert_eq!(guest.xml().await.matches("<disk ").count(), before.matches("<disk ").count());
+    copied
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,9 +221,10 @@ async fn guests_of_others_lose_nothing_and_take_nothing_from_each_other() {
     let volumes = bench.volumes().await;
     let _ = bench.make(&bench.idle("taken")).await;
     let plain = Guest::define(&bench, PLAIN, "plain ü", 1).await;
-    try_all(&plain, &volumes).await;
+    assert_eq!(try_all(&plain, &volumes).await, ["clone", "backup", "snapshot", "snapshot", "export"]);
     let desktop = Guest::define(&bench, DESKTOP, "desktop (11) ü&x", 2).await;
-    try_all(&desktop, &volumes).await;
+    // Devices of the host that are not there keep QEMU from being brought up for a backup; its raw disks can hold no snapshot.
+    assert_eq!(try_all(&desktop, &volumes).await, ["clone", "export"]);
 
     let sources: Vec<_> = bench.get_vm_config(&desktop.vm).await.unwrap().nics;
     let sources: Vec<_> = sources.into_iter().map(|nic| nic.source).collect();
@@ -229,7 +237,10 @@ async fn guests_of_others_lose_nothing_and_take_nothing_from_each_other() {
     let own = VolumeId::from("zoo/scsi.img");
     assert_eq!(bench.delete_volume(&own).await.unwrap_err().kind(), ErrorKind::InvalidState);
     let error = bench.detach_disk(&plain.vm, &"sda".into(), &DetachDisk::with_volume()).await.unwrap_err();
-    assert!(error.kind() == ErrorKind::InvalidState && error.message().contains("desktop"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::InvalidState && error.message().contains("uses the disk at"),
+        "{error}"
+    );
     let _ = bench.delete_vm(&plain.vm, &DeleteVm::with_disks().snapshots(true)).await.unwrap();
     let mut left = volumes.clone();
     left.retain(|name| name != "top.qcow2");
