@@ -282,6 +282,7 @@ fn spec() -> VmSpec {
         .nic(NicSpec::bridge("br0").model(NicModel::E1000).mac(mac()).vlan(7).link_down(true))
         .nic(NicSpec::user())
         .nic(NicSpec::new(NicSource::Disconnected))
+        .nic(NicSpec::new(NicSource::Direct("eth0".into())))
         .boot(boot)
         .machine("q35")
         .cpu_model("host")

@@ -127,7 +127,7 @@ impl NicView {
     pub(crate) fn of(nic: &NicInfo) -> Self {
         let network = match &nic.source {
             NicSource::Network(network) => Some(network.to_string()),
-            NicSource::Bridge(bridge) => Some(bridge.clone()),
+            NicSource::Bridge(name) | NicSource::Direct(name) => Some(name.clone()),
             _ => None,
         };
         Self {

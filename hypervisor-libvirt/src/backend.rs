@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) leftovers: Leftovers,
     /// Which volumes start from others, as far as read lately.
     pub(crate) uppers: crate::storage::uppers::Uppers,
+    /// Which guests use which files, as far as read lately.
+    pub(crate) users: crate::storage::uses::Users,
     /// Places for open consoles, each of which has a thread.
     pub(crate) consoles: Arc<Semaphore>,
 }
@@ -98,6 +100,7 @@ impl Libvirt {
             events,
             leftovers,
             uppers: Default::default(),
+            users: Default::default(),
             consoles,
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -21,7 +21,7 @@ use virt::domain::Domain;
 use self::manifest::Found;
 pub(crate) use self::manifest::is_ours;
 use crate::backend::Libvirt;
-use crate::compute::lookup;
+use crate::compute::{halted, lookup};
 use crate::error::{Outcome, named};
 use crate::ffi;
 
@@ -104,18 +104,56 @@ fn forget(domain: &Domain, checkpoint: &str) {
     }
 }
 
-/// Gives up what is known of changes since earlier backups, because the disks change in a way that nothing follows:
-/// the next backup is a full one.
+/// Gives up what is known of changes since earlier backups, because the disks change in a way that nothing follows: the next backup is a full one.
+///
+/// In a guest that is off, libvirt forgets its checkpoints and leaves their bitmaps in the disks, where they are in the way of every revert. It is
+/// therefore brought up for it, with its CPUs halted.
 pub(crate) fn give_up_tracking(domain: &Domain) -> Outcome<()> {
-    let known = match ffi::checkpoints(domain) {
-        Ok(known) => known,
-        // A driver without checkpoints has none.
-        Err(error) if crate::error::Fail::from(error.clone()).is_unsupported() => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    let ours = tracked(domain)?;
+    if ours.is_empty() {
+        return Ok(());
+    }
     let active = lookup::is_active(domain)?;
-    for checkpoint in known.iter().rev().filter(|name| is_ours(name)) {
+    let brought = !active && !domain.has_managed_save(0)? && bring_up(domain);
+    for checkpoint in ours.iter().rev() {
+        let alive = active || brought;
+        match ffi::delete_checkpoint(domain, checkpoint, !alive) {
+            // Its bitmap is gone from a disk, and cannot be merged: what is left is to forget it.
+            Err(error) if alive && !error.is_disconnect() => {
+                tracing::debug!(%checkpoint, %error, "a checkpoint is forgotten rather than deleted");
+                ffi::delete_checkpoint(domain, checkpoint, true)?;
+            }
+            other => other?,
+        }
+    }
+    if brought { halted::take_down(domain) } else { Ok(()) }
+}
+
+fn bring_up(domain: &Domain) -> bool {
+    match halted::bring_up(domain) {
+        Ok(()) => true,
+        Err(fail) => {
+            tracing::warn!(error = %fail, "what follows changes for backups stays in the disks of a guest that cannot be brought up");
+            false
+        }
+    }
+}
+
+/// The same for a guest that is off and whose disks are replaced: there is nothing to be removed from them.
+pub(crate) fn forget_tracking(domain: &Domain) -> Outcome<()> {
+    let active = lookup::is_active(domain)?;
+    for checkpoint in tracked(domain)?.iter().rev() {
         ffi::delete_checkpoint(domain, checkpoint, !active)?;
     }
     Ok(())
+}
+
+/// The checkpoints of our backups.
+fn tracked(domain: &Domain) -> Outcome<Vec<String>> {
+    match ffi::checkpoints(domain) {
+        Ok(known) => Ok(known.into_iter().filter(|name| is_ours(name)).collect()),
+        // A driver without checkpoints has none.
+        Err(error) if crate::error::Fail::from(error.clone()).is_unsupported() => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -8,6 +8,7 @@ mod devices;
 mod export;
 pub(crate) mod halted;
 mod host;
+pub(crate) mod identity;
 pub(crate) mod lifecycle;
 pub(crate) mod list;
 pub(crate) mod lookup;
@@ -56,8 +57,9 @@ impl Compute for Libvirt {
         lifecycle::power(&self.inner, vm, *action).await
     }
 
-    /// Of all disks those are kept that are read-only or shareable and another guest has too. A disk that another guest's disk in the same
-    /// pool starts from, as a linked clone's does, is `InvalidState`, before anything is done.
+    /// Of all disks those are kept that another guest has too. A disk that another guest's disk starts from, as a linked clone's does, is
+    /// `InvalidState`, before anything is done. Where the definition of another guest cannot be read and names a file like one of these disks',
+    /// it is `Protocol`.
     async fn delete_vm(&self, vm: &VmId, options: &DeleteVm) -> Result<Started<()>> {
         self.inner.require(Operation::DeleteVm, &options.needs())?;
         delete::delete(&self.inner, vm, options.clone()).await.map(Started::done)

@@ -192,6 +192,7 @@ fn kind(error: &LibvirtError) -> ErrorKind {
         | sys::VIR_ERR_SSH
         | sys::VIR_ERR_LIBSSH => ErrorKind::Connect,
         _ if error.is_disconnect() => ErrorKind::Transport,
+        sys::VIR_ERR_SYSTEM_ERROR if error.is_of_another_daemon() => ErrorKind::HostUnreachable,
         _ if says("No space left on device") || says("Not enough space") => ErrorKind::Exhausted,
         _ if says("Failed to connect to remote libvirt URI") => ErrorKind::HostUnreachable,
         _ if says("already exists") || says("exists already") => ErrorKind::AlreadyExists,
@@ -256,6 +257,13 @@ mod tests {
                 K::AgentUnavailable,
             ),
             (38, rpc, "Cannot recv data: Connection reset by peer", K::Transport),
+            // Our own daemon lives, and has told us of that of the storage.
+            (
+                38,
+                rpc,
+                "Failed to connect socket to '/run/libvirt/virtstoraged-sock': No such file",
+                K::HostUnreachable,
+            ),
             (1, sys::VIR_FROM_RPC, "internal error: client socket is closed", K::Transport),
             (38, sys::VIR_FROM_STORAGE, "cannot write to x: No space left on device", K::Exhausted),
             (45, rpc, "authentication failed", K::Unauthenticated),

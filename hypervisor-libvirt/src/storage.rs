@@ -5,6 +5,7 @@ mod pools;
 pub(crate) mod small;
 pub(crate) mod stream;
 pub(crate) mod uppers;
+pub(crate) mod uses;
 mod wipe;
 
 use std::sync::Arc;
@@ -30,7 +31,8 @@ use crate::error::{Fail, Outcome, named};
 use crate::xml::Element;
 use crate::xml::storage as xml;
 
-pub(crate) use pools::{usable_pool, user_of};
+pub(crate) use pools::usable_pool;
+pub(crate) use uses::user_of;
 
 /// How long a copy or a wipe may take: it is a task, and nobody waits for it unless he wants to.
 pub(crate) const COPY_LIMIT: Duration = Duration::from_secs(24 * 3600);
@@ -119,7 +121,7 @@ fn info(pool: &str, volume: &StorageVol) -> Outcome<VolumeInfo> {
 /// Refuses a volume that a guest uses, or that another volume of its pool starts from.
 pub(crate) fn refuse_used(conn: &Connect, volume: &StorageVol, id: &VolumeId) -> Outcome<()> {
     let path = volume.get_path()?;
-    let why = match user_of(conn, None, |used| used == path)? {
+    let why = match user_of(conn, [path.as_str()])? {
         Some(guest) => format!("the guest `{guest}` uses it"),
         None => match upper_of(volume)? {
             Some(upper) => format!("the volume `{upper}` starts from it"),

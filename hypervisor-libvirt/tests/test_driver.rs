@@ -1,4 +1,4 @@
-//! The driver against libvirt's own test driver: no daemon, no root, each test with a host of its own.
+//! The driver against libvirt's own test driver: no daemon, no root, each test with a host of its-own.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 mod common;
@@ -394,6 +394,10 @@ async fn odd_guests_are_listed_and_shown() {
     assert_eq!(spec, ["vdb", "vdc", "sda", "sdb"]);
     let nics = host.get_vm_config(&odd(4)).await.unwrap().nics;
     assert_eq!(nics.len(), 8);
+    let other = |kind: &str| NicSource::Other(kind.to_owned());
+    assert_eq!(nics[0].source, NicSource::Direct("eth0".into()));
+    let kinds: Vec<_> = [1, 2, 3, 4, 6].into_iter().map(|index: usize| nics[index].source.clone()).collect();
+    assert_eq!(kinds, ["hostdev", "ethernet", "server", "mcast", "vdpa"].map(other));
     assert_eq!(nics[5].source, NicSource::Bridge("ovsbr".into()));
     assert_eq!(nics[7].source, NicSource::Network("not there".into()));
 }
@@ -403,7 +407,8 @@ async fn one_guest_that_cannot_be_read_costs_no_other() {
     // Deeper than any definition is read.
     let deep = format!(
         "<domain type='test'><name>deep</name><uuid>{}</uuid><memory>131072</memory><os><type>hvm</type></os>\
-         <metadata><d:a xmlns:d='urn:deep'>{}{}</d:a></metadata></domain>",
+         <metadata><d:a xmlns:d='urn:deep'>{}{}</d:a></metadata>\
+         <devices><disk type='file'><source file='/p/its-own'/><target dev='vda' bus='virtio'/></disk></devices></domain>",
         odd(7),
         "<d:b>".repeat(110),
         "</d:b>".repeat(110)
@@ -421,6 +426,22 @@ async fn one_guest_that_cannot_be_read_costs_no_other() {
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     let _ = host.power_vm(&odd(7), &PowerAction::PowerOff).await.unwrap();
     assert_eq!(host.get_vm(&odd(7)).await.unwrap().state, VmState::Stopped);
+    // Nor is it in the way of a delete that has nothing to do with it.
+    let _ = host.create_pool(&PoolSpec::dir("p", "/p")).await.unwrap();
+    let volume = async |name: &str| host.create_volume(&VolumeSpec::new("p", name, ByteSize::mib(1))).await;
+    let (mine, its) = (volume("mine").await.unwrap().output, volume("its-own").await.unwrap().output);
+    let vm = host.create_vm(&VmSpec::new("z").disk(DiskSpec::volume(&mine))).await.unwrap().output;
+    let _ = host.delete_vm(&vm, &DeleteVm::with_disks()).await.unwrap();
+    assert!(host.get_volume(&mine).await.unwrap_err().is_not_found());
+    let error = host.delete_volume(&its).await.unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Protocol && error.message().contains("the guest `deep` may use"),
+        "{error}"
+    );
+    let vm = host.create_vm(&VmSpec::new("y").disk(DiskSpec::volume(&its))).await.unwrap().output;
+    assert_eq!(host.delete_vm(&vm, &DeleteVm::with_disks()).await.unwrap_err().kind(), ErrorKind::Protocol);
+    let _ = host.delete_vm(&vm, &DeleteVm::keep_disks()).await.unwrap();
+    assert!(host.get_volume(&its).await.is_ok());
 }
 
 #[tokio::test]

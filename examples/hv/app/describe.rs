@@ -86,6 +86,8 @@ fn devices(ui: &mut Ui, config: &VmConfig) {
             NicSource::Network(network) => format!("network {network}"),
             NicSource::Bridge(bridge) => format!("bridge {bridge}"),
             NicSource::User => "the host's own network".to_owned(),
+            NicSource::Direct(card) => format!("card {}", plain(card)),
+            NicSource::Other(kind) => plain(kind).to_string(),
             _ => "nothing".to_owned(),
         };
         table.row([nic.id.to_string(), nic.model.to_string(), source, or_dash(nic.mac)].map(Cell::from));

@@ -21,6 +21,13 @@ pub enum NicSource {
     Bridge(String),
     /// The host process's own network, without privileges; the guest cannot be reached from outside.
     User,
+    /// A network card of the host, by its name there, on which the guest has an address of its own (macvtap): the guest reaches what the card
+    /// is plugged into, but not the host itself. Only libvirt has it.
+    Direct(String),
+    /// Something that the SDK has no word for, in the backend's own: libvirt's `hostdev` (a card of the host's that is the guest's alone),
+    /// `vdpa`, `vhostuser`, `ethernet`, `udp` and so on. It is read only: what names it is `InvalidInput`. A change that names no source
+    /// keeps it.
+    Other(String),
     /// Nothing.
     Disconnected,
 }
@@ -113,6 +120,11 @@ impl NicSpec {
 fn source_is_valid(source: &NicSource, field: &str) -> Result<()> {
     match source {
         NicSource::Bridge(bridge) => validate::name(&format!("{field}.bridge"), bridge),
+        NicSource::Direct(card) => validate::name(&format!("{field}.direct"), card),
+        NicSource::Other(kind) => {
+            let why = format!("`{kind}` is what a backend has said of a NIC; it cannot be asked for");
+            Err(Error::invalid(format!("{field}.source"), why))
+        }
         NicSource::Network(network) if network.as_str().is_empty() => {
             Err(Error::invalid(format!("{field}.network"), "must not be empty"))
         }
@@ -204,5 +216,8 @@ mod tests {
     fn wrong_nics_are_refused_by_field() {
         assert_eq!(field(NicSpec::network("default").vlan(4095).validate("nics[0]")), "nics[0].vlan");
         assert_eq!(field(NicSpec::bridge("").validate("nics[0]")), "nics[0].bridge");
+        let source = |source: NicSource| field(NicSpec::new(source).validate("nics[0]"));
+        assert_eq!(source(NicSource::Direct(String::new())), "nics[0].direct");
+        assert_eq!(source(NicSource::Other("vdpa".into())), "nics[0].source");
     }
 }

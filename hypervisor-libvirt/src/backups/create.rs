@@ -15,8 +15,9 @@ use virt_sys as sys;
 
 use super::manifest::{self, Found, Manifest, Place, SavedDisk};
 use crate::backend::Inner;
-use crate::compute::clone::{is_copied, refuse_uncopied};
-use crate::compute::volumes::{Made, handle_at_path};
+use crate::blocking::CallError as _;
+use crate::compute::clone::{is_copied, lasting};
+use crate::compute::volumes::{Made, capacity, handle_at_path, resolve};
 use crate::compute::{halted, lookup};
 use crate::error::{Fail, Outcome, named};
 use crate::ffi;
@@ -24,7 +25,7 @@ use crate::storage::{find_pool, make_volume, usable_pool};
 use crate::tasks::{Running, cancelled};
 use crate::xml::Element;
 use crate::xml::backup::{DiskTarget, backup, checkpoint};
-use crate::xml::device::source_path;
+use crate::xml::device::{is_own, source_path, unread};
 use crate::xml::storage::{Backing, volume_id};
 
 const OPERATION: Operation = Operation::CreateBackup;
@@ -79,7 +80,7 @@ struct Planned {
 }
 
 /// What was begun, and has to be ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 struct Begun {
     /// QEMU was brought up for it.
     halted: bool,
@@ -87,6 +88,8 @@ struct Begun {
     checkpoint: bool,
     /// There is a job to wait for.
     job: bool,
+    /// How large the disks are, as far as it is known.
+    capacities: Vec<u64>,
 }
 
 impl Plan {
@@ -114,13 +117,14 @@ impl Plan {
         manifest.protected = spec.protected;
         manifest.description = spec.description.clone().filter(|text| !text.is_empty());
         manifest.parent.clone_from(&spec.since);
-        let shown = if state.is_active() { lookup::live(&domain)? } else { definition };
+        let mut shown = if state.is_active() { lookup::live(&domain)? } else { definition };
         let persistent = domain.is_persistent()?;
-        refuse_uncopied(&shown, vm)?;
+        resolve(conn, &mut shown)?;
+        refuse_unread(&shown, vm)?;
         let (mut disks, mut others) = (Vec::new(), Vec::new());
         for disk in shown.all("devices/disk") {
             let Some(slot) = disk.attr_at("target", "dev") else { continue };
-            if !is_copied(disk) || disk.child("shareable").is_some() {
+            if !is_own(disk) {
                 others.push(slot.to_owned());
                 continue;
             }
@@ -136,7 +140,7 @@ impl Plan {
 
     /// Makes the files and lets QEMU begin. What fails leaves nothing behind.
     fn begin(&self, conn: &Connect) -> Outcome<Begun> {
-        let mut begun = Begun { halted: false, suspended: false, checkpoint: false, job: false };
+        let mut begun = Begun::default();
         if self.disks.is_empty() {
             return Ok(begun);
         }
@@ -144,10 +148,10 @@ impl Plan {
         let pool = find_pool(conn, &self.place.pool.as_str().into())?;
         let mut made = Made::default();
         let outcome = self.start(conn, &domain, &pool, &mut made, &mut begun);
-        outcome.map(|()| begun).map_err(|fail| {
-            let fail = made.undo(fail);
-            calm(&domain, begun, fail)
-        })
+        match outcome {
+            Ok(()) => Ok(begun),
+            Err(fail) => Err(calm(&domain, &begun, made.undo(fail))),
+        }
     }
 
     fn start(
@@ -158,9 +162,20 @@ impl Plan {
         made: &mut Made,
         begun: &mut Begun,
     ) -> Outcome<()> {
+        let active = lookup::is_active(domain)?;
+        // Of a disk that is no file of the host, only QEMU knows how large it is.
+        if !active && self.disks.iter().any(|disk| disk.saved.capacity == 0) {
+            halted::bring_up(domain)?;
+            begun.halted = true;
+        }
         let mut targets = Vec::new();
         for disk in &self.disks {
-            let capacity = ByteSize::bytes(disk.saved.capacity);
+            let capacity = match disk.saved.capacity {
+                0 => domain.get_block_info(&disk.saved.slot, 0)?.capacity,
+                known => known,
+            };
+            begun.capacities.push(capacity);
+            let capacity = ByteSize::bytes(capacity);
             let spec = VolumeSpec::new(self.place.pool.as_str(), &disk.saved.file, capacity);
             let backing = disk.backing.clone().map(|path| Backing { path, format: VolumeFormat::Qcow2 });
             let volume = make_volume(pool, &spec, Some(&VolumeFormat::Qcow2), backing.as_ref(), None)?;
@@ -172,10 +187,10 @@ impl Plan {
                 since: disk.since.clone(),
             });
         }
-        if !lookup::is_active(domain)? {
+        if !active && !begun.halted {
             halted::bring_up(domain)?;
             begun.halted = true;
-        } else if self.suspend {
+        } else if active && self.suspend {
             domain.suspend()?;
             begun.suspended = true;
         }
@@ -210,8 +225,11 @@ impl Plan {
     }
 
     /// The manifest of what was begun.
-    fn told(&self, begun: Begun) -> Manifest {
+    fn told(&self, begun: &Begun) -> Manifest {
         let mut manifest = self.manifest.clone();
+        for (disk, capacity) in manifest.disks.iter_mut().zip(&begun.capacities) {
+            disk.capacity = *capacity;
+        }
         if !begun.checkpoint {
             manifest.checkpoint = None;
             manifest.disks.iter_mut().for_each(|disk| disk.tracked = false);
@@ -229,7 +247,7 @@ impl Plan {
     }
 
     /// Ends what was begun: with a manifest if all went well, else without a trace.
-    fn finish(&self, conn: &Connect, begun: Begun, outcome: Outcome<()>) -> Outcome<()> {
+    fn finish(&self, conn: &Connect, begun: &Begun, outcome: Outcome<()>) -> Outcome<()> {
         let domain = lookup::domain(conn, &self.place.vm());
         let fail = match outcome.and_then(|()| self.told(begun).write(conn, &self.place)) {
             Ok(()) => None,
@@ -265,6 +283,15 @@ impl Plan {
     }
 }
 
+/// Refuses a guest with a disk that a backup would have to leave out.
+fn refuse_unread(definition: &Element, vm: &VmId) -> Outcome<()> {
+    let memory = || definition.all("devices/memory").into_iter().find_map(lasting);
+    match definition.all("devices/disk").into_iter().find_map(unread).or_else(memory) {
+        Some(why) => Err(Error::invalid_state(why).with_target(VmId::NOUN, vm).into()),
+        None => Ok(()),
+    }
+}
+
 /// The pool of backups whose spec names none: the configured one, and where there is none of that name, the one that
 /// the guest's first disk lies in.
 fn usual_pool(conn: &Connect, domain: &Domain, configured: &str) -> Outcome<String> {
@@ -272,7 +299,9 @@ fn usual_pool(conn: &Connect, domain: &Domain, configured: &str) -> Outcome<Stri
         Err(fail) if fail.kind() == ErrorKind::NotFound => {}
         other => return other.map(|_| configured.to_owned()),
     }
-    for disk in lookup::whole_definition(domain)?.all("devices/disk") {
+    let mut definition = lookup::whole_definition(domain)?;
+    resolve(conn, &mut definition)?;
+    for disk in definition.all("devices/disk") {
         let path = source_path(disk).filter(|_| is_copied(disk));
         if let Some(volume) = path.map(|path| handle_at_path(conn, &path)).transpose()?.flatten() {
             return Ok(StoragePool::lookup_by_volume(&volume)?.get_name()?);
@@ -308,8 +337,13 @@ fn planned(
     persistent: bool,
 ) -> Outcome<Planned> {
     let format = disk.attr_at("driver", "type").unwrap_or("raw").to_owned();
-    let path = source_path(disk).unwrap_or_default();
-    let volume = handle_at_path(conn, &path)?;
+    let path = source_path(disk);
+    let volume = path.as_deref().map(|path| handle_at_path(conn, path)).transpose()?.flatten();
+    let capacity = match capacity(domain, slot, volume.as_ref()) {
+        // libvirt itself looks at files only; QEMU knows, once it is up.
+        Err(fail) if path.is_none() && !fail.is_disconnect() => 0,
+        other => other?,
+    };
     // A file that no pool knows was made by libvirt itself, on top of another; QEMU makes those in the newer layout.
     let old = match &volume {
         Some(volume) => Element::parse(&volume.get_xml_desc(0)?)?
@@ -320,14 +354,7 @@ fn planned(
     let pool = volume.map(|volume| StoragePool::lookup_by_volume(&volume)?.get_name()).transpose()?;
     let tracked = persistent && format == "qcow2" && !old;
     let mut planned = Planned {
-        saved: SavedDisk {
-            slot: slot.to_owned(),
-            file: place.disk(slot),
-            capacity: domain.get_block_info(slot, 0)?.capacity,
-            format,
-            pool,
-            tracked,
-        },
+        saved: SavedDisk { slot: slot.to_owned(), file: place.disk(slot), capacity, format, pool, tracked },
         since: None,
         backing: None,
     };
@@ -363,7 +390,7 @@ fn sweep(conn: &Connect, domain: &Domain, vm: Uuid) -> Outcome<()> {
 }
 
 /// Takes back what was done to the guest itself.
-fn settle(domain: &Domain, begun: Begun) -> Outcome<()> {
+fn settle(domain: &Domain, begun: &Begun) -> Outcome<()> {
     if begun.halted {
         halted::take_down(domain)?;
     }
@@ -374,7 +401,7 @@ fn settle(domain: &Domain, begun: Begun) -> Outcome<()> {
 }
 
 /// The same on the way out of a failure, which is returned.
-fn calm(domain: &Domain, begun: Begun, fail: Fail) -> Fail {
+fn calm(domain: &Domain, begun: &Begun, fail: Fail) -> Fail {
     match settle(domain, begun) {
         Ok(()) => fail,
         Err(left) => {
@@ -423,7 +450,7 @@ async fn carry_out(inner: &Arc<Inner>, plan: &Arc<Plan>, running: &Running) -> R
     let outcome = if begun.job { follow(inner, &plan.place.vm(), running).await } else { Ok(()) };
     running.stage("ends");
     let own = Arc::clone(plan);
-    let finish = move |conn: &Connect| own.finish(conn, begun, outcome.map_err(Fail::from));
+    let finish = move |conn: &Connect| own.finish(conn, &begun, outcome.map_err(Fail::from));
     inner.call_slow(OPERATION, finish).await
 }
 

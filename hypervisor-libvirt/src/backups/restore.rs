@@ -10,20 +10,20 @@ use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
 
-use super::give_up_tracking;
+use super::forget_tracking;
 use super::manifest::{Found, SavedDisk};
 use crate::backend::Inner;
 use crate::blocking::Lane;
-use crate::compute::clone::{is_copied, new_identity};
 use crate::compute::create::undefine;
+use crate::compute::identity::new_identity;
 use crate::compute::lifecycle::refuse_unless_off;
 use crate::compute::lookup;
-use crate::compute::volumes::{Made, delete_all, handle_at_path};
+use crate::compute::volumes::{Made, delete_all, handle_at_path, resolve};
 use crate::error::{Fail, Outcome, named};
 use crate::storage::{self, usable_pool};
 use crate::tasks::{Running, cancelled};
 use crate::xml::Element;
-use crate::xml::device::source_path;
+use crate::xml::device::{is_own, source_path};
 use crate::xml::marks::Marks;
 use crate::xml::storage::volume_id;
 
@@ -89,7 +89,8 @@ impl Job {
                     let error = error.with_hint("Delete them first, or restore to a new guest");
                     return Err(error.with_target(VmId::NOUN, &vm).into());
                 }
-                let before = lookup::whole_definition(&domain)?;
+                let mut before = lookup::whole_definition(&domain)?;
+                resolve(conn, &mut before)?;
                 for path in replaced(&before, &found) {
                     refuse_backing(conn, &path, &vm)?;
                 }
@@ -136,15 +137,21 @@ impl Job {
         let saved =
             |slot: Option<&str>| found.manifest.disks.iter().find(|disk| Some(disk.slot.as_str()) == slot);
         let lost = |item: &Element| {
-            item.name == "disk" && is_copied(item) && saved(item.attr_at("target", "dev")).is_none()
+            item.name == "disk" && is_own(item) && saved(item.attr_at("target", "dev")).is_none()
         };
         while devices.remove_where(lost).is_some() {}
-        for element in devices.elements_mut().filter(|item| item.name == "disk" && is_copied(item)) {
+        for element in devices.elements_mut().filter(|item| item.name == "disk" && is_own(item)) {
             let Some(disk) = saved(element.attr_at("target", "dev")) else { continue };
             if running.is_cancelled() {
                 return Err(Left::Failed(cancelled().into()));
             }
             running.stage(format!("copies {}", disk.slot));
+            if element.attr_is("type", "network") {
+                running.say(format!(
+                    "{} was on the network, where it stays as it is: the guest gets a copy here",
+                    disk.slot
+                ));
+            }
             self.disk(conn, found, disk, name, element, made)?;
             done = done.saturating_add(disk.capacity);
             running.bytes(done, total);
@@ -191,8 +198,10 @@ impl Job {
         element.replace(Element::new("source").with_attr(key, path?));
         let kind = format.as_ref().map_or("raw", VolumeFormat::as_str);
         element.ensure("driver").set_attr("type", kind);
-        // What libvirt found out about the original's files.
-        element.remove("backingStore");
+        // What libvirt found out about the original's files, and how the original was opened: the copy is neither locked nor far away.
+        for name in ["backingStore", "auth", "encryption"] {
+            element.remove(name);
+        }
         Ok(())
     }
 
@@ -219,13 +228,14 @@ impl Job {
         let vm = found.place.vm();
         let domain = lookup::domain(conn, &vm)?;
         refuse_unless_off(&domain, &vm)?;
-        let before = lookup::whole_definition(&domain)?;
+        let mut before = lookup::whole_definition(&domain)?;
+        resolve(conn, &mut before)?;
         definition.set_child_text("name", domain.get_name().map_err(Fail::from)?);
         definition.set_child_text("uuid", domain.get_uuid_string().map_err(Fail::from)?);
         let mut marks = Marks::read(&definition);
         marks.client_token = Marks::read(&before).client_token;
         marks.write(&mut definition);
-        give_up_tracking(&domain)?;
+        forget_tracking(&domain)?;
         Domain::define_xml(conn, &definition.to_string()).map_err(Fail::from)?;
         delete_all(conn, &replaced(&before, found)).map_err(|fail| {
             let error = Error::from(fail);
@@ -266,7 +276,7 @@ fn short() -> String {
 fn replaced(definition: &Element, found: &Found) -> Vec<String> {
     let saved = |slot: Option<&str>| found.manifest.disks.iter().any(|disk| Some(disk.slot.as_str()) == slot);
     let disks = definition.all("devices/disk").into_iter();
-    let disks = disks.filter(|disk| is_copied(disk) && saved(disk.attr_at("target", "dev")));
+    let disks = disks.filter(|disk| is_own(disk) && saved(disk.attr_at("target", "dev")));
     disks.filter_map(source_path).collect()
 }
 

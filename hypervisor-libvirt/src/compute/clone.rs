@@ -11,10 +11,12 @@ use hypervisor_core::{Effect, Error, Operation, Result};
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
+use virt_sys as sys;
 
 use super::create::undefine;
+use super::identity::new_identity;
 use super::lifecycle::refuse_unless_off;
-use super::volumes::{Made, handle_at_path};
+use super::volumes::{Made, handle_at_path, resolve};
 use super::{Shared, lookup, template};
 use crate::backend::Inner;
 use crate::blocking::Lane;
@@ -23,7 +25,7 @@ use crate::seed;
 use crate::storage;
 use crate::storage::copy::Copies;
 use crate::xml::Element;
-use crate::xml::device::{change_nic, random_mac, source_path, uncopied};
+use crate::xml::device::{change_nic, source_path, uncopied};
 use crate::xml::domain::apply;
 use crate::xml::marks::Marks;
 use crate::xml::storage::{Backing, volume_id, volume_info};
@@ -70,6 +72,7 @@ pub(super) async fn clone(
         let lane = if seeded { Lane::Slow } else { Lane::Fast };
         inner.run(operation, lane, limit, move |conn| job.carry_out(conn)).await?;
         inner.uppers.forget();
+        inner.users.forget();
         return Ok(Started::done(id));
     }
     let own = Arc::clone(inner);
@@ -131,7 +134,8 @@ impl Job {
         if let Some(network) = &self.finish.network {
             crate::network::find(conn, network)?;
         }
-        let definition = lookup::whole_definition(&domain)?;
+        let mut definition = lookup::whole_definition(&domain)?;
+        resolve(conn, &mut definition)?;
         refuse_uncopied(&definition, &self.vm)?;
         let (mut any, mut size) = (false, 0_u64);
         for disk in definition.all("devices/disk").into_iter().filter(|disk| is_copied(disk)) {
@@ -157,6 +161,7 @@ impl Job {
     fn copy(&self, conn: &Connect) -> Outcome<(Element, Made)> {
         let domain = lookup::domain(conn, &self.vm)?;
         let mut definition = lookup::whole_definition(&domain)?;
+        resolve(conn, &mut definition)?;
         self.identify(&mut definition)?;
         let mut made = Made::default();
         for disk in
@@ -244,43 +249,37 @@ impl Job {
             self.copies.begin(volume_id(wanted, &name), volume.get_info()?.allocation)?;
         }
         let copy = storage::make_volume(&pool, &spec, format.as_ref(), backing.as_ref(), copied)?;
-        let at = copy.get_path();
+        let (at, info) = (copy.get_path(), copy.get_info());
         made.push(volume_id(wanted, &name), copy);
-        let key = if disk.attr_is("type", "block") { "dev" } else { "file" };
-        disk.ensure("source").set_attr(key, at?);
-        if let Some(format) = &format {
-            disk.ensure("driver").set_attr("type", format.as_str());
-        }
+        // The copy may lie in a pool of another kind than the original.
+        let block = info?.kind == sys::VIR_STORAGE_VOL_BLOCK;
+        let (kind, key, other) = if block { ("block", "dev", "file") } else { ("file", "file", "dev") };
+        disk.set_attr("type", kind);
+        let source = disk.ensure("source");
+        source.remove_attr(other);
+        source.set_attr(key, at?);
+        let format = format.as_ref().map_or("raw", VolumeFormat::as_str);
+        disk.ensure("driver").set_attr("type", format);
         // What libvirt found out about the original's files.
         disk.remove("backingStore");
         Ok(())
     }
 }
 
-/// Gives a definition a name, a UUID and addresses of its own.
-pub(crate) fn new_identity(definition: &mut Element, name: &str, uuid: Uuid) {
-    definition.set_child_text("name", name).set_child_text("uuid", uuid.to_string());
-    // Both would say that it is the same machine.
-    definition.remove("genid");
-    if let Some(os) = definition.child_mut("os") {
-        os.remove("nvram");
-    }
-    for device in definition.ensure("devices").elements_mut() {
-        match device.name.as_str() {
-            "interface" => drop(device.ensure("mac").set_attr("address", random_mac().to_string())),
-            // Two guests must not write into one file.
-            "serial" | "console" => drop(device.remove("log")),
-            _ => {}
-        }
-    }
-}
-
 /// Refuses a guest with a disk that a copy would leave out, or would write to together with the original.
 pub(crate) fn refuse_uncopied(definition: &Element, vm: &VmId) -> Outcome<()> {
-    match definition.all("devices/disk").into_iter().find_map(uncopied) {
+    let memory = || definition.all("devices/memory").into_iter().find_map(lasting);
+    match definition.all("devices/disk").into_iter().find_map(uncopied).or_else(memory) {
         Some(why) => Err(Error::invalid_state(why).with_target(VmId::NOUN, vm).into()),
         None => Ok(()),
     }
+}
+
+/// Why memory that keeps its content in a file of the host (an NVDIMM) keeps a guest from being copied.
+pub(crate) fn lasting(memory: &Element) -> Option<String> {
+    let path = memory.text_at("source/path").filter(|_| memory.path("target/readonly").is_none())?;
+    let model = memory.attr("model").unwrap_or("dimm");
+    Some(format!("its memory of model `{model}` keeps its content in {path}, and cannot be copied"))
 }
 
 /// Whether a disk has content of its own: drives and disks that nobody writes to are shared.

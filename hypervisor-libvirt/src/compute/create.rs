@@ -96,6 +96,7 @@ fn make(inner: &Inner, conn: &Connect, spec: &VmSpec, options: &VmOptions, uuid:
         {
             return Err(made.undo(fail));
         }
+        inner.users.forget();
         define(conn, spec, &definition).map_err(|fail| made.undo_undefined(fail))
     };
     match (carry_out(), token) {

@@ -1,5 +1,6 @@
 //! Deleting a guest, and its disks where that is asked for.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use hypervisor_core::model::{DeleteVm, DiskDevice, DiskId, DiskInfo, DisposeDisks, VmId};
@@ -8,13 +9,12 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt_sys as sys;
 
-use super::volumes::{delete_all, handle_at_path, named};
+use super::volumes::{delete_all, handle_at_path, located};
 use super::{Shared, lookup};
 use crate::backend::Inner;
 use crate::error::{Fail, Outcome};
 use crate::snapshots::external::chain;
-use crate::storage::user_of;
-use crate::xml::device::is_disk;
+use crate::storage::uses::Uses;
 use crate::xml::snapshot::is_external;
 use crate::xml::{Element, guest};
 
@@ -31,12 +31,9 @@ fn remove(inner: &Inner, conn: &Connect, vm: &VmId, options: &DeleteVm) -> Outco
     let domain = lookup::domain(conn, vm)?;
     lookup::check_uid(&domain, vm, options.expected_uid.as_deref())?;
     let definition = Element::parse(&lookup::definition(&domain)?)?;
-    let mut disks = guest::plain_disks(&definition);
-    for disk in disks.iter_mut().filter(|disk| disk.path.is_none()) {
-        let named = disk.volume.as_ref().map(|volume| named(conn, volume)).transpose()?.flatten();
-        disk.path = named.and_then(|volume| volume.path);
-    }
-    let mut paths = doomed(conn, &domain, &definition, &disks, &options.disks)?;
+    let disks = guest::plain_disks(&definition).into_iter().map(|disk| located(conn, disk));
+    let disks = disks.collect::<Outcome<Vec<_>>>()?;
+    let mut paths = doomed(inner, conn, &domain, &disks, &options.disks)?;
     let active = lookup::is_active(&domain)?;
     if active && !options.power_off {
         return Err(
@@ -91,15 +88,16 @@ fn undefine(domain: &Domain, definition: &Element, test: bool) -> Outcome<()> {
     Ok(domain.undefine_flags(flags)?)
 }
 
-/// The paths of the volumes that go with the guest. A disk that is read-only or shareable may be another guest's as well: with all disks it is
-/// left out then, and by its slot it is refused.
+/// The paths of the volumes that go with the guest. A disk may be another guest's as well, whether the definitions say so or not: with all
+/// disks it is left out then, and by its slot it is refused.
 fn doomed(
+    inner: &Inner,
     conn: &Connect,
     domain: &Domain,
-    definition: &Element,
     disks: &[DiskInfo],
     dispose: &DisposeDisks,
 ) -> Outcome<Vec<String>> {
+    let own = domain.get_uuid().ok();
     let wanted: Vec<&DiskInfo> = match dispose {
         DisposeDisks::Delete => disks.iter().filter(|disk| disk.device == DiskDevice::Disk).collect(),
         DisposeDisks::Listed(slots) => {
@@ -110,19 +108,12 @@ fn doomed(
     let mut paths = Vec::with_capacity(wanted.len());
     for disk in wanted {
         let Some(path) = &disk.path else { continue };
-        let element = definition.all("devices/disk").into_iter().find(|item| is_disk(item, disk.id.as_str()));
-        let common =
-            element.is_some_and(|item| item.child("readonly").is_some() || item.child("shareable").is_some());
-        let other = match common {
-            true => user_of(conn, domain.get_uuid().ok(), |used| used == path.as_str())?,
-            false => None,
-        };
-        match other {
+        match inner.users.ask(conn, |uses| uses.find(own, [path.as_str()]))? {
             None => paths.push(path.clone()),
-            Some(guest) if *dispose == DisposeDisks::Delete => {
+            Some((_, guest)) if *dispose == DisposeDisks::Delete => {
                 tracing::debug!(disk = %disk.id, guest, "a disk that another guest uses too is kept");
             }
-            Some(guest) => {
+            Some((_, guest)) => {
                 let why = format!("the guest `{guest}` uses its disk `{}` too", disk.id);
                 return Err(Error::invalid_state(why).into());
             }
@@ -131,15 +122,26 @@ fn doomed(
     Ok(paths)
 }
 
-/// Refuses to delete what the disks of other guests start from: they would have no content any more.
+/// Refuses to delete what other guests use, or what their disks start from: they would have no content any more.
 fn refuse_bases(inner: &Inner, conn: &Connect, domain: &Domain, paths: &[String]) -> Outcome<()> {
+    let own = domain.get_uuid()?;
+    let mut folders: BTreeMap<String, HashSet<&str>> = BTreeMap::new();
     for path in paths {
         let Some(volume) = handle_at_path(conn, path)? else { continue };
         let uppers = inner.uppers.of(&volume)?;
-        if uppers.is_empty() {
-            continue;
+        // With snapshots go files that no definition names as a disk of this guest.
+        let all = || uppers.iter().chain([path]).map(String::as_str);
+        if let Some((used, guest)) = inner.users.ask(conn, |uses| uses.find(Some(own), all()))? {
+            let what = if used == *path { "uses" } else { "has a disk that starts from" };
+            let why = format!("the guest `{guest}` {what} its disk at {path}");
+            return Err(Error::invalid_state(why).into());
         }
-        if let Some(guest) = user_of(conn, domain.get_uuid().ok(), |used| uppers.contains(used))? {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        folders.entry(folder.to_owned()).or_default().insert(path);
+    }
+    for (folder, bases) in folders {
+        let above = |uses: &Uses| uses.above(conn, own, &folder, &bases);
+        if let Some((path, guest)) = inner.users.ask(conn, above)? {
             let why = format!("the guest `{guest}` has a disk that starts from its disk at {path}");
             return Err(Error::invalid_state(why).into());
         }

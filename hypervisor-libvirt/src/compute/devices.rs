@@ -9,9 +9,10 @@ use hypervisor_core::model::{
 use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
 use virt::connect::Connect;
 use virt::domain::Domain;
+use virt::storage_vol::StorageVol;
 use virt_sys as sys;
 
-use super::volumes::{Made, Plan, check_networks, handle_at_path};
+use super::volumes::{Made, Plan, check_networks, handle_at_path, located};
 use super::{Shared, lookup};
 use crate::backend::Inner;
 use crate::error::{Fail, Outcome, named};
@@ -128,14 +129,29 @@ fn add_disk(inner: &Inner, conn: &Connect, vm: &VmId, spec: &DiskSpec) -> Outcom
     let plugged = planned
         .realise(&mut made)
         .and_then(|disk| plug(inner, conn, &domain, &disk.element(), Feature::HotplugDisk));
+    inner.users.forget();
     plugged.map(|()| slot).map_err(|fail| made.undo(fail))
 }
 
 /// The disk in a slot, or `NotFound`.
-fn disk_in(domain: &Domain, slot: &DiskId) -> Outcome<DiskInfo> {
+fn disk_in(conn: &Connect, domain: &Domain, slot: &DiskId) -> Outcome<DiskInfo> {
     let definition = Element::parse(&lookup::definition(domain)?)?;
     let found = guest::plain_disks(&definition).into_iter().find(|disk| disk.id == *slot);
-    found.ok_or_else(|| slot.not_found().into())
+    located(conn, found.ok_or_else(|| slot.not_found())?)
+}
+
+/// Refuses to delete a volume that another guest uses, or that others start from.
+fn refuse_common(inner: &Inner, conn: &Connect, domain: &Domain, volume: &StorageVol) -> Outcome<()> {
+    let (path, own) = (volume.get_path()?, domain.get_uuid().ok());
+    if let Some((_, guest)) = inner.users.ask(conn, |uses| uses.find(own, [path.as_str()]))? {
+        return Err(Error::invalid_state(format!("the guest `{guest}` uses the disk at {path} too")).into());
+    }
+    if let Some(upper) = crate::storage::upper_of(volume)? {
+        return Err(
+            Error::invalid_state(format!("the volume `{upper}` starts from the disk at {path}")).into()
+        );
+    }
+    Ok(())
 }
 
 /// Detaches a disk, and deletes its volume where that is asked for and once the guest has let go of it.
@@ -144,12 +160,13 @@ pub(super) async fn detach_disk(inner: &Shared, vm: &VmId, slot: &DiskId, option
     let (own, id, wanted) = (Arc::clone(inner), vm.clone(), slot.clone());
     let work = move |conn: &Connect| -> Outcome<(bool, Option<String>)> {
         let domain = lookup::domain(conn, &id)?;
-        let disk = disk_in(&domain, &wanted)?;
+        let disk = disk_in(conn, &domain, &wanted)?;
         if options.delete_volume {
             let volume = disk.path.as_deref().map(|path| handle_at_path(conn, path)).transpose()?.flatten();
-            if volume.is_none() {
+            let Some(volume) = volume else {
                 return Err(Error::invalid("delete_volume", "no pool knows the disk's content").into());
-            }
+            };
+            refuse_common(&own, conn, &domain, &volume).map_err(lookup::named(&id))?;
         }
         let asked =
             unplug(&own, conn, &domain, Feature::HotplugDisk, |device| is_disk(device, wanted.as_str()));
@@ -171,7 +188,7 @@ pub(super) async fn resize_disk(inner: &Shared, vm: &VmId, slot: &DiskId, capaci
     let (id, slot) = (vm.clone(), slot.clone());
     let work = move |conn: &Connect| {
         let domain = lookup::domain(conn, &id)?;
-        let disk = disk_in(&domain, &slot)?;
+        let disk = disk_in(conn, &domain, &slot)?;
         let volume = disk.path.as_deref().map(|path| handle_at_path(conn, path)).transpose()?.flatten();
         let active = lookup::is_active(&domain)?;
         let present = match (active, &volume) {

@@ -16,7 +16,7 @@ use virt_sys as sys;
 
 use super::clone::{is_copied, refuse_uncopied};
 use super::lifecycle::refuse_unless_off;
-use super::volumes::{Made, handle_at_path};
+use super::volumes::{Made, handle_at_path, resolve};
 use super::{Shared, lookup};
 use crate::blocking::Lane;
 use crate::error::{Fail, Outcome};
@@ -66,7 +66,8 @@ impl Plan {
         refuse_unless_off(&domain, vm)?;
         let name = domain.get_name()?;
         let mut disks = Vec::new();
-        let definition = Element::parse(&lookup::definition(&domain)?)?;
+        let mut definition = Element::parse(&lookup::definition(&domain)?)?;
+        resolve(conn, &mut definition)?;
         refuse_uncopied(&definition, vm)?;
         for disk in definition.all("devices/disk") {
             let Some(slot) = disk.attr_at("target", "dev").filter(|_| is_copied(disk)) else { continue };

@@ -177,7 +177,18 @@ fn pending(domain: &Domain, definition: &Element) -> Outcome<Vec<PendingChange>>
     Ok(pending)
 }
 
-fn with_volume(conn: &Connect, mut disk: DiskInfo) -> Outcome<DiskInfo> {
+/// A disk with what the pools know of it. Where storage has a daemon of its own and that is down, they know nothing.
+fn with_volume(conn: &Connect, disk: DiskInfo) -> Outcome<DiskInfo> {
+    match known_volume(conn, disk.clone()) {
+        Err(fail) if fail.kind() == ErrorKind::HostUnreachable => {
+            tracing::debug!(disk = %disk.id, error = %fail, "the pools cannot be asked for a disk");
+            Ok(disk)
+        }
+        other => other,
+    }
+}
+
+fn known_volume(conn: &Connect, mut disk: DiskInfo) -> Outcome<DiskInfo> {
     if let Some(id) = &disk.volume
         && let Some(found) = volumes::named(conn, id)?
     {

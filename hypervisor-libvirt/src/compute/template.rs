@@ -42,7 +42,8 @@ pub(super) async fn create(inner: &Shared, vm: &VmId, spec: &TemplateSpec) -> Re
     let read = move |conn: &Connect| {
         let domain = lookup::domain(conn, &id)?;
         refuse_unless_off(&domain, &id)?;
-        let definition = Element::parse(&lookup::definition(&domain)?)?;
+        let mut definition = Element::parse(&lookup::definition(&domain)?)?;
+        super::volumes::resolve(conn, &mut definition)?;
         // What cannot be copied cannot be sealed either.
         refuse_uncopied(&definition, &id)?;
         Ok(definition)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hypervisor_core::model::{ApplyPolicy, UpdateOutcome, VmChange, VmId};
-use hypervisor_core::{Error, ErrorKind, Operation, Result};
+use hypervisor_core::{Effect, Error, ErrorKind, Operation, Result};
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt_sys as sys;
@@ -166,10 +166,17 @@ fn finish(conn: &Connect, vm: &VmId, change: &VmChange, live: &Live) -> Outcome<
         return Err(only_off(&missing));
     }
     if !change.is_empty() {
-        describe(&domain, change, active && change.apply != ApplyPolicy::NextBoot, lasting)?;
-        if lasting {
-            redefine(conn, &domain, change)?;
+        // What may be refused comes first: of a change that is refused, nothing is made.
+        if lasting && let Err(fail) = redefine(conn, &domain, change) {
+            return Err(match take_back(&domain, live) {
+                Ok(()) => fail,
+                Err(left) => {
+                    let hint = format!("The running guest was not given back what it had: {left}");
+                    Fail::Ours(Error::from(fail).with_effect(Effect::Partial).with_hint(hint))
+                }
+            });
         }
+        describe(&domain, change, active && change.apply != ApplyPolicy::NextBoot, lasting)?;
     }
     let (applied, pending) = fields(change).into_iter().partition(|field| {
         let field = field.as_str();
@@ -211,23 +218,35 @@ fn describe(domain: &Domain, change: &VmChange, live: bool, lasting: bool) -> Ou
     Ok(())
 }
 
+/// Writes what needs a new definition, or nothing at all.
 fn redefine(conn: &Connect, domain: &Domain, change: &VmChange) -> Outcome<()> {
-    if let Some(name) = &change.name
-        && *name != domain.get_name()?
-    {
+    let before = domain.get_name()?;
+    let name = change.name.as_ref().filter(|name| **name != before);
+    if let Some(name) = name {
         lookup::refuse_taken_name(conn, name)?;
         domain.rename(name, 0)?;
     }
-    let mut definition = lookup::whole_definition(domain)?;
-    let before = definition.clone();
-    apply(&mut definition, change);
-    if definition != before {
-        Domain::define_xml(conn, &definition.to_string())?;
-    }
-    if let Some(autostart) = change.autostart {
-        domain.set_autostart(autostart)?;
-    }
-    Ok(())
+    let mut rest = change.clone();
+    (rest.description, rest.add_tags, rest.remove_tags, rest.metadata) = Default::default();
+    let define = || -> Outcome<()> {
+        let mut definition = lookup::whole_definition(domain)?;
+        let before = definition.clone();
+        apply(&mut definition, &rest);
+        if definition != before {
+            Domain::define_xml(conn, &definition.to_string())?;
+        }
+        if let Some(autostart) = change.autostart {
+            domain.set_autostart(autostart)?;
+        }
+        Ok(())
+    };
+    define().map_err(|fail| match name.map(|_| domain.rename(&before, 0)) {
+        None | Some(Ok(_)) => fail,
+        Some(Err(left)) => {
+            let hint = format!("It was renamed, and could not be named `{before}` again: {}", left.message());
+            Fail::Ours(Error::from(fail).with_effect(Effect::Partial).with_hint(hint))
+        }
+    })
 }
 
 /// The fields that a change names.

@@ -1,11 +1,12 @@
 //! Volumes that are made for a guest, and taken back when something fails.
 
 use hypervisor_core::model::{
-    ByteSize, DiskBus, DiskDevice, DiskSource, DiskSpec, NicSource, NicSpec, VolumeFormat, VolumeId,
-    VolumeInfo, VolumeSpec,
+    ByteSize, DiskBus, DiskDevice, DiskInfo, DiskSource, DiskSpec, NicSource, NicSpec, VolumeFormat,
+    VolumeId, VolumeInfo, VolumeSpec,
 };
 use hypervisor_core::{Effect, Error, ErrorKind};
 use virt::connect::Connect;
+use virt::domain::Domain;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 use virt_sys as sys;
@@ -14,7 +15,7 @@ use crate::blocking::CallError as _;
 use crate::error::{Fail, Outcome};
 use crate::storage::{self, find_pool, find_volume};
 use crate::xml::Element;
-use crate::xml::device::{DiskFile, DiskPlan, bus_of, target_of};
+use crate::xml::device::{DiskFile, DiskPlan, bus_of, named_volume, target_of};
 use crate::xml::storage::{Backing, split_volume_id, volume_id, volume_info};
 
 /// The volume at a path, where a pool knows it.
@@ -37,6 +38,44 @@ pub(crate) fn named(conn: &Connect, id: &VolumeId) -> Outcome<Option<VolumeInfo>
     Ok(Some(volume_info(&found.0.get_name()?, &Element::parse(&found.1.get_xml_desc(0)?)?)?))
 }
 
+/// The disk with the path of the volume that it names, where there is one.
+pub(crate) fn located(conn: &Connect, mut disk: DiskInfo) -> Outcome<DiskInfo> {
+    if disk.path.is_none()
+        && let Some(volume) = &disk.volume
+    {
+        disk.path = named(conn, volume)?.and_then(|volume| volume.path);
+    }
+    Ok(disk)
+}
+
+/// Lets disks that name a volume of a pool say the file or device that it is, so that what works on those works on them. Volumes that are
+/// neither stay as they are.
+pub(crate) fn resolve(conn: &Connect, definition: &mut Element) -> Outcome<()> {
+    let Some(devices) = definition.child_mut("devices") else { return Ok(()) };
+    for disk in devices.elements_mut().filter(|item| item.name == "disk") {
+        let Some(id) = named_volume(disk).map(|(pool, volume)| volume_id(pool, volume)) else { continue };
+        let volume = match find_volume(conn, &id) {
+            Ok((_, volume)) => volume,
+            Err(fail) if fail.is_disconnect() => return Err(fail),
+            // Its pool is down, or gone.
+            Err(_) => continue,
+        };
+        let (kind, key) = match volume.get_info()?.kind {
+            sys::VIR_STORAGE_VOL_FILE => ("file", "file"),
+            sys::VIR_STORAGE_VOL_BLOCK => ("block", "dev"),
+            _ => continue,
+        };
+        let path = volume.get_path()?;
+        disk.set_attr("type", kind);
+        let source = disk.ensure("source");
+        for gone in ["pool", "volume", "mode"] {
+            source.remove_attr(gone);
+        }
+        source.set_attr(key, path);
+    }
+    Ok(())
+}
+
 /// The volume at a path, to be acted on.
 pub(crate) fn handle_at_path(conn: &Connect, path: &str) -> Outcome<Option<StorageVol>> {
     match StorageVol::lookup_by_path(conn, path) {
@@ -46,6 +85,16 @@ pub(crate) fn handle_at_path(conn: &Connect, path: &str) -> Outcome<Option<Stora
             fail if fail.has_code(sys::VIR_ERR_NO_STORAGE_VOL) || fail.is_unsupported() => Ok(None),
             fail => Err(fail),
         },
+    }
+}
+
+/// How large a disk of a guest is, which its pool knows where libvirt does not look: at a disk that a guest which is off names by its pool.
+pub(crate) fn capacity(domain: &Domain, slot: &str, volume: Option<&StorageVol>) -> Outcome<u64> {
+    match (domain.get_block_info(slot, 0).map_err(Fail::from), volume) {
+        (Ok(info), _) => Ok(info.capacity),
+        (Err(fail), _) if fail.is_disconnect() => Err(fail),
+        (Err(_), Some(volume)) => Ok(volume.get_info()?.capacity),
+        (Err(fail), None) => Err(fail),
     }
 }
 

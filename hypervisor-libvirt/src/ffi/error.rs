@@ -54,7 +54,7 @@ impl LibvirtError {
         match self.code {
             sys::VIR_ERR_INVALID_CONN => true,
             sys::VIR_ERR_RPC => self.domain == sys::VIR_FROM_RPC,
-            sys::VIR_ERR_SYSTEM_ERROR => self.domain == sys::VIR_FROM_RPC,
+            sys::VIR_ERR_SYSTEM_ERROR => self.domain == sys::VIR_FROM_RPC && !self.is_of_another_daemon(),
             sys::VIR_ERR_INTERNAL_ERROR => {
                 const GONE: [&str; 3] = [
                     "connection closed due to keepalive timeout",
@@ -65,6 +65,12 @@ impl LibvirtError {
             }
             _ => false,
         }
+    }
+
+    /// Whether our daemon answers, and could not reach the one that storage or networks have for themselves on newer hosts. While a
+    /// connection is being opened, it is our own daemon that could not be reached.
+    pub(crate) fn is_of_another_daemon(&self) -> bool {
+        self.domain == sys::VIR_FROM_RPC && self.message.contains("Failed to connect socket to")
     }
 
     /// Whether the library has refused to send the call, because it knew that the socket is closed.

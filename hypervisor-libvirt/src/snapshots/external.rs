@@ -11,7 +11,7 @@ use virt::storage_pool::StoragePool;
 use virt_sys as sys;
 
 use crate::compute::clone::{is_copied, refuse_uncopied};
-use crate::compute::volumes::{Made, delete_all, handle_at_path};
+use crate::compute::volumes::{Made, capacity, delete_all, handle_at_path, resolve};
 use crate::compute::{halted, lookup};
 use crate::error::{Fail, Outcome};
 use crate::storage::{make_volume, refuse_taken_volume, usable_pool};
@@ -57,7 +57,8 @@ pub(super) fn take(
         let error = Error::invalid_state("it does not run, so that there is nothing to freeze");
         return Err(error.with_target(VmId::NOUN, vm).into());
     }
-    let definition = if active { lookup::live(domain)? } else { lookup::whole_definition(domain)? };
+    let mut definition = if active { lookup::live(domain)? } else { lookup::whole_definition(domain)? };
+    resolve(conn, &mut definition)?;
     let name = domain.get_name()?;
     let mut made = Made::default();
     let mut attempt = || -> Outcome<()> {
@@ -129,7 +130,7 @@ fn overlay(
     }
     let file = format!("{name}-{slot}.{}.qcow2", spec.name);
     refuse_taken_volume(&handle, &pool, &file)?;
-    let capacity = ByteSize::bytes(domain.get_block_info(slot, 0)?.capacity);
+    let capacity = ByteSize::bytes(capacity(domain, slot, Some(&volume))?);
     let format = VolumeFormat::parse(disk.attr_at("driver", "type").unwrap_or("raw"));
     let backing = Backing { path, format };
     let wanted = VolumeSpec::new(pool.as_str(), &file, capacity);

@@ -7,9 +7,9 @@ use virt::storage_pool::StoragePool;
 use virt_sys as sys;
 
 use super::find_pool;
+use super::uses::user_of;
 use crate::error::{Fail, Outcome};
 use crate::xml::Element;
-use crate::xml::device::source_path;
 use crate::xml::storage as xml;
 
 /// What is known of a pool.
@@ -95,8 +95,8 @@ pub(super) fn delete(conn: &Connect, id: &PoolId, options: DeletePool) -> Outcom
     if active {
         let volumes = pool.list_all_volumes(0)?;
         let paths = volumes.iter().map(|volume| volume.get_path().map_err(Fail::from));
-        let paths = paths.collect::<Outcome<std::collections::HashSet<_>>>()?;
-        if let Some(guest) = user_of(conn, None, |path| paths.contains(path))? {
+        let paths = paths.collect::<Outcome<Vec<_>>>()?;
+        if let Some(guest) = user_of(conn, paths.iter().map(String::as_str))? {
             let error = Error::invalid_state(format!("the guest `{guest}` uses one of its volumes"));
             return Err(error.with_target(PoolId::NOUN, id).into());
         }
@@ -124,25 +124,4 @@ pub(super) fn delete(conn: &Connect, id: &PoolId, options: DeletePool) -> Outcom
             fail => Err(fail),
         },
     }
-}
-
-/// The first guest, other than this one, that has a disk at such a path.
-pub(crate) fn user_of(
-    conn: &Connect,
-    except: Option<uuid::Uuid>,
-    wanted: impl Fn(&str) -> bool,
-) -> Outcome<Option<String>> {
-    for domain in conn.list_all_domains(0)? {
-        if except.is_some() && domain.get_uuid().ok() == except {
-            continue;
-        }
-        // It may be deleted meanwhile; then it uses nothing.
-        let Ok(text) = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE) else { continue };
-        let definition = Element::parse(&text)?;
-        let mut paths = definition.all("devices/disk").into_iter().filter_map(source_path);
-        if paths.any(|path| wanted(&path)) {
-            return Ok(definition.text_at("name"));
-        }
-    }
-    Ok(None)
 }

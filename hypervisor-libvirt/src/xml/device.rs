@@ -153,17 +153,43 @@ pub(crate) fn source_path(disk: &Element) -> Option<String> {
 /// Why a disk that a guest alone writes to can be neither copied nor left out of a copy, where that is so: its content is reached in another
 /// way than by a file or block device of the host, or is a whole SCSI unit.
 pub(crate) fn uncopied(disk: &Element) -> Option<String> {
-    let kind = disk.attr("device").unwrap_or("disk");
-    let own = matches!(kind, "disk" | "lun")
-        && disk.child("readonly").is_none()
-        && disk.child("shareable").is_none()
-        && disk.child("source").is_some();
-    if !own || (kind == "disk" && source_path(disk).is_some()) {
+    let file = !disk.attr_is("device", "lun") && source_path(disk).is_some();
+    if !is_own(disk) || file {
         return None;
     }
-    let slot = disk.attr_at("target", "dev").unwrap_or_default();
-    let what = if kind == "lun" { "lun" } else { disk.attr("type").unwrap_or("unknown") };
-    Some(format!("its disk `{slot}` is of type `{what}`, and cannot be copied"))
+    Some(format!("its disk `{}` is {}, and cannot be copied", slot_of(disk), what_is(disk)))
+}
+
+/// Why QEMU cannot read the content of a disk that a guest alone writes to and give it to a backup, where that is so. It can do more than copy
+/// files: disks on the network too.
+pub(crate) fn unread(disk: &Element) -> Option<String> {
+    let read = matches!(disk.attr("type"), None | Some("file" | "block" | "network" | "volume" | "nvme"));
+    let lun = disk.attr_is("device", "lun");
+    if !is_own(disk) || (read && !lun) {
+        return None;
+    }
+    Some(format!("its disk `{}` is {}, which QEMU cannot back up", slot_of(disk), what_is(disk)))
+}
+
+/// Whether a disk has content, and its guest alone writes to it.
+pub(crate) fn is_own(disk: &Element) -> bool {
+    matches!(disk.attr("device").unwrap_or("disk"), "disk" | "lun")
+        && disk.child("readonly").is_none()
+        && disk.child("shareable").is_none()
+        && disk.child("source").is_some()
+}
+
+fn slot_of(disk: &Element) -> &str {
+    disk.attr_at("target", "dev").unwrap_or_default()
+}
+
+/// What a disk is, for people.
+fn what_is(disk: &Element) -> String {
+    match (disk.attr("device"), disk.attr("type"), disk.attr_at("source", "protocol")) {
+        (Some("lun"), ..) => "a whole SCSI unit (`lun`)".to_owned(),
+        (_, Some(kind), Some(protocol)) => format!("of type `{kind}` ({protocol})"),
+        (_, kind, _) => format!("of type `{}`", kind.unwrap_or("unknown")),
+    }
 }
 
 /// The volume that a disk names by its pool, where it does so.
@@ -214,21 +240,42 @@ fn set_vlan(nic: &mut Element, vlan: Option<u16>) {
 }
 
 fn set_source(nic: &mut Element, source: &NicSource, field: &str) -> Result<()> {
-    let (kind, source) = match source {
+    let (kind, wanted) = match source {
         NicSource::Network(network) => ("network", Some(("network", network.as_str()))),
         NicSource::Bridge(bridge) => ("bridge", Some(("bridge", bridge.as_str()))),
         NicSource::User => ("user", None),
+        NicSource::Direct(card) => ("direct", Some(("dev", card.as_str()))),
+        NicSource::Other(kind) => {
+            let why = format!(
+                "a NIC of kind `{kind}` has more to it than the SDK has words for; define it with libvirt's own XML"
+            );
+            return Err(Error::invalid(format!("{field}.source"), why));
+        }
         _ => {
             let why = "libvirt has no NIC that is plugged into nothing; use `link_down`";
             return Err(Error::invalid(format!("{field}.source"), why));
         }
     };
+    let before = nic.attr("type").unwrap_or_default().to_owned();
+    if !matches!(before.as_str(), "" | "network" | "bridge" | "user") && before != kind {
+        // They say how the old source is reached, and speak against another.
+        for name in ["virtualport", "driver", "backend"] {
+            nic.remove(name);
+        }
+        nic.remove_attr("managed");
+    }
     nic.set_attr("type", kind);
-    nic.remove("source");
+    let old = nic.remove("source");
     // What libvirt made of the old source must not speak against the new one.
     nic.remove("target");
-    if let Some((name, value)) = source {
-        nic.push(Element::new("source").with_attr(name, value));
+    if let Some((name, value)) = wanted {
+        let mut source = Element::new("source").with_attr(name, value);
+        if kind == "direct" {
+            // Guests on one card see each other in this mode; in libvirt's own default they need a special switch.
+            let mode = old.as_ref().filter(|_| before == kind).and_then(|old| old.attr("mode"));
+            source.set_attr("mode", mode.unwrap_or("bridge"));
+        }
+        nic.push(source);
     }
     Ok(())
 }
@@ -246,7 +293,9 @@ fn nic(element: &Element) -> Option<NicInfo> {
         Some("network") => NicSource::Network(named("network").into()),
         Some("bridge") => NicSource::Bridge(named("bridge")),
         Some("user") => NicSource::User,
-        _ => NicSource::Disconnected,
+        Some("direct") => NicSource::Direct(named("dev")),
+        Some("null") => NicSource::Disconnected,
+        other => NicSource::Other(other.unwrap_or("unknown").to_owned()),
     };
     // What libvirt takes where no model is written.
     let model = NicModel::parse(element.attr_at("model", "type").unwrap_or("rtl8139"));
@@ -338,7 +387,58 @@ mod tests {
         let found = nics(&domain).pop().unwrap();
         assert_eq!(found.source, NicSource::Bridge("br0".into()));
         assert!(found.link_down && found.vlan == Some(7) && found.mac == Some(mac));
-        let wrong = nic_element(&NicSpec::new(NicSource::Disconnected), mac, "nics[1]").unwrap_err();
-        assert!(wrong.fields().contains_key("nics[1].source"));
+        for never in [NicSource::Disconnected, NicSource::Other("vdpa".into())] {
+            let wrong = nic_element(&NicSpec::new(never), mac, "nics[1]").unwrap_err();
+            assert!(wrong.fields().contains_key("nics[1].source"));
+        }
+    }
+
+    #[test]
+    fn what_a_nic_is_plugged_into_is_told_and_kept() {
+        let other = |kind: &str| NicSource::Other(kind.to_owned());
+        for (xml, wanted) in [
+            (
+                "<interface type='direct'><mac address='m'/><source dev='eth0' mode='vepa'/></interface>",
+                NicSource::Direct("eth0".into()),
+            ),
+            (
+                "<interface type='hostdev' managed='yes'><mac address='m'/><source><address type='pci'/></source></interface>",
+                other("hostdev"),
+            ),
+            (
+                "<interface type='vhostuser'><mac address='m'/><source type='unix' path='/s' mode='server'/></interface>",
+                other("vhostuser"),
+            ),
+            (
+                "<interface type='vdpa'><mac address='m'/><source dev='/dev/vhost-vdpa-0'/></interface>",
+                other("vdpa"),
+            ),
+            (
+                "<interface type='ethernet'><mac address='m'/><target dev='tap1' managed='no'/></interface>",
+                other("ethernet"),
+            ),
+            (
+                "<interface type='udp'><mac address='m'/><source address='127.0.0.1' port='1'><local address='127.0.0.1' port='2'/></source></interface>",
+                other("udp"),
+            ),
+            ("<interface type='null'><mac address='m'/></interface>", NicSource::Disconnected),
+        ] {
+            let mut nic = Element::parse(xml).unwrap();
+            assert_eq!(super::nic(&nic).unwrap().source, wanted, "{xml}");
+            change_nic(&mut nic, &NicChange::new().link_down(true)).unwrap();
+            let kept = xml.trim_end_matches("</interface>").replace('\'', "\"");
+            assert_eq!(nic.to_string(), format!("{kept}<link state=\"down\"/></interface>"));
+            change_nic(&mut nic, &NicChange::new().source(NicSource::Network("lan".into()))).unwrap();
+            assert_eq!(
+                nic.to_string(),
+                r#"<interface type="network"><mac address="m"/><link state="down"/><source network="lan"/></interface>"#
+            );
+        }
+        let mut nic = Element::parse("<interface type='direct'><source dev='eth0' mode='private'/><virtualport type='802.1Qbh'/></interface>").unwrap();
+        change_nic(&mut nic, &NicChange::new().source(NicSource::Direct("eth1".into()))).unwrap();
+        assert_eq!(
+            nic.to_string(),
+            r#"<interface type="direct"><virtualport type="802.1Qbh"/><source dev="eth1" mode="private"/></interface>"#
+        );
     }
 }

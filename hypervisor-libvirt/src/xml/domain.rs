@@ -181,30 +181,106 @@ pub(crate) fn is_agent_channel(element: &Element) -> bool {
 /// Sets the memory. Where the domain was given room to grow, it keeps it.
 fn set_memory(domain: &mut Element, kib: u64) {
     let size = |name: &str| domain.child_bytes(name, "KiB").ok().flatten().map(|bytes| bytes >> 10);
-    let roomy = match (size("memory"), size("currentMemory")) {
-        (Some(most), Some(now)) => most > now && kib <= most,
-        _ => false,
-    };
+    let (most, now) = (size("memory"), size("currentMemory"));
+    let cells = domain.all("cpu/numa/cell").into_iter().any(|cell| cell.attr("memory").is_some());
+    let roomy = most.zip(now).is_some_and(|(most, now)| (most > now || cells) && kib <= most);
     let names: &[&str] = if roomy { &["currentMemory"] } else { &["memory", "currentMemory"] };
     for name in names {
         let memory = domain.ensure(name);
         memory.set_attr("unit", "KiB");
         memory.set_text(kib.to_string());
     }
+    if let Some(most) = most.filter(|_| cells && !roomy) {
+        grow_cells(domain, most, kib);
+    }
+}
+
+/// Gives each NUMA node its part of more memory: libvirt takes the sum of them for the guest's, whatever else is written.
+fn grow_cells(domain: &mut Element, before: u64, wanted: u64) {
+    // Of huge pages, the usual ones fit.
+    const STEP: u64 = 2048;
+    let most = domain.child_bytes("maxMemory", "KiB").ok().flatten().map(|bytes| bytes >> 10);
+    if most.is_some_and(|most| most < wanted)
+        && let Some(most) = domain.child_mut("maxMemory")
+    {
+        most.set_attr("unit", "KiB").set_text(wanted.to_string());
+    }
+    let numa = domain.child_mut("cpu").and_then(|cpu| cpu.child_mut("numa"));
+    let Some(numa) = numa else { return };
+    let mut left = wanted.saturating_sub(before);
+    let parts = u64::try_from(numa.children("cell").count()).unwrap_or(u64::MAX).max(1);
+    let share = (left / parts) / STEP * STEP;
+    let mut cells: Vec<&mut Element> = numa.elements_mut().filter(|item| item.name == "cell").collect();
+    cells.reverse();
+    let last = cells.len().saturating_sub(1);
+    for (index, cell) in cells.into_iter().enumerate() {
+        // The first node has the rest.
+        let more = if index == last { left } else { share };
+        left = left.saturating_sub(more);
+        let mut size = Element::new("memory").with_attr("unit", cell.attr("unit").unwrap_or("KiB"));
+        size.set_text(cell.attr("memory").unwrap_or("0"));
+        let now = size.bytes("KiB").unwrap_or_default() >> 10;
+        cell.set_attr("memory", now.saturating_add(more).to_string()).set_attr("unit", "KiB");
+    }
 }
 
 /// Sets the CPUs. Where the domain has room for more, it keeps it.
 fn set_cpus(domain: &mut Element, cpus: u32) {
+    let cells = domain.path("cpu/numa/cell").is_some();
+    let shape = Shape::of(domain);
     let vcpu = domain.ensure("vcpu");
-    let most = vcpu.number().ok().filter(|most| vcpu.attr("current").is_some() && *most >= u64::from(cpus));
-    if most.is_some() {
-        vcpu.set_attr("current", cpus.to_string());
-    } else {
-        vcpu.remove_attr("current");
-        vcpu.set_text(cpus.to_string());
+    let roomy = vcpu.attr("current").is_some() || cells;
+    let most = vcpu.number().ok().filter(|most| roomy && *most >= u64::from(cpus));
+    let most = most.or_else(|| shape.as_ref().map(|shape| shape.room_for(u64::from(cpus))));
+    match most.filter(|most| *most != u64::from(cpus)) {
+        Some(most) => vcpu.set_attr("current", cpus.to_string()).set_text(most.to_string()),
+        None => {
+            vcpu.remove_attr("current");
+            vcpu.set_text(cpus.to_string())
+        }
+    };
+    let most = most.unwrap_or_else(|| u64::from(cpus));
+    if let Some(shape) = shape {
+        shape.write(domain, most);
+    }
+    // The only node has all of them. With several, libvirt gives to the first those that are in none.
+    let numa = domain.child_mut("cpu").and_then(|cpu| cpu.child_mut("numa"));
+    if let Some(numa) = numa.filter(|numa| numa.children("cell").count() == 1)
+        && let Some(cell) = numa.child_mut("cell").filter(|cell| cell.attr("cpus").is_some())
+    {
+        cell.set_attr("cpus", format!("0-{}", most.saturating_sub(1)));
     }
     // A list of single CPUs is for another number of them.
     domain.remove("vcpus");
+}
+
+/// How the CPUs are spread over sockets, where the definition says so: libvirt refuses another number of them than that makes.
+struct Shape {
+    /// The CPUs of one socket.
+    socket: u64,
+}
+
+impl Shape {
+    fn of(domain: &Element) -> Option<Self> {
+        let topology = domain.path("cpu/topology")?;
+        let mut socket = 1_u64;
+        for name in ["dies", "clusters", "modules", "cores", "threads"] {
+            let each = topology.attr_number::<u64>(name).ok()?.unwrap_or(1);
+            socket = socket.checked_mul(each).filter(|socket| *socket > 0)?;
+        }
+        Some(Self { socket })
+    }
+
+    /// The CPUs of as many whole sockets as are needed.
+    fn room_for(&self, cpus: u64) -> u64 {
+        cpus.div_ceil(self.socket).saturating_mul(self.socket)
+    }
+
+    fn write(&self, domain: &mut Element, most: u64) {
+        if let Some(topology) = domain.child_mut("cpu").and_then(|cpu| cpu.child_mut("topology")) {
+            topology.set_attr("sockets", most.div_ceil(self.socket).to_string());
+        }
+    }
 }
 
 /// Writes a change into a domain's definition; what it does not name stays. The name and the autostart flag have calls of
@@ -348,6 +424,53 @@ mod tests {
         assert_eq!(waits_for_power_cycle(&change), ["cpus", "memory", "boot_order", "agent"]);
         apply(&mut domain, &VmChange::new().remove_tag("t").agent(false));
         assert!(!domain.to_string().contains(AGENT_CHANNEL) && !domain.to_string().contains("hv:tag"));
+    }
+
+    #[test]
+    fn sockets_and_nodes_follow_the_number_of_cpus_and_the_memory() {
+        let changed = |xml: &str, change: VmChange| {
+            let mut domain = Element::parse(xml).unwrap();
+            apply(&mut domain, &change);
+            domain.to_string()
+        };
+        let shaped = "<domain><vcpu>4</vcpu><cpu mode=\"host-model\"><topology sockets=\"2\" dies=\"1\" cores=\"2\" threads=\"1\"/></cpu></domain>";
+        assert_eq!(
+            changed(shaped, VmChange::new().cpus(6)),
+            shaped.replace(">4<", ">6<").replace("sockets=\"2\"", "sockets=\"3\"")
+        );
+        assert_eq!(
+            changed(shaped, VmChange::new().cpus(5)),
+            shaped.replace("<vcpu>4<", "<vcpu current=\"5\">6<").replace("sockets=\"2\"", "sockets=\"3\"")
+        );
+        assert_eq!(
+            changed(shaped, VmChange::new().cpus(1)),
+            shaped.replace("<vcpu>4<", "<vcpu current=\"1\">2<").replace("sockets=\"2\"", "sockets=\"1\"")
+        );
+        assert_eq!(changed(shaped, VmChange::new().cpus(4)), shaped);
+        let odd =
+            "<domain><vcpu>4</vcpu><cpu><topology sockets=\"0\" cores=\"0\" threads=\"1\"/></cpu></domain>";
+        assert_eq!(changed(odd, VmChange::new().cpus(2)), odd.replace(">4<", ">2<"));
+
+        let nodes = "<domain><maxMemory slots=\"4\" unit=\"KiB\">4194304</maxMemory><memory unit=\"KiB\">2097152</memory>\
+             <currentMemory unit=\"KiB\">2097152</currentMemory><vcpu>4</vcpu><cpu><numa>\
+             <cell id=\"0\" cpus=\"0-1\" memory=\"1\" unit=\"GiB\"/><cell id=\"1\" cpus=\"2-3\" memory=\"1048576\"/></numa></cpu></domain>";
+        let less = changed(nodes, VmChange::new().memory(ByteSize::gib(1)).cpus(2));
+        assert_eq!(
+            less,
+            nodes
+                .replace("KiB\">2097152</current", "KiB\">1048576</current")
+                .replace("<vcpu>", "<vcpu current=\"2\">")
+        );
+        let more = changed(nodes, VmChange::new().memory(ByteSize::mib(5000 + 2048)));
+        for part in [
+            "<maxMemory slots=\"4\" unit=\"KiB\">7217152</maxMemory><memory unit=\"KiB\">7217152<",
+            "cpus=\"0-1\" memory=\"3608576\" unit=\"KiB\"/>",
+            "cpus=\"2-3\" memory=\"3608576\" unit=\"KiB\"/>",
+        ] {
+            assert!(more.contains(part), "{part} is not in {more}");
+        }
+        let one = "<domain><vcpu>2</vcpu><cpu><numa><cell cpus=\"0-1\"/></numa></cpu></domain>";
+        assert_eq!(changed(one, VmChange::new().cpus(3)), one.replace(">2<", ">3<").replace("0-1", "0-2"));
     }
 
     #[test]

@@ -151,7 +151,27 @@ fn boot_order(domain: &Element) -> Vec<BootDevice> {
         _ => None,
     });
     let mut seen = BTreeSet::new();
-    devices.filter(|device| seen.insert(*device)).collect()
+    let order: Vec<_> = devices.filter(|device| seen.insert(*device)).collect();
+    if !order.is_empty() {
+        return order;
+    }
+    // The other way to say it, device by device.
+    let devices = domain.child("devices").into_iter().flat_map(Element::elements);
+    let mut devices: Vec<_> = devices.filter_map(boots).collect();
+    devices.sort_by_key(|(place, _)| *place);
+    devices.into_iter().map(|(_, device)| device).filter(|device| seen.insert(*device)).collect()
+}
+
+/// What kind of device the guest boots from, where it is one of those, and at which place.
+fn boots(device: &Element) -> Option<(u32, BootDevice)> {
+    let place = device.child("boot")?.attr_number("order").ok().flatten()?;
+    let kind = match (device.name.as_str(), device.attr("device")) {
+        ("disk", None | Some("disk" | "lun")) => BootDevice::Disk,
+        ("disk", Some("cdrom")) => BootDevice::Cdrom,
+        ("interface", _) => BootDevice::Network,
+        _ => return None,
+    };
+    Some((place, kind))
 }
 
 /// A disk whose content is reached in another way than by a volume or a path has no place in a spec: as an empty one it would be another disk.
@@ -235,6 +255,16 @@ mod tests {
         };
         let domain = build(&spec, &machine, &[], Vec::new());
         assert_eq!(config(&domain, Vec::new(), false).unwrap().spec, spec);
+    }
+
+    #[test]
+    fn the_order_of_boots_is_found_device_by_device_too() {
+        let xml = "<domain><os/><devices><disk device='disk'><boot order='3'/></disk><disk device='cdrom'><boot order='1'/></disk>\
+             <disk device='floppy'><boot order='9'/></disk><interface><boot order='2'/></interface><disk><boot order='x'/></disk></devices></domain>";
+        let order = boot_order(&Element::parse(xml).unwrap());
+        assert_eq!(order, [BootDevice::Cdrom, BootDevice::Network, BootDevice::Disk]);
+        let both = xml.replace("<os/>", "<os><boot dev='hd'/></os>");
+        assert_eq!(boot_order(&Element::parse(&both).unwrap()), [BootDevice::Disk]);
     }
 
     #[test]

@@ -62,7 +62,9 @@ pub(crate) fn pool(spec: &PoolSpec) -> Result<Element> {
 pub(crate) fn pool_info(pool: &Element, active: bool, autostart: bool) -> Result<PoolInfo, XmlError> {
     let name = pool.text_at("name").ok_or_else(|| XmlError::new("<name> of the pool is missing"))?;
     let kind = PoolKind::parse(pool.attr("type").unwrap_or_default());
-    let shared = matches!(kind, PoolKind::NetFs | PoolKind::Rbd | PoolKind::Iscsi);
+    let far = ["gluster", "iscsi-direct", "sheepdog", "vstorage"];
+    let shared = matches!(kind, PoolKind::NetFs | PoolKind::Rbd | PoolKind::Iscsi)
+        || pool.attr("type").is_some_and(|kind| far.contains(&kind));
     let mut info = PoolInfo::new(name, kind, active).autostart(autostart).shared(shared);
     info.path = pool.text_at("target/path");
     if active {
@@ -178,5 +180,7 @@ mod tests {
         let xml = "<pool type='dir'><name>p</name><capacity unit='bytes'>0</capacity><target><path>/p</path></target></pool>";
         let info = pool_info(&Element::parse(xml).unwrap(), false, true).unwrap();
         assert_eq!((info.capacity, info.autostart, info.path.as_deref()), (None, true, Some("/p")));
+        let far = Element::parse("<pool type='gluster'><name>g</name></pool>").unwrap();
+        assert!(pool_info(&far, false, true).unwrap().shared && !info.shared);
     }
 }

@@ -18,6 +18,7 @@ const PROGRAM: u32 = 0x2000_8086;
 pub(crate) const DOMAIN_CREATE: u32 = 9;
 pub(crate) const DOMAIN_DEFINE_XML: u32 = 11;
 pub(crate) const VOLUME_CREATE_XML: u32 = 93;
+pub(crate) const DOMAIN_UNDEFINE_FLAGS: u32 = 231;
 pub(crate) const ALL_DOMAIN_STATS: u32 = 344;
 /// Kinds of message.
 const CALL: u32 = 0;

@@ -158,8 +158,12 @@ impl HardwareNic {
         let source = match (word(&self.source, &["network"]), word(&self.source, &["bridge"])) {
             (Some(network), _) => NicSource::Network(NetworkId::from(Place::new(host, network).to_string())),
             (None, Some(bridge)) => NicSource::Bridge(bridge.to_owned()),
-            (None, None) if self.kind.as_deref() == Some("user") => NicSource::User,
-            (None, None) => NicSource::Disconnected,
+            (None, None) => match (self.kind.as_deref(), word(&self.source, &["dev"])) {
+                (Some("user"), _) => NicSource::User,
+                (Some("direct"), Some(card)) => NicSource::Direct(card.to_owned()),
+                (None | Some("" | "network" | "bridge" | "null"), _) => NicSource::Disconnected,
+                (Some(kind), _) => NicSource::Other(kind.to_owned()),
+            },
         };
         let address = word(&self.mac, &["address"]);
         let model = word(&self.model, &["type", "model_type"])
@@ -227,5 +231,14 @@ mod tests {
         );
         let nic = odd.networks[0].to_info("h", 1);
         assert_eq!((nic.id.as_str(), nic.source), ("nic1", NicSource::Network("h/default".into())));
+        let kinds = read(
+            r#"{"networks":[{"type":"direct","source":{"dev":"eth0"}},{"type":"hostdev"},{"type":"null"},{"type":"user"}]}"#,
+        );
+        let kinds: Vec<_> = kinds.networks.iter().map(|nic| nic.to_info("h", 0).source).collect();
+        let direct = NicSource::Direct("eth0".into());
+        assert_eq!(
+            kinds,
+            [direct, NicSource::Other("hostdev".into()), NicSource::Disconnected, NicSource::User]
+        );
     }
 }
