@@ -143,17 +143,9 @@ pub(crate) fn kind_if_known<'de, D: Deserializer<'de>>(
 }
 
 /// For what a server reports: an effect that only a newer version has is none that is known.
-pub(crate) mod effect_if_known {
-    use super::{Deserialize as _, Deserializer, EFFECTS, Effect, Serialize as _, Serializer, named, valued};
-
-    pub(crate) fn serialize<S: Serializer>(effect: &Option<Effect>, to: S) -> Result<S::Ok, S::Error> {
-        effect.as_ref().map(|effect| named(&EFFECTS, effect)).serialize(to)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Effect>, D::Error> {
-        let name = Option::<String>::deserialize(from)?;
-        Ok(name.and_then(|name| valued(&EFFECTS, &name)))
-    }
+pub(crate) fn effect_if_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Effect>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    Ok(name.and_then(|name| Effect::ALL.iter().copied().find(|effect| effect.as_str() == name)))
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ pub struct TaskInfo {
     #[serde(default, deserialize_with = "crate::error::wire::kind_if_known")]
     pub error_kind: Option<ErrorKind>,
     /// What is known of the effect of work that has failed, where the driver can tell: of several steps, the first may have been done.
-    #[serde(default, with = "crate::error::wire::effect_if_known")]
+    #[serde(default, deserialize_with = "crate::error::wire::effect_if_known")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub effect: Option<Effect>,
     /// What it warned of. A task with warnings has succeeded.

@@ -207,7 +207,9 @@ pub(crate) async fn detach_disk(
                     let dropped = drop_volume(inner, &found, &volume).await;
                     dropped.map_err(|error| match error.hint() {
                         Some(_) => error.after_part(),
-                        None => error.after_part().with_hint("The disk is detached; its volume may be there still"),
+                        None => error
+                            .after_part()
+                            .with_hint("The disk is detached; its volume may be there still"),
                     })
                 }
                 None => Ok(None),
