@@ -20,7 +20,7 @@ struct Kept {
     ended: bool,
 }
 
-/// The stream behind [`follow_events`](crate::Hypervisor::follow_events), which has been opened once.
+/// The stream behind `hypervisor.follow_events(query)`, which has been opened once.
 pub(crate) fn keep(backend: Arc<dyn Hypervisor>, query: EventQuery, events: EventStream) -> EventStream {
     let gap = Some("events are told from now on".to_owned());
     let kept = Kept { backend, query, events: Some(events), gap, pause: Duration::ZERO, ended: false };

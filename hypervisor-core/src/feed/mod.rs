@@ -3,7 +3,7 @@
 //! - [`Poller`] gives a driver whose server only answers questions the [`Events`](crate::Events) trait: one look at all guests serves every
 //!   reader, and what differs from the look before is an event.
 //! - [`merge`] makes one feed of several backends and says of each whether it is heard from. Of one backend,
-//!   [`follow_events`](crate::Hypervisor::follow_events) gives a stream that goes on.
+//!   `hypervisor.follow_events(query)` gives a stream that goes on.
 
 mod diff;
 mod keep;

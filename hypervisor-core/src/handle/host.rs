@@ -92,7 +92,7 @@ impl dyn Hypervisor {
     }
 
     /// What happens from now on, as a stream. A gap in it is an [`EventKind::Resync`](crate::model::EventKind::Resync). It may end,
-    /// with an error as its last item: [`follow_events`](Self::follow_events) does not.
+    /// with an error as its last item: `follow_events` does not.
     ///
     /// # Errors
     /// As the backend gives them.
@@ -100,7 +100,7 @@ impl dyn Hypervisor {
         Link::new(self).call(Operation::Watch, &[], self.watch(query)).await
     }
 
-    /// What happens from now on, for a program that keeps something as it is to be: as [`events`](Self::events), and when the stream is
+    /// What happens from now on, for a program that keeps something as it is to be: as `events`, and when the stream is
     /// lost it is opened again, after pauses that grow from nothing to a minute. Each time that events may have been missed is one
     /// [gap](crate::model::EventKind::is_gap), and so is the first item: whoever reads everything again at each gap has never missed
     /// anything.
