@@ -309,12 +309,16 @@ mod tests {
         assert_eq!(pve.count("GET", "/nodes/*/tasks"), 0, "its own tasks are looked at without the server");
     }
 
-    async fn end(proxmox: &Proxmox, started: Started<BatchOutput>) -> hypervisor_core::model::TaskInfo {
-        let task = started.task.unwrap();
+    /// How the task of a call ended.
+    async fn end(
+        proxmox: &Proxmox,
+        started: Started<BatchOutput>,
+    ) -> Option<hypervisor_core::model::TaskInfo> {
+        let task = started.task?;
         loop {
-            let info = hypervisor_core::traits::Tasks::get_task(proxmox, &task, None).await.unwrap();
+            let info = hypervisor_core::traits::Tasks::get_task(proxmox, &task, None).await.ok()?;
             if info.state.is_final() {
-                return info;
+                return Some(info);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -330,7 +334,7 @@ mod tests {
         let proxmox = Box::pin(Proxmox::connect(config)).await.unwrap();
         let starts = ["100", "101"].map(|vm| BatchOp::power(vm, PowerAction::Start));
         for started in proxmox.submit_bulk(&starts).await.unwrap() {
-            let end = end(&proxmox, started.unwrap()).await;
+            let end = end(&proxmox, started.unwrap()).await.unwrap();
             assert_eq!(end.state, hypervisor_core::model::TaskState::Succeeded, "{end:?}");
         }
         assert!(pve.guests().iter().all(|guest| guest.running));
@@ -356,7 +360,7 @@ mod tests {
         let mut states = Vec::new();
         for started in proxmox.submit_bulk(&starts).await.unwrap() {
             states.push(match started {
-                Ok(started) => Ok(end(&proxmox, started).await.state),
+                Ok(started) => Ok(end(&proxmox, started).await.unwrap().state),
                 Err(error) => Err(error.kind()),
             });
         }
@@ -373,7 +377,7 @@ mod tests {
         let begun = proxmox.submit_bulk(&starts()).await.unwrap();
         pve.faults().on("GET", "/nodes/*/qemu/*/status/current").times(4).answer(429, "Too Many Requests");
         for started in begun {
-            let end = end(&proxmox, started.unwrap()).await;
+            let end = end(&proxmox, started.unwrap()).await.unwrap();
             assert_eq!(end.state, hypervisor_core::model::TaskState::Succeeded, "{end:?}");
         }
         assert_eq!(pve.faults().struck(), 4, "looks were refused");
