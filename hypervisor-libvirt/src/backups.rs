@@ -3,6 +3,9 @@
 //! QEMU itself writes them (a push backup), so that those of a running guest show one moment. libvirt does this for
 //! running guests only: a stopped one is brought up with its CPUs halted meanwhile. A backup of changes is a qcow2
 //! file on top of its parent's.
+//!
+//! Disks on the network (rbd, iscsi, nbd) are backed up as well, because QEMU reads them. A restored guest has a copy of such a disk in a pool;
+//! what is on the network stays as it is. Disks that QEMU does not read itself (a whole SCSI unit, `vhostuser`) are refused by their slot.
 
 mod create;
 mod manifest;

@@ -50,6 +50,7 @@ pub(super) async fn restore(
         let work = move |conn: &Connect| job.carry_out(conn, &running);
         let outcome = own.run(OPERATION, Lane::Slow, storage::COPY_LIMIT, work).await;
         own.forget_facts(restored.as_str());
+        own.users.forget();
         outcome
     });
     Ok(Started::running(vm, task))

@@ -85,7 +85,9 @@ pub(super) async fn clone(
                 whole(&own, operation, job).await
             }
         };
-        copies.watch(&own, &running, work).await
+        let outcome = copies.watch(&own, &running, work).await;
+        own.users.forget();
+        outcome
     });
     Ok(Started::running(id, task))
 }
