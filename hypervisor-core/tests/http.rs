@@ -381,9 +381,9 @@ async fn a_download_is_a_stream_and_a_stall_ends_it() {
 #[tokio::test]
 async fn a_stream_that_fails_says_why_and_a_slow_one_is_waited_for() {
     let server = Server::start(vec![OK, OK]).await;
-    let http = Http::new(server.config().request_timeout(Duration::from_millis(400))).unwrap();
+    let http = Http::new(server.config().request_timeout(Duration::from_secs(1))).unwrap();
     let pieces = futures::stream::unfold(0, |at| async move {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         (at < 5).then(|| (Ok(Bytes::from_static(b"x")), at + 1))
     });
     let slow = Request::put("/x").stream("application/octet-stream", ByteStream::new(5, pieces));

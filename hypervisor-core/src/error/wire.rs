@@ -143,7 +143,9 @@ pub(crate) fn kind_if_known<'de, D: Deserializer<'de>>(
 }
 
 /// For what a server reports: an effect that only a newer version has is none that is known.
-pub(crate) fn effect_if_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Effect>, D::Error> {
+pub(crate) fn effect_if_known<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Effect>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
     Ok(name.and_then(|name| Effect::ALL.iter().copied().find(|effect| effect.as_str() == name)))
 }

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 /// How near the end of a task a look is aimed: within this part of its length.
 const NEAR: u32 = 16;
-/// After so many ends a look goes out early, to see whether such tasks have become quicker.
-const PROBE: u32 = 16;
+/// After so many ends a look goes out early, to see whether such tasks have become quicker: twice as many each time that they have not, up to
+/// the second.
+const PROBE: u32 = 2;
+const LONGEST_PROBE: u32 = 16;
+/// So many in a row that take longer are a change, after which little is known.
+const CHANGE: u32 = 3;
 /// The shortest step in time that is worth a look.
 const STEP: Duration = Duration::from_millis(10);
 /// What takes so many times as long as the others has a length of its own.
@@ -41,6 +45,8 @@ pub struct TaskPace {
     /// How many ended since a look went out early, and whether one was at work then.
     ends: u32,
     missed: bool,
+    /// After how many ends the next one goes out.
+    probe: u32,
     /// How long those take that take much longer: where lengths are mixed, they are not found by ever longer pauses alone.
     slow: Option<Box<TaskPace>>,
     /// How many lengths there are before this one.
@@ -90,6 +96,9 @@ impl TaskPace {
                 slow.nth = self.nth + 1;
                 slow.ended(at_work, ended);
             }
+            if self.late == CHANGE {
+                self.probe = PROBE;
+            }
             let more = (high / NEAR).max(STEP).saturating_mul(1 << self.late);
             self.high = Some(ended.min(high.saturating_add(more)));
             return;
@@ -102,10 +111,10 @@ impl TaskPace {
         }
         self.low = self.low.max(at_work).min(high);
         self.high = Some(high);
-        if self.ends >= PROBE {
-            // What went well is tried again sooner.
-            self.ends = if self.missed { 0 } else { PROBE / 4 * 3 };
-            self.missed = false;
+        if self.ends >= self.probe.max(PROBE) {
+            // What went well is tried again soon.
+            self.probe = if self.missed { (self.probe.max(PROBE) * 2).min(LONGEST_PROBE) } else { PROBE };
+            (self.ends, self.missed) = (0, false);
             self.low /= 2;
         }
     }
@@ -189,11 +198,11 @@ mod tests {
         };
         // Without lengths of their own for slow ones: 44 and 530 ms, 21 and 190 ms, 40 and 780 ms.
         let (looks, late) = figures(&|dice| if dice.bool() { 100 } else { 2_000 });
-        assert!(looks <= 52 && late < ms(300), "{looks}, {late:?}");
+        assert!(looks <= 54 && late < ms(120), "{looks}, {late:?}");
         let (looks, late) = figures(&|dice| if dice.u8(..10) == 0 { 3_000 } else { 100 });
         assert!(looks <= 24 && late < ms(60), "{looks}, {late:?}");
         let (looks, late) = figures(&|dice| [100, 1_000, 5_000][dice.usize(..3)]);
-        assert!(looks <= 50 && late < ms(500), "{looks}, {late:?}");
+        assert!(looks <= 56 && late < ms(350), "{looks}, {late:?}");
     }
 
     #[test]
