@@ -149,23 +149,32 @@ mod fakes {
         let pve =
             FakePve::builder().tls().vm(FakeGuest::vm(100).name("web-1").set("serial0", "socket").running());
         let pve = pve.start().await.unwrap();
-        let mut command = at(&pve, &["console", "web-1"]);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        use std::io::Write as _;
-        let mut keys = child.stdin.take().unwrap();
         // Ctrl-] detaches; what comes behind it is not sent.
-        keys.write_all(b"root\r").unwrap();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        keys.write_all(b"\x1dmore").unwrap();
-        let output = tokio::task::block_in_place(|| child.wait_with_output()).unwrap();
-        let err = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{err}");
+        let mut command = at(&pve, &["console", "web-1"]);
+        let attached = tokio::task::block_in_place(|| typed_into(&mut command, &[b"root\r", b"\x1dmore"]));
+        assert_eq!(attached.code, 0, "{attached:?}");
+        let (out, err) = (&attached.out, &attached.err);
         assert!(err.contains("Ctrl-] detaches") && err.contains("detached from web-1"), "{err}");
-        let out = String::from_utf8(output.stdout).unwrap();
         assert!(out.contains("root") && !out.contains("more"), "{out:?}");
         let none = hv(&pve, &["console", "web-1", "--kind", "spice"]);
         assert!(!format!("{none:?}").contains("password  ey"), "{none:?}");
+    }
+
+    /// A command into whose input this is typed, part by part.
+    fn typed_into(command: &mut Command, typed: &[&[u8]]) -> Ran {
+        use std::io::Write as _;
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut keys = child.stdin.take().unwrap();
+        for part in typed {
+            keys.write_all(part).unwrap();
+            std::thread::park_timeout(Duration::from_secs(2));
+        }
+        drop(keys);
+        let output = child.wait_with_output().unwrap();
+        let code = output.status.code().and_then(|code| u8::try_from(code).ok()).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code, out: text(output.stdout), err: text(output.stderr) }
     }
 
     /// A command in a terminal of its own, in which this is typed.
@@ -270,8 +279,10 @@ mod fakes {
             let disk = ["--memory", "1GiB", "--disk", "10GiB"];
             hv(&[&["create", "web-1", "--serial", "--start", "--wait"][..], &disk].concat()).good();
             assert!(hv(&["list"]).good().contains("web-1  100  running"));
-            // The serial port of a guest in memory is a device, as it is on libvirt.
-            assert!(hv(&["console", "web-1"]).bad(10).contains("the gateway cannot relay it"));
+            let attached =
+                typed_into(program(&["console", "web-1"]).env("HV_URL", &url), &[b"root\r", b"\x1dmore"]);
+            let out = attached.good();
+            assert!(out.contains("root") && !out.contains("more"), "{out:?}");
             assert_eq!(hv(&["console", "web-1", "--json"]).json()["path"], "/dev/pts/0");
             assert!(hv(&["snapshot", "create", "web-1", "clean", "--wait"]).good().contains("taken"));
             assert!(hv(&["clone", "web-1", "web-2", "--wait"]).good().contains("cloned"));

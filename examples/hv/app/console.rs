@@ -4,7 +4,8 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::sync::Arc;
 
 use hypervisor::model::{ConsoleAccess, ConsoleKind};
-use hypervisor::{Error, Hypervisor, Operation, Result, Vm, VmId};
+use hypervisor::{Error, Hypervisor, Result, Vm};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use super::Ui;
@@ -56,20 +57,14 @@ fn address(ui: &mut Ui, mut access: ConsoleAccess, password: bool) {
 }
 
 /// Both ends of an open console.
-#[cfg_attr(
-    not(any(feature = "libvirt", feature = "proxmox", feature = "client")),
-    allow(dead_code, reason = "no driver that has consoles is compiled in")
-)]
 struct Wire {
     from_guest: mpsc::Receiver<Result<Vec<u8>>>,
     to_guest: mpsc::Sender<Vec<u8>>,
 }
 
 /// The ends that the backend's side holds: from the guest, and to it.
-#[cfg(any(feature = "libvirt", feature = "proxmox", feature = "client"))]
 type Far = (mpsc::Sender<Result<Vec<u8>>>, mpsc::Receiver<Vec<u8>>);
 
-#[cfg(any(feature = "libvirt", feature = "proxmox", feature = "client"))]
 fn wire() -> (Wire, Far) {
     let (out, from_guest) = mpsc::channel(64);
     let (to_guest, typed) = mpsc::channel(64);
@@ -86,23 +81,20 @@ async fn open(hv: &Arc<dyn Hypervisor>, vm: &Vm, args: &Console) -> Result<Wire>
     if let Some(proxmox) = hv.backend::<hypervisor::proxmox::Proxmox>() {
         return Ok(terminal(proxmox.open_console(vm.id(), &ConsoleKind::Serial).await?));
     }
-    #[cfg(feature = "client")]
-    if let Some(gateway) = hv.backend::<hypervisor::client::dialect::v1::V1>() {
-        return Ok(web_socket(gateway.open_console(vm.id(), &ConsoleKind::Serial).await?));
-    }
+    let why = match vm.stream_console(&ConsoleKind::Serial).await {
+        Ok(stream) => return Ok(byte_stream(stream)),
+        Err(error) if error.is_unsupported() => error,
+        Err(error) => return Err(error),
+    };
     let _ = (hv, args);
     // A guest that has no such console is the nearer reason.
     vm.console(&ConsoleKind::Serial).await?;
-    let why = "its serial ports cannot be attached to from here";
-    let error = Error::unsupported(Operation::GetConsole, why).with_target(VmId::NOUN, vm.id());
-    Err(error.with_hint(
+    Err(why.with_hint(
         "`hv console --kind vnc` says how to reach its screen; `--json` where the port is on the host",
     ))
 }
 
-#[cfg(feature = "libvirt")]
-fn byte_stream(stream: hypervisor::libvirt::ConsoleStream) -> Wire {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+fn byte_stream<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S) -> Wire {
     let (wire, (out, mut typed)) = wire();
     let (mut read, mut write) = tokio::io::split(stream);
     tokio::spawn(async move {
@@ -129,7 +121,6 @@ fn byte_stream(stream: hypervisor::libvirt::ConsoleStream) -> Wire {
     wire
 }
 
-#[cfg(feature = "libvirt")]
 fn broken(error: &std::io::Error) -> Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     inner.cloned().unwrap_or_else(|| Error::new(hypervisor::ErrorKind::Transport, error.to_string()))
@@ -162,35 +153,6 @@ fn terminal(mut console: hypervisor::proxmox::Console) -> Wire {
             };
             if let Err(error) = sent {
                 let _ = out.send(Err(error)).await;
-                break;
-            }
-        }
-    });
-    wire
-}
-
-#[cfg(feature = "client")]
-fn web_socket(socket: hypervisor::client::WebSocket) -> Wire {
-    use futures::{SinkExt as _, StreamExt as _};
-    use hypervisor::client::Message;
-    let (wire, (out, mut typed)) = wire();
-    let (mut write, mut read) = socket.split();
-    tokio::spawn(async move {
-        while let Some(message) = read.next().await {
-            let bytes = message.map(|message| match message {
-                Message::Text(text) => text.into_bytes(),
-                Message::Binary(bytes) => bytes.to_vec(),
-                _ => Vec::new(),
-            });
-            let ends = bytes.is_err();
-            if out.send(bytes).await.is_err() || ends {
-                break;
-            }
-        }
-    });
-    tokio::spawn(async move {
-        while let Some(keys) = typed.recv().await {
-            if write.send(Message::Binary(keys.into())).await.is_err() {
                 break;
             }
         }
