@@ -87,7 +87,9 @@ fn brief(view: &View, vm: &VmId) -> Option<VmInfo> {
 }
 
 /// The guests of these operations as they are.
-async fn guests(inner: &Inner, ops: &[BatchOp]) -> Result<HashMap<VmId, VmInfo>> {
+///
+/// Of one that this process has changed, and whose host does not tell how it is now, nothing is known.
+async fn guests(inner: &Inner, ops: &[BatchOp]) -> Result<HashMap<VmId, Result<VmInfo>>> {
     let operation = Operation::SubmitBatch;
     let wanted: HashSet<&VmId> = ops.iter().filter_map(BatchOp::vm).collect();
     let now = Instant::now();
@@ -100,8 +102,12 @@ async fn guests(inner: &Inner, ops: &[BatchOp]) -> Result<HashMap<VmId, VmInfo>>
             since = now;
             continue;
         }
-        list::refresh(inner, operation, &mut known, &mut view.unreachable.clone()).await;
-        return Ok(known.into_iter().map(|guest| (guest.id.clone(), guest)).collect());
+        let mut old = list::refresh(inner, operation, &mut known, &mut view.unreachable.clone()).await;
+        let seen = known.into_iter().map(|guest| {
+            let refusal = old.remove(&guest.id);
+            (guest.id.clone(), refusal.map_or(Ok(guest), Err))
+        });
+        return Ok(seen.collect());
     }
 }
 
@@ -116,7 +122,8 @@ async fn submit(inner: &Arc<Inner>, ops: &[BatchOp]) -> Result<Vec<Result<Starte
             answers.push(Err(crate::error::unsupported(operation, "only power verbs go together")));
             continue;
         };
-        let looked = guests.get(vm).ok_or_else(|| vm.not_found()).and_then(|guest| {
+        let known = guests.get(vm).ok_or_else(|| vm.not_found());
+        let looked = known.and_then(|guest| guest.as_ref().map_err(Error::clone)).and_then(|guest| {
             inner.require(action.operation(), &action.needs())?;
             action.check_state(&guest.state)?;
             if guest.template {
@@ -148,7 +155,7 @@ async fn submit(inner: &Arc<Inner>, ops: &[BatchOp]) -> Result<Vec<Result<Starte
         other => other?,
     };
     let places = going.iter().filter_map(|(vm, _, _)| {
-        let guest = guests.get(vm)?;
+        let guest = guests.get(vm)?.as_ref().ok()?;
         Some((vm.clone(), guest.host.clone()?, guest.kind))
     });
     let ended = follow(inner, task.clone(), *first, places.collect());
@@ -366,6 +373,25 @@ mod tests {
         }
         let done = Ok(hypervisor_core::model::TaskState::Succeeded);
         assert_eq!(states, [done, Err(ErrorKind::PermissionDenied), done]);
+    }
+
+    #[tokio::test]
+    async fn a_guest_whose_host_does_not_tell_how_it_is_now_is_not_judged_by_how_it_was() {
+        let pve = FakePve::builder().many(1).task_time(Duration::from_millis(5)).start().await.unwrap();
+        let config = ProxmoxConfig::new(&pve.url()).unwrap().token(pve.token_id(), pve.token_secret());
+        let proxmox = Arc::new(Box::pin(Proxmox::connect(config)).await.unwrap());
+        let hv: Arc<dyn hypervisor_core::Hypervisor> = Arc::clone(&proxmox) as Arc<_>;
+        let vm = hv.vm(VmId::from("1000"));
+        vm.start().await.unwrap().await.unwrap();
+        // From now on the cluster is known to run it, for as long as a batch takes that for true.
+        assert!(proxmox.inner.view_since(Operation::SubmitBatch, Instant::now()).await.is_ok());
+        vm.power_off().await.unwrap().await.unwrap();
+        pve.faults().on("GET", "/nodes/*/qemu").times(1).answer(429, "Too Many Requests");
+        let start = [BatchOp::power("1000", PowerAction::Start)];
+        let refused = proxmox.submit_bulk(&start).await.unwrap().remove(0).unwrap_err();
+        assert_eq!((refused.kind(), refused.retry()), (ErrorKind::RateLimited, Retry::Safe), "{refused}");
+        let begun = proxmox.submit_bulk(&start).await.unwrap().remove(0).unwrap();
+        assert!(end(&proxmox, begun).await.is_some());
     }
 
     #[tokio::test]

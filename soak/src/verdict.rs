@@ -33,7 +33,13 @@ pub(crate) async fn look(hv: &Arc<dyn Hypervisor>, name: &str, known: Option<Vm>
         };
         match info {
             Ok(info) if info.name != name => return Ok(None),
-            Ok(info) if is_quiet(hv, &info).await? => return Ok(Some(guest(hv, &info).await?)),
+            // Read again: a task may have ended between the two looks.
+            Ok(info) if is_quiet(hv, &info).await? => match hv.get_vm(&info.id).await {
+                Ok(info) if info.name == name => return Ok(Some(guest(hv, &info).await?)),
+                Ok(_) => return Ok(None),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            },
             Ok(_) => {}
             Err(error) if error.is_not_found() => {
                 missed += 1;

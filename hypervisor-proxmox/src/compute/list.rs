@@ -1,12 +1,12 @@
 //! Guests, listed and read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use hypervisor_core::model::{
     GuestKind, HostId, Page, PageRequest, Unreachable, VmConfig, VmId, VmInfo, VmQuery, VmState,
 };
-use hypervisor_core::{ErrorKind, Operation, Result};
+use hypervisor_core::{Error, ErrorKind, Operation, Result};
 
 use crate::api::Call;
 use crate::backend::{Found, Inner};
@@ -50,45 +50,52 @@ pub(crate) async fn everywhere(
 ) -> Result<(Vec<VmInfo>, Vec<Unreachable>)> {
     let (view, mut guests) = inner.guests(operation).await?;
     let mut unreachable = view.unreachable.clone();
-    refresh(inner, operation, &mut guests, &mut unreachable).await;
+    // The cluster's own view is better than none.
+    let _ = refresh(inner, operation, &mut guests, &mut unreachable).await;
     Ok((guests, unreachable))
 }
 
-/// Looks once more at guests that were changed so recently that the cluster's list may not show it.
+/// Looks once more at guests that were changed so recently that the cluster's list may not show it. What a host is asked in vain is given back:
+/// its guests are then as the cluster saw them last.
 pub(crate) async fn refresh(
     inner: &Inner,
     operation: Operation,
     guests: &mut [VmInfo],
     unreachable: &mut Vec<Unreachable>,
-) {
+) -> HashMap<VmId, Error> {
     let changed = inner.locator.changed();
     let stale = |vm: &VmInfo| {
         vm.state != VmState::Unreachable
             && (matches!(vm.state, VmState::Unknown(_))
                 || (!changed.is_empty() && vmid(&vm.id).is_ok_and(|number| changed.contains(&number))))
     };
-    let hosts: BTreeSet<(HostId, bool)> = guests
-        .iter()
-        .filter(|vm| stale(vm))
-        .filter_map(|vm| Some((vm.host.clone()?, vm.kind == GuestKind::Container)))
-        .collect();
-    let looks = hosts.iter().map(|(host, container)| async move {
-        let kind = if *container { GuestKind::Container } else { GuestKind::Vm };
-        (host, rows(inner, operation, host, kind).await)
-    });
-    for (host, fresh) in futures::future::join_all(looks).await {
-        match fresh {
-            Ok(fresh) => merge(guests, fresh),
-            Err(error) if error.kind() == ErrorKind::HostUnreachable => {
-                if !unreachable.iter().any(|known| known.host == *host) {
-                    unreachable.push(Unreachable::new(host, error.message()));
-                }
-            }
-            // The cluster's own view is better than none.
-            Err(_) => {}
+    let mut hosts: Vec<(HostId, GuestKind)> = Vec::new();
+    for vm in guests.iter().filter(|vm| stale(vm)) {
+        if let Some(place) =
+            vm.host.clone().map(|host| (host, vm.kind)).filter(|place| !hosts.contains(place))
+        {
+            hosts.push(place);
         }
     }
+    let looks = hosts.iter().map(|(host, kind)| rows(inner, operation, host, *kind));
+    let mut old = HashMap::new();
+    for ((host, kind), fresh) in hosts.iter().zip(futures::future::join_all(looks).await) {
+        let error = match fresh {
+            Ok(fresh) => {
+                merge(guests, fresh);
+                continue;
+            }
+            Err(error) => error,
+        };
+        if error.kind() == ErrorKind::HostUnreachable && !unreachable.iter().any(|known| known.host == *host)
+        {
+            unreachable.push(Unreachable::new(host, error.message()));
+        }
+        let there = |vm: &&VmInfo| vm.host.as_ref() == Some(host) && vm.kind == *kind && stale(vm);
+        old.extend(guests.iter().filter(there).map(|vm| (vm.id.clone(), error.clone())));
+    }
     inner.intents.mark(guests);
+    old
 }
 
 /// What the node says counts; only the group stands in the cluster's list alone.
