@@ -210,7 +210,7 @@ GOOD = {
     "create_backup": new(lambda: {"vm_id": vm()}),
     "get_backup": of(backup_id=backup),
     "delete_backup": of(backup_id=backup),
-    "restore_backup": of(backup_id=backup),
+    "restore_backup": new(lambda: {}, backup_id=backup),
     "get_task": of(job_id=job),
     "get_task_log": of(job_id=job),
     "cancel_task": of(job_id=lasting_job),
