@@ -156,8 +156,7 @@ impl FromStr for ErrorKind {
 
     /// Reads the [stable name](Self::as_str).
     fn from_str(name: &str) -> Result<Self> {
-        let known = Self::ALL.iter().copied().find(|kind| kind.as_str() == name);
-        known.ok_or_else(|| Error::invalid("kind", format!("`{name}` is no kind of error")))
+        Self::named(name).ok_or_else(|| Error::invalid("kind", format!("`{name}` is no kind of error")))
     }
 }
 

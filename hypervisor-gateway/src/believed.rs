@@ -15,16 +15,11 @@ const MOST: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Believed {
     found: Mutex<Found>,
-    /// Counts the tokens that were revoked here, for whoever has a stream open.
+    /// How often a token was revoked here, told also to whoever has a stream open; it changes only while `found` is held.
     revoked: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Found {
-    /// How often a token was revoked here.
-    revoked: u64,
-    by_hash: HashMap<String, (Instant, Arc<Principal>)>,
-}
+type Found = HashMap<String, (Instant, Arc<Principal>)>;
 
 /// That the database is asked now: what it answers counts only if no token was revoked here in the meantime.
 #[derive(Debug, Clone, Copy)]
@@ -38,31 +33,29 @@ impl Believed {
     /// Who it is, if that was found no longer ago than this.
     pub(crate) fn get(&self, hash: &str, within: Duration) -> Result<Arc<Principal>, Asked> {
         let found = self.found();
-        match found.by_hash.get(hash) {
+        match found.get(hash) {
             Some((when, who)) if when.elapsed() < within => Ok(Arc::clone(who)),
-            _ => Err(Asked(found.revoked)),
+            _ => Err(Asked(*self.revoked.borrow())),
         }
     }
 
     pub(crate) fn put(&self, Asked(before): Asked, hash: String, who: &Arc<Principal>, within: Duration) {
         let mut found = self.found();
-        if within.is_zero() || found.revoked != before {
+        if within.is_zero() || *self.revoked.borrow() != before {
             return;
         }
-        if found.by_hash.len() >= MOST {
-            found.by_hash.retain(|_, (when, _)| when.elapsed() < within);
+        if found.len() >= MOST {
+            found.retain(|_, (when, _)| when.elapsed() < within);
         }
-        if found.by_hash.len() < MOST {
-            found.by_hash.insert(hash, (Instant::now(), Arc::clone(who)));
+        if found.len() < MOST {
+            found.insert(hash, (Instant::now(), Arc::clone(who)));
         }
     }
 
     /// A token is revoked: from now on none is believed that was found before.
     pub(crate) fn forget(&self) {
         let mut found = self.found();
-        found.revoked = found.revoked.wrapping_add(1);
-        found.by_hash.clear();
-        drop(found);
+        found.clear();
         self.revoked.send_modify(|revoked| *revoked = revoked.wrapping_add(1));
     }
 
@@ -98,11 +91,11 @@ mod tests {
             let asked = believed.get("none", SOON).unwrap_err();
             believed.put(asked, number.to_string(), &who, SOON);
         }
-        assert_eq!(believed.found().by_hash.len(), MOST);
+        assert_eq!(believed.found().len(), MOST);
         assert!(believed.get("0", Duration::ZERO).is_err());
         let believed = Believed::default();
         let asked = believed.get("a", Duration::ZERO).unwrap_err();
         believed.put(asked, "a".to_owned(), &who, Duration::ZERO);
-        assert_eq!(believed.found().by_hash.len(), 0);
+        assert_eq!(believed.found().len(), 0);
     }
 }

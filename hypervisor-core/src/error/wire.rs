@@ -79,14 +79,10 @@ impl<'de> Deserialize<'de> for Error {
     /// repeated.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wire = Wire::deserialize(deserializer)?;
-        let mut error = Error::new(wire.kind.parse().unwrap_or(ErrorKind::Backend), wire.message);
+        let mut error = Error::new(ErrorKind::named(&wire.kind).unwrap_or(ErrorKind::Backend), wire.message);
         let inner = &mut *error.0;
-        inner.retry =
-            Retry::ALL.iter().find(|retry| retry.as_str() == wire.retry).map_or(Retry::Never, |retry| *retry);
-        inner.effect = Effect::ALL
-            .iter()
-            .find(|effect| effect.as_str() == wire.effect)
-            .map_or(Effect::Unknown, |effect| *effect);
+        inner.retry = Retry::named(&wire.retry).unwrap_or(Retry::Never);
+        inner.effect = Effect::named(&wire.effect).unwrap_or(Effect::Unknown);
         inner.operation = wire.operation;
         inner.target = wire.target;
         inner.backend = wire.backend.map(Into::into);
@@ -116,6 +112,12 @@ impl schemars::JsonSchema for Error {
 /// Plain words on the wire; read back, a word that is not known is an error, as nobody could say what it means.
 macro_rules! words {
     ($($name:ident)*) => { $(
+        impl $name {
+            pub(super) fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|each| each.as_str() == name)
+            }
+        }
+
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
@@ -124,9 +126,8 @@ macro_rules! words {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let find = |name: &str| Self::ALL.iter().copied().find(|each| each.as_str() == name);
                 let unknown = || serde::de::Error::custom(concat!("this is no ", stringify!($name)));
-                read_text(deserializer, find)?.ok_or_else(unknown)
+                read_text(deserializer, Self::named)?.ok_or_else(unknown)
             }
         }
     )* };
@@ -139,7 +140,7 @@ pub(crate) fn kind_if_known<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<ErrorKind>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
-    Ok(name.and_then(|name| name.parse().ok()))
+    Ok(name.and_then(|name| ErrorKind::named(&name)))
 }
 
 /// For what a server reports: an effect that only a newer version has is none that is known.
@@ -147,7 +148,7 @@ pub(crate) fn effect_if_known<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Effect>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
-    Ok(name.and_then(|name| Effect::ALL.iter().copied().find(|effect| effect.as_str() == name)))
+    Ok(name.and_then(|name| Effect::named(&name)))
 }
 
 #[cfg(test)]
